@@ -1,0 +1,57 @@
+"""The frozen result of compiling a rule set, and the one that is active.
+
+Swapping is one assignment: whoever took `active.bundle` at the start of a batch keeps it to the end,
+so no answer mixes revisions.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from engine.compiler.lowering import lower
+from engine.compiler.model import RuleSet
+from engine.compiler.program import Program
+from engine.compiler.ruleset import load
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A compiled rule set: immutable, shared by all batches that began while it was active."""
+
+    ruleset: RuleSet
+    program: Program
+
+    @property
+    def revision(self) -> str:
+        """Content hash that names it, on every decision."""
+        return self.ruleset.revision
+
+
+def compile_bundle(files: Mapping[str, bytes]) -> Bundle:
+    """Compiles the files of a rule set. Raises RulesInvalid with all findings."""
+    ruleset = load(files)
+    return Bundle(ruleset, lower(ruleset))
+
+
+@dataclass(frozen=True, slots=True)
+class Pauses:
+    """What marketing operations stopped for now."""
+
+    everything: bool = False
+    messages: frozenset[str] = frozenset()
+    purposes: frozenset[str] = frozenset()
+
+    def holds(self, message: str, purpose: str) -> bool:
+        """Whether this message may not be said at the moment."""
+        return self.everything or message in self.messages or purpose in self.purposes
+
+
+@dataclass(slots=True)
+class Active:
+    """What this process serves with. Readers take the attributes once per batch."""
+
+    bundle: Bundle
+    pauses: Pauses = field(default_factory=Pauses)
+    lock: threading.Lock = field(default_factory=threading.Lock)  # held while something is deployed, never by readers

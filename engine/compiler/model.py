@@ -1,0 +1,332 @@
+"""A checked rule set, as plain immutable data: the output of checking, the input of everything else.
+
+Names keep the order in which they were written. Every declaration knows its position.
+Times and spans are in the unit their name says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from engine.compiler.nodes import Node, Type
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where something is written. `line` and `column` count from 1; columns are characters."""
+
+    path: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A checked CEL expression with its text as written."""
+
+    text: str
+    node: Node
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """A field of an event type."""
+
+    name: str
+    type: Type
+    unit: str | None
+    personal: bool
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """An event type. Every event also has `event.occurred_at` (time) and `event.type` (text)."""
+
+    name: str
+    attributes: Mapping[str, Attribute]
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A stored field of the customer. Outside `above`/`at_least`/`at_most` counts as missing."""
+
+    name: str
+    type: Type
+    unit: str | None
+    personal: bool
+    default: object | None
+    above: float | None
+    at_least: float | None
+    at_most: float | None
+    max_age_s: int | None
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """`7 days`, `36 hours`, `12 months`: `amount` of `unit` (second, minute, hour, day, week, month)."""
+
+    amount: int
+    unit: str
+
+    @property
+    def span_s(self) -> int:
+        """Seconds, a month counted as 31 days (so as an upper bound)."""
+        per = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800, "month": 31 * 86400}
+        return self.amount * per[self.unit]
+
+    def __str__(self) -> str:
+        return f"{self.amount} {self.unit}{'' if self.amount == 1 else 's'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """An aggregate the engine keeps from events.
+
+    `kind` is count, sum, months_with or last. `value` is the aggregated expression over the event
+    (`payment.amount` is `event.amount`) for sum and last, else None. `type` is the window's own:
+    integer for count and months_with; the value's for sum and last. `over` is None for last.
+    `definition` is a canonical text of what is counted: its hash keys the stored state.
+    """
+
+    name: str
+    kind: str
+    event: str
+    value: Expression | None
+    where: Expression | None
+    over: Period | None
+    since_start_zero: bool
+    type: Type
+    definition: str
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What is said in one language: text, per-channel texts, suggested replies."""
+
+    text: str
+    channels: Mapping[str, str]
+    replies: tuple[str, ...]
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition of a product's eligibility. `name` is "" where only one was written."""
+
+    name: str
+    expression: Expression
+    because: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    name: str
+    eligible: tuple[Condition, ...]
+    otherwise: Mapping[str, str]
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A value put into texts. `shape` is text, integer, number, money, date or days."""
+
+    name: str
+    expression: Expression
+    shape: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelChoice:
+    """A channel a message may take, with its condition for this message, in order of preference."""
+
+    channel: str
+    when: Expression | None
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    name: str
+    texts: Mapping[str, Text]
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Something that can be said. `on` is None for every event type.
+
+    `slots` holds every slot its texts use, declared or not: `{first_name}` that is no declared slot
+    is the feature of that name, `{event.amount:money}` is the expression in full.
+    """
+
+    name: str
+    product: str | None
+    purpose: str
+    topic: str | None
+    stage: str | None
+    on: tuple[str, ...] | None
+    when: Expression | None
+    unless: Expression | None
+    value: Expression
+    channels: tuple[ChannelChoice, ...]
+    slots: Mapping[str, Slot]
+    variants: Mapping[str, Variant]
+    policy: str | None
+    sender: str | None
+    about: Expression | None
+    was: tuple[str, ...]
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """`if_state_unknown` is silent or send. `tier` 1 is served first; without one it is 2."""
+
+    name: str
+    consent_required: bool
+    quiet_hours: str | None
+    if_state_unknown: str
+    holdout: bool
+    tier: int
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    name: str
+    when: Expression | None
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class QuietHours:
+    """From and to in minutes of the day, may span midnight. `zone` is "customer" or an IANA name."""
+
+    name: str
+    from_minute: int
+    to_minute: int
+    zone: str
+    then: str  # defer or drop
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """At most `at_most` touches per combination of `per` in a rolling period or a calendar unit.
+
+    `per` is drawn from customer, channel, topic, message, product, stage, purpose, about; customer is
+    always meant. Exactly one of `over` and `calendar` (day, week, month) is set. `purposes` None: all
+    but tier 1. `title` is the declared name or a sentence made from the rule.
+    """
+
+    title: str
+    at_most: int
+    per: tuple[str, ...]
+    over: Period | None
+    calendar: str | None
+    purposes: tuple[str, ...] | None
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """At least `apart` between two touches of the same `per`."""
+
+    title: str
+    apart: Period
+    per: tuple[str, ...]
+    purposes: tuple[str, ...] | None
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a variant is chosen. `kind` is fixed or thompson.
+
+    `reward` maps outcome kinds in lower case to values; `weights` variant names to weights (fixed).
+    `by` keys the learned state; `if_unfit` is leave_out or drop.
+    """
+
+    name: str
+    kind: str
+    reward: Mapping[str, float]
+    attribution_s: int
+    floor: float
+    control: str | None
+    by: tuple[Expression, ...]
+    weights: Mapping[str, float]
+    sticky: bool
+    pool: bool
+    if_unfit: str
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Holdout:
+    share: float
+    salt: str
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """State a test starts from. Windows are what the rules will read, not what is stored."""
+
+    features: Mapping[str, object]
+    windows: Mapping[str, object]
+    consent: tuple[str, ...]
+    now_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """What a test expects; every part that is not None must hold."""
+
+    send: str | None
+    no_message: str | None
+    eligible: tuple[str, ...] | None
+    variant: str | None
+    channel: str | None
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    name: str
+    given: Given
+    event_type: str
+    attributes: Mapping[str, object]
+    expect: Expect
+    holdout: bool
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """Everything a directory of rule files says. `revision` is its content hash (16 hex digits)."""
+
+    revision: str
+    files: Mapping[str, bytes]
+    events: Mapping[str, EventType]
+    features: Mapping[str, Feature]
+    windows: Mapping[str, Window]
+    facts: Mapping[str, Expression]
+    products: Mapping[str, Product]
+    messages: Mapping[str, Message]
+    purposes: Mapping[str, Purpose]
+    channels: Mapping[str, Channel]
+    quiet_hours: Mapping[str, QuietHours]
+    caps: tuple[Cap, ...]
+    gaps: tuple[Gap, ...]
+    policies: Mapping[str, Policy]
+    holdout: Holdout | None
+    default_language: str
+    tests: tuple[Test, ...] = field(default=())

@@ -1,0 +1,206 @@
+"""The vocabulary of the pipeline: requests in, decisions out. A leaf module; `service/codec.py`
+carries it to protobuf and back.
+
+Times are int milliseconds since 1970 unless the name says otherwise. Attribute and feature values
+are Python values as in `compiler.nodes`: bool, int (integer, and nanoseconds for times), float, str.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from enum import IntEnum
+
+import orjson
+
+SHARE_UNIT = 1 << 30  # shares and draws are integers of this
+
+
+class Outcome(IntEnum):
+    """Numbers as in decision.proto."""
+
+    SEND = 1
+    NO_MESSAGE = 2
+
+
+class Reason(IntEnum):
+    """The closed list; numbers as in decision.proto."""
+
+    SELECTED = 1
+    NO_RULE_FOR_EVENT = 10
+    NOT_IN_AUDIENCE = 11
+    NOT_ELIGIBLE = 12
+    DATA_MISSING = 13
+    DATA_STALE = 14
+    WINDOW_INCOMPLETE = 15
+    LEFT_ALONE = 16
+    NO_CONSENT = 20
+    OPTED_OUT = 21
+    TOPIC_BLOCKED = 22
+    CHANNEL_BLOCKED = 23
+    OUTSIDE_PREFERRED_HOURS = 24
+    QUIET_HOURS = 30
+    CAP_REACHED = 31
+    GAP_NOT_ELAPSED = 32
+    VOLUME_REACHED = 33
+    ALREADY_CONVERTED = 34
+    ALREADY_DECLINED = 35
+    REPEATEDLY_IGNORED = 36
+    NO_CHANNEL = 37
+    HOLDOUT = 40
+    VARIANT_UNAVAILABLE = 41
+    NOT_IN_TRIAL = 42
+    BELOW_RESERVE = 43
+    OUTRANKED = 44
+    TEXT_UNAVAILABLE = 50
+    EVENT_TOO_OLD = 51
+    SEND_BY_PASSED = 52
+    STATE_UNKNOWN = 60
+    PAUSED = 61
+    LOG_FULL = 62
+
+
+class OutcomeKind(IntEnum):
+    """Numbers as in decision.proto."""
+
+    DELIVERED = 1
+    NOT_DELIVERED = 2
+    OPENED = 3
+    CLICKED = 4
+    REPLIED = 5
+    CONVERTED = 6
+    OPTED_OUT = 7
+    DECLINED = 8
+    COMPLAINED = 9
+
+
+@dataclass(slots=True)
+class Event:
+    """`occurred_at_ns` None: the moment the state is read."""
+
+    event_id: str
+    customer_id: str
+    type: str
+    occurred_at_ns: int | None
+    attributes: dict[str, object]
+
+
+@dataclass(slots=True)
+class DecideRequest:
+    event: Event
+    max_messages: int = 1
+    dry_run: bool = False
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """One report on a decision. `outcome_id` "": once per decision and kind."""
+
+    decision_id: str
+    kind: OutcomeKind
+    occurred_at_ms: int | None
+    value: float
+    outcome_id: str
+    failure: str
+
+
+@dataclass(slots=True)
+class OutcomeResult:
+    repeated: bool
+    cancelled_decision_ids: list[str]
+
+
+@dataclass(slots=True)
+class Details:
+    """What a reason refers to; only what applies is set."""
+
+    message: str = ""
+    feature: str = ""
+    window: str = ""
+    attribute: str = ""
+    condition: str = ""
+    cap: str = ""
+    gap: str = ""
+    slot: str = ""
+    channel: str = ""
+    purpose: str = ""
+    topic: str = ""
+    count: int = 0
+    limit: int = 0
+    frees_at_ms: int = 0
+    cause: str = ""
+
+
+@dataclass(slots=True)
+class Decision:
+    """The answer for one event (one of a slate). Field by field as in decision.proto."""
+
+    outcome: Outcome
+    reason: Reason
+    details: Details = field(default_factory=Details)
+    reason_text: str = ""
+    message: str = ""
+    variant: str = ""
+    channel: str = ""
+    locale: str = ""
+    text: str = ""
+    slots: dict[str, str] = field(default_factory=dict)
+    suggested_replies: list[str] = field(default_factory=list)
+    sender: str = ""
+    purpose: str = ""
+    topic: str = ""
+    stage: str = ""
+    product: str = ""
+    send_after_ms: int = 0
+    send_before_ms: int = 0
+    report_by_ms: int = 0
+    confirm_before_sending: bool = False
+    provisional: bool = False
+    slot: int = 0
+    score: float = 0.0
+    message_share: int = 0
+    variant_share: int = 0
+    policy: str = ""
+    policy_version: int = 0
+    revision: str = ""
+    decision_id: str = ""
+    event_id: str = ""
+    customer_id: str = ""
+
+    @property
+    def propensity(self) -> float:
+        """Probability of this message and variant, exactly the product of the two shares."""
+        return (self.message_share / SHARE_UNIT) * (self.variant_share / SHARE_UNIT)
+
+
+_DERIVED = ("decision_id", "event_id", "customer_id")  # follow from the request, so are not kept
+_DECISION = [f.name for f in fields(Decision) if f.name not in (*_DERIVED, "details")]
+_DETAILS = [f.name for f in fields(Details)]
+
+
+def encode_answer(decisions: list[Decision]) -> bytes:
+    """Compact bytes from which `decode_answer` gives equal decisions back; defaults are left out."""
+    blank = Decision(Outcome.NO_MESSAGE, Reason.SELECTED)
+    rows = []
+    for d in decisions:
+        row: dict[str, object] = {}
+        for i, name in enumerate(_DECISION):
+            value = getattr(d, name)
+            if i < 2 or value != getattr(blank, name):
+                row[f"{i:x}"] = value
+        parts = {f"{i:x}": v for i, name in enumerate(_DETAILS) if (v := getattr(d.details, name))}
+        if parts:
+            row["d_"] = parts
+        rows.append(row)
+    return orjson.dumps(rows)
+
+
+def decode_answer(body: bytes) -> list[Decision]:
+    """Inverse of `encode_answer`; ids are left empty for the caller to fill in."""
+    decisions = []
+    for row in orjson.loads(body):
+        details = row.pop("d_", {})
+        values = {_DECISION[int(k, 16)]: v for k, v in row.items()}
+        values["outcome"] = Outcome(values["outcome"])
+        values["reason"] = Reason(values["reason"])
+        decisions.append(Decision(**values, details=Details(**{_DETAILS[int(k, 16)]: v for k, v in details.items()})))
+    return decisions
