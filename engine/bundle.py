@@ -14,6 +14,7 @@ from engine.compiler.lowering import lower
 from engine.compiler.model import RuleSet
 from engine.compiler.program import Program
 from engine.compiler.ruleset import load
+from engine.plan import StepPlan, plan_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Bundle:
 
     ruleset: RuleSet
     program: Program
+    steps: StepPlan
 
     @property
     def revision(self) -> str:
@@ -32,7 +34,8 @@ class Bundle:
 def compile_bundle(files: Mapping[str, bytes]) -> Bundle:
     """Compiles the files of a rule set. Raises RulesInvalid with all findings."""
     ruleset = load(files)
-    return Bundle(ruleset, lower(ruleset))
+    program = lower(ruleset)
+    return Bundle(ruleset, program, plan_step(ruleset, program))
 
 
 @dataclass(frozen=True, slots=True)

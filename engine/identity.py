@@ -60,7 +60,9 @@ def _canonical(value: object) -> bytes:
     raise TypeError(f"no canonical form for {type(value).__name__}")
 
 
-def fingerprint(event_type: str, occurred_at_ns: int | None, attributes: Mapping[str, object], max_messages: int) -> int:
+def fingerprint(
+    event_type: str, occurred_at_ns: int | None, attributes: Mapping[str, object], max_messages: int
+) -> int:
     """64-bit fingerprint of an event's decoded content, attributes sorted.
 
     Over decoded content and not wire bytes, which differ between honest retries (map order).
@@ -91,7 +93,13 @@ def decision_id(customer: CustomerKey, event: int, slot: int) -> str:
 def parse_decision_id(text: str) -> DecisionRef | None:
     """The parts of a decision id, or None where it is not one."""
     parts = text.split("-")
-    if len(parts) != 3 or len(parts[0]) != 32 or len(parts[1]) != 16 or not parts[2].isascii() or not parts[2].isdigit():
+    if (
+        len(parts) != 3
+        or len(parts[0]) != 32
+        or len(parts[1]) != 16
+        or not parts[2].isascii()
+        or not parts[2].isdigit()
+    ):
         return None
     try:
         digest = bytes.fromhex(parts[0])

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntFlag
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from engine.identity import CustomerKey
+
+if TYPE_CHECKING:
+    from engine.state.log import DecisionEntry
 
 
 class ConsentEntry(NamedTuple):
@@ -115,6 +118,7 @@ class WindowState:
     is_float: bool = False
     buckets: list[int] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
+    since_ms: int = 0  # when it was first kept for this customer: complete once its span has passed
     last_used_ms: int = 0  # when a rule set last knew this window; dropped 30 days later
 
 
@@ -207,5 +211,12 @@ class Store(Protocol):
         Returns only when none of them can execute any more: status `unknown` where no reply came
         by `not_after_ms` (store clock). Never retries a write.
         Raises StoreUnavailable where nothing was sent.
+        """
+        ...
+
+    async def find_decision(self, customer: CustomerKey, event: int, slot: int) -> DecisionEntry | None:
+        """The log entry of a decision, while the bucket's stream still holds it.
+
+        Raises StoreUnavailable.
         """
         ...

@@ -1,0 +1,104 @@
+"""What a transport carries: a table of methods, bytes in and bytes out.
+
+`service/` fills the table and knows no transport; a transport serves any table and knows no service.
+A server-streaming method is a bidi one whose caller sends one message: the wire is the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Literal, NamedTuple, Protocol
+
+from google.protobuf.message import Message
+from google.rpc import status_pb2
+
+
+class Code(IntEnum):
+    """gRPC status codes, as on the wire."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+class RpcError(Exception):
+    """How a call ends that does not end well. `details` are the protobuf messages of AIP-193."""
+
+    def __init__(self, code: Code, message: str, details: Sequence[Message] = ()) -> None:
+        super().__init__(f"{code.name}: {message}")
+        self.code = code
+        self.message = message
+        self.details = tuple(details)
+
+    def status(self) -> status_pb2.Status:
+        """The error as google.rpc.Status: an item's error, or `grpc-status-details-bin`."""
+        status = status_pb2.Status(code=int(self.code), message=self.message)
+        for detail in self.details:
+            status.details.add().Pack(detail)
+        return status
+
+
+@dataclass(slots=True)
+class Call:
+    """What is known of a call beside its payload. `deadline_s` is of `time.monotonic`, or None."""
+
+    deadline_s: float | None = None
+    metadata: Sequence[tuple[str, str | bytes]] = ()
+    peer: str = ""
+
+    def remaining_s(self) -> float | None:
+        """Seconds left, negative where the deadline has passed; None without a deadline."""
+        return None if self.deadline_s is None else self.deadline_s - time.monotonic()
+
+
+UnaryHandler = Callable[[bytes, Call], Awaitable[bytes]]
+BidiHandler = Callable[[AsyncIterator[bytes], Call], AsyncIterator[bytes]]
+
+
+class Unary(NamedTuple):
+    """One request, one answer. Raises RpcError and nothing else."""
+
+    path: str  # "/tact.v1.DecisionService/Decide"
+    handler: UnaryHandler
+    kind: Literal["unary"] = "unary"
+
+
+class Bidi(NamedTuple):
+    """A stream of requests, a stream of answers. Raises RpcError and nothing else."""
+
+    path: str
+    handler: BidiHandler
+    kind: Literal["bidi"] = "bidi"
+
+
+Method = Unary | Bidi
+MAX_MESSAGE_BYTES = 4 << 20
+
+
+class Transport(Protocol):
+    """Serves a table of methods on one address."""
+
+    async def start(self) -> str:
+        """Binds and serves; returns HOST:PORT as bound. Raises OSError where it cannot bind."""
+        ...
+
+    async def stop(self, grace_s: float) -> None:
+        """Accepts nothing new, lets accepted calls finish for up to `grace_s`, then cuts them off."""
+        ...

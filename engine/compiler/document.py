@@ -1,0 +1,271 @@
+"""A rule file as a tree of raw scalars that know where they are written.
+
+The YAML reader gives structure only: nothing is ever typed by it, what counts is the raw text of a
+scalar. Everything that would silently change a text (tags, aliases, anchors) becomes a finding, and
+every limit is checked while the events come in, so that a hostile file costs no more than an honest one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
+from ruamel.yaml.reader import ReaderError
+
+from engine.compiler import syntax
+from engine.compiler.model import Position
+from engine.compiler.source import Finding
+from engine.compiler.tree import Document, ListNode, MapNode, Node, Scalar
+
+FILE_BYTES_MAX = 1 << 20
+DEPTH_MAX = 32
+NODES_MAX = 100_000
+REPEATS_MAX = 20  # aliases, anchors, tags and duplicate keys told one by one; then the file is refused as a whole
+
+# The scanner looks far ahead of the events, so runs of brackets are refused before it sees them.
+_BRACKETS = re.compile(rf"(?:[\[{{][ \t\r\n]*){{{DEPTH_MAX + 1}}}")
+_TAB_INDENT = re.compile(r"^ *(\t)[ \t]*[^ \t\r\n]", re.M)
+
+
+class Read(NamedTuple):
+    """What came of a file. `root` is None where the file could not be read to its end."""
+
+    root: MapNode | None
+    findings: list[Finding]
+
+
+class _Refused(Exception):
+    """Reading stops here; the finding is in the list."""
+
+
+class _Builder:
+    """Turns events into the tree. `stack` holds the open collections, `keys` the key that waits in each."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.findings: list[Finding] = []
+        self.roots: list[Node] = []
+        self.stack: list[MapNode | ListNode] = []
+        self.keys: list[Scalar | None] = []
+        self.flows: list[bool] = []
+        self.count = 0
+
+    def add(self, code: str, start: int, end: int, message: str, hint: str = "", also: Position | None = None) -> None:
+        self.findings.append(self.document.finding(code, start, end, message, hint=hint, also=also))
+        if len(self.findings) > REPEATS_MAX:
+            self.refuse("too-many-findings", start, "too many findings in this file: reading stops here")
+
+    def refuse(self, code: str, start: int, message: str) -> None:
+        self.findings.append(self.document.finding(code, start, start + 1, message))
+        raise _Refused
+
+    def consume(self, events: Iterator[Any]) -> None:
+        for event in events:
+            if isinstance(event, ScalarEvent):
+                start, end = event.start_mark.index, event.end_mark.index
+                flow = bool(self.flows) and self.flows[-1]
+                node = Scalar(self.document, event.value, event.style or "", start, end, flow)
+                self._properties(event, start)
+                self._place(node)
+            elif isinstance(event, (MappingEndEvent, SequenceEndEvent)):
+                self._close(event)
+            elif isinstance(event, (MappingStartEvent, SequenceStartEvent)):
+                self._open(event)
+            elif isinstance(event, AliasEvent):
+                self._alias(event)
+            elif isinstance(event, DocumentStartEvent):
+                self._start_document(event)
+
+    def _properties(self, event: Any, start: int) -> None:
+        """Tags and anchors, which would swallow the beginning of a text."""
+        key = self.keys[-1] if self.keys else None
+        tag = event.tag
+        if tag is None and event.anchor is None:
+            return
+        if key is not None:  # the reader's marks begin behind the tag, so look from the key on
+            begin = self.document.text.find("!" if tag is not None else "&", key.end)
+            start = begin if begin >= 0 else start
+        written = syntax.without_comment(self.document.rest_of_line(start))
+        hint = f"quote it: {syntax.quote(written)}"
+        if tag is not None:
+            self.add("yaml-tag", start, start + len(written), "an unquoted '!' starts a YAML tag, not a text", hint)
+        else:
+            self.add(
+                "yaml-anchor",
+                start,
+                start + len(written),
+                "an unquoted '&' starts a YAML anchor, not a text",
+                hint,
+            )
+
+    def _alias(self, event: Any) -> None:
+        start, end = event.start_mark.index, event.end_mark.index
+        self.add(
+            "yaml-alias",
+            start,
+            end,
+            "YAML aliases are not read",
+            "write the value out, or use 'like' in a message",
+        )
+        self._place(Scalar(self.document, event.anchor, '"', start, end, False))
+
+    def _start_document(self, event: Any) -> None:
+        start = event.start_mark.index
+        if self.roots:
+            self.refuse("yaml-documents", start, "a rule file holds one YAML document, and a second one begins here")
+        if event.version or event.tags:
+            self.refuse("yaml-syntax", 0, "YAML directives (lines that begin with '%') are not read")
+
+    def _open(self, event: Any) -> None:
+        start = event.start_mark.index
+        if len(self.stack) >= DEPTH_MAX:
+            self.refuse("too-deep", start, f"nested deeper than {DEPTH_MAX} levels")
+        node = (MapNode if isinstance(event, MappingStartEvent) else ListNode)(self.document, start)
+        self._properties(event, start)
+        if self.stack and isinstance(self.stack[-1], MapNode) and self.keys[-1] is None:
+            self.refuse("yaml-key", start, "a key must be a name, not a list or a map")
+        self._place(node)
+        self.stack.append(node)
+        self.keys.append(None)
+        self.flows.append(bool(event.flow_style))
+
+    def _close(self, event: Any) -> None:
+        node = self.stack.pop()
+        node.end = event.end_mark.index
+        self.keys.pop()
+        self.flows.pop()
+
+    def _place(self, node: Node) -> None:
+        self.count += 1
+        if self.count > NODES_MAX:
+            self.refuse("too-large", node.start, f"more than {NODES_MAX} values in one file: split it")
+        if not self.stack:
+            self.roots.append(node)
+            return
+        parent = self.stack[-1]
+        if isinstance(parent, ListNode):
+            parent.items.append(node)
+            self._split(node)
+            return
+        key = self.keys[-1]
+        if key is None:
+            if not isinstance(node, Scalar):
+                self.refuse("yaml-key", node.start, "a key must be a name, not a list or a map")
+            else:
+                self.keys[-1] = node
+            return
+        self.keys[-1] = None
+        if self._swallowed(parent, key, node):
+            return
+        self._split(node)
+        if key.value == "<<" and not key.style:
+            self.add("yaml-merge", key.start, key.end, "YAML merge keys are not read", "use 'like' in a message")
+        elif key.value in parent.entries:
+            first = parent.entries[key.value][0]
+            message = f"'{key.value}' is written twice in one map"
+            self.add("duplicate-key", key.start, key.end, message, also=first.position)
+        else:
+            parent.entries[key.value] = (key, node)
+
+    def _swallowed(self, parent: MapNode, key: Scalar, node: Node) -> bool:
+        """The rest of a text that a comma cut in two: `{a: max(x, y) > 3}`; told at the text."""
+        if not (isinstance(node, Scalar) and node.absent and key.flow and not key.style and parent.entries):
+            return False
+        before_key, before = list(parent.entries.values())[-1]
+        if not isinstance(before, Scalar) or before.style:
+            return False
+        whole = self.document.text[before.start : key.end]
+        if not any(f.code == "flow-split" and f.position == before.position for f in self.findings):
+            self.add(
+                "flow-split",
+                before.start,
+                key.end,
+                "inside braces a comma ends an unquoted text",
+                f"quote it: {before_key.value}: {syntax.quote(whole)}",
+            )
+        return True
+
+    def _split(self, node: Node) -> None:
+        """An unquoted text in a list or map in brackets that lost its end to a comma."""
+        if (
+            not isinstance(node, Scalar)
+            or node.style
+            or not node.flow
+            or node.value.count("(") <= node.value.count(")")
+        ):
+            return
+        if self.document.text[node.end : node.end + 1] != ",":
+            return
+        whole = syntax.balanced(self.document.rest_of_line(node.start))
+        message = "inside brackets a comma ends an unquoted text"
+        self.add("flow-split", node.start, node.start + len(whole), message, f"quote it: {syntax.quote(whole)}")
+
+
+def _failed(document: Document, error: YAMLError) -> Finding:
+    if isinstance(error, ReaderError):
+        start = int(error.position)
+        message = f"the character U+{ord(document.text[start]):04X} is not allowed in a rule file"
+        return document.finding("yaml-syntax", start, start + 1, message)
+    context = error.context_mark if isinstance(error, MarkedYAMLError) else None
+    mark = error.problem_mark or context if isinstance(error, MarkedYAMLError) else None
+    start = min(mark.index if mark is not None else 0, len(document.text))
+    problem = str(getattr(error, "problem", None) or "")
+    if "\\t" in problem and document.text[start : start + 1] == "\t":
+        return document.finding("yaml-tab", start, start + 1, "tabs are not allowed here", hint="use spaces")
+    line = document.line_text(start)
+    message, hint = syntax.explain(problem, line, document.position(start).column - 1)
+    also = document.position(context.index) if context and mark and context.line != mark.line else None
+    return document.finding("yaml-syntax", start, start + 1, message, hint=hint, also=also)
+
+
+def _refusal(path: str, message: str, code: str) -> Read:
+    return Read(None, [Finding(code, Position(path, 1, 1), 1, message)])
+
+
+def read(path: str, content: bytes) -> Read:
+    """The tree of one file, with what is wrong in its YAML. Raises nothing."""
+    if len(content) > FILE_BYTES_MAX:
+        return _refusal(path, f"the file has {len(content)} bytes; at most {FILE_BYTES_MAX} are read", "too-large")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode("utf-8-sig", "replace")
+        position = Document(path, before).position(len(before))
+        message = f"not UTF-8: the byte 0x{content[error.start]:02X}"
+        return Read(None, [Finding("not-utf8", position, 1, message, hint="save the file as UTF-8")])
+    document = Document(path, text)
+    tabs = [
+        document.finding("yaml-tab", m.start(1), m.end(1), "a tab in the indentation", hint="use spaces")
+        for m in _TAB_INDENT.finditer(text)
+    ]
+    if tabs:
+        return Read(None, tabs[:REPEATS_MAX])
+    builder = _Builder(document)
+    try:
+        deep = _BRACKETS.search(text)
+        if deep is not None:
+            builder.refuse("too-deep", deep.start(), f"nested deeper than {DEPTH_MAX} levels")
+        builder.consume(YAML(typ="safe", pure=True).parse(text))
+    except _Refused:
+        return Read(None, builder.findings)
+    except YAMLError as error:
+        return Read(None, [*builder.findings, _failed(document, error)])
+    if not builder.roots or (isinstance(builder.roots[0], Scalar) and builder.roots[0].absent):
+        return Read(MapNode(document, 0), builder.findings)
+    root = builder.roots[0]
+    if not isinstance(root, MapNode):
+        message = "a rule file is a map of sections such as 'messages:'"
+        return Read(None, [*builder.findings, document.finding("wrong-shape", root.start, root.end, message)])
+    return Read(root, builder.findings)

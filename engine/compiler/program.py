@@ -1,0 +1,110 @@
+"""A lowered rule set, frozen: two plans and the funnel of its messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.compiler.plan import I32, WORD, Batch, Plan, Root
+from engine.kernels.funnel import funnel as run_funnel
+
+__all__ = ["Batch", "Funnel", "FunnelTables", "MessagePlan", "Plan", "Program", "Root"]
+
+
+@dataclass(frozen=True, slots=True)
+class MessagePlan:
+    """A message's conditions and value, as root numbers of the rules plan. `eligible` must all be true."""
+
+    index: int
+    eligible: tuple[int, ...]
+    when: int | None
+    unless: int | None
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class FunnelTables:
+    """What `kernels.funnel` runs on; shapes are given there."""
+
+    spans: I32
+    listening: I32
+    ranked: I32
+    messages: I32
+    eligible: I32
+    constant: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A lowered rule set. Windows come first; what they give is input to the rules.
+
+    `root_of` finds roots, of `windows` by
+
+        ("window.where", window)   ("window.value", window)
+
+    and of `rules`, where they are declared, by
+
+        ("product.eligible:" + product, place)     place in `eligible`, as text
+        ("message.when", message)  ("message.unless", message)  ("message.value", message)
+        ("message.about", message)
+        ("message.slot:" + message, slot)
+        ("message.channel:" + message, channel)    the condition for this message
+        ("channel.when", channel)                  the channel's own
+        ("policy.by:" + policy, place)             place in `by`, as text
+    """
+
+    windows: Plan
+    rules: Plan
+    messages: tuple[MessagePlan, ...]
+    root_of: Mapping[tuple[str, str], int]
+    tables: FunnelTables
+
+    def funnel(self, batch: Batch) -> Funnel:
+        """Trigger, eligibility and audience of every message, for a batch of the rules plan."""
+        return Funnel(self.tables, batch)
+
+
+class Funnel:
+    """Which messages an event's customer could hear, and how far the others got."""
+
+    __slots__ = ("_found", "_furthest", "_rows", "_stage", "_starts")
+
+    def __init__(self, tables: FunnelTables, batch: Batch) -> None:
+        n = len(batch.rows)
+        self._rows = batch.rows
+        starts = np.zeros(n + 1, np.int64)
+        furthest, stage = np.empty(n, np.int32), np.empty(n, np.int8)
+        found = np.empty(32 * n, np.int32)  # a guess; where it is too small the kernel runs again
+        stops = np.empty((3, len(tables.messages)), np.uint64)
+        counts, best = np.empty(WORD, np.int64), np.empty(WORD, np.float64)
+        room = total = 0
+        while n and (room == 0 or room < total):
+            if total:
+                found = np.empty(total, np.int32)
+            room = len(found)
+            total = run_funnel(
+                batch.words, tables.spans, tables.listening, tables.ranked, tables.messages, tables.eligible,
+                tables.constant, batch.values.view(np.float64), batch.value_ok, batch.trues, batch.possibles,
+                stops, counts, best, starts, found, furthest, stage,
+            )  # fmt: skip
+        self._starts, self._found = starts, found
+        self._furthest, self._stage = furthest, stage
+
+    def candidates(self, i: int) -> list[int]:
+        """Messages that event i triggers, whose eligibility and audience the customer meets; ascending."""
+        row = self._rows[i]
+        found: list[int] = self._found[self._starts[row] : self._starts[row + 1]].tolist()
+        return found
+
+    def furthest(self, i: int) -> tuple[int, int] | None:
+        """For an event without candidates: the message that got furthest, and where it stopped.
+
+        1 eligibility, 2 when, 3 unless. Ties by tier, larger value (an error or NaN is least), name.
+        None where no message listens to the event type, or where there are candidates.
+        """
+        row = self._rows[i]
+        stage = int(self._stage[row])
+        return (int(self._furthest[row]), stage) if stage else None

@@ -1,0 +1,263 @@
+"""From a directory of rule files to a checked rule set, with everything that is wrong told at once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from engine.compiler import document
+from engine.compiler.model import Holdout, Message, Policy, Position, RuleSet
+from engine.compiler.reading import Reading
+from engine.compiler.scopes import Expressions, On
+from engine.compiler.sections_contact import (
+    read_caps,
+    read_channels,
+    read_gaps,
+    read_purposes,
+    read_quiet_hours,
+)
+from engine.compiler.sections_messages import Known, copied, events_of, read_messages
+from engine.compiler.sections_policies import read_holdout, read_policies
+from engine.compiler.sections_products import read_products
+from engine.compiler.sections_schema import not_yet, read_events, read_features, read_windows
+from engine.compiler.sections_tests import Schema, read_tests
+from engine.compiler.source import Finding, sort_findings
+from engine.compiler.tree import MapNode, Node, Scalar
+from engine.errors import RulesInvalid
+
+FORMAT = "tact-rules-1"  # part of every revision: another meaning of the same files is another revision
+FILES_MAX = 200
+_MAPS = (
+    "events", "features", "windows", "facts", "products", "messages", "purposes", "channels", "quiet_hours",
+    "policies",
+)  # fmt: skip
+_LISTS = ("caps", "gaps", "tests")
+_SINGLE = ("holdout", "defaults")
+_SKIPPED_DIRECTORIES = ("samples", "examples")
+_REPLAY_FILE = "mapping.yaml"  # for `tact replay`: says how columns become events, no rules
+
+
+def read_directory(path: Path) -> dict[str, bytes]:
+    """The rule files below `path` by relative path, sorted.
+
+    Left out: hidden names, directories called samples or examples, and mapping.yaml (for replays).
+    Raises RulesInvalid where there is nothing to read.
+    """
+    files: dict[str, bytes] = {}
+    if not path.is_dir():
+        raise _refused(str(path), "no-rules", "there is no such directory")
+    try:
+        for root, directories, names in os.walk(path):
+            directories[:] = [d for d in directories if d not in _SKIPPED_DIRECTORIES and not d.startswith(".")]
+            for name in names:
+                file = Path(root, name)
+                if (
+                    name.endswith((".yaml", ".yml"))
+                    and not name.startswith(".")
+                    and name != _REPLAY_FILE
+                    and file.is_file()
+                ):
+                    files[file.relative_to(path).as_posix()] = _content(file)
+    except OSError as error:
+        raise _refused(str(error.filename or path), "unreadable", f"cannot be read: {error.strerror}") from error
+    if not files:
+        raise _refused(str(path), "no-rules", "no rule files here: *.yaml or *.yml")
+    return dict(sorted(files.items()))
+
+
+def _content(file: Path) -> bytes:
+    """At most one byte more than the limit: enough to be refused by it."""
+    with file.open("rb") as stream:
+        return stream.read(document.FILE_BYTES_MAX + 1)
+
+
+def _refused(path: str, code: str, message: str) -> RulesInvalid:
+    return RulesInvalid([Finding(code, Position(path, 1, 1), 1, message)])
+
+
+def revision_of(files: Mapping[str, bytes]) -> str:
+    """The content hash that names a rule set: 16 hex digits over the sorted paths and contents."""
+    digest = hashlib.blake2b(FORMAT.encode(), digest_size=8)
+    for path in sorted(files):
+        for part in (path.encode("utf-8", "surrogateescape"), files[path]):
+            digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()
+
+
+def load(files: Mapping[str, bytes]) -> RuleSet:
+    """The checked rule set that `files` (relative path -> content) hold.
+
+    Where a file cannot be read to its end only what is wrong with the YAML is told: names defined in
+    that file would seem to be missing everywhere else. Raises RulesInvalid with all findings.
+    """
+    rules = {p: files[p] for p in sorted(files) if PurePosixPath(p).name != _REPLAY_FILE}
+    if not rules:
+        raise _refused("", "no-rules", "no rule files")
+    if len(rules) > FILES_MAX:
+        raise _refused(list(rules)[FILES_MAX], "too-large", f"{len(rules)} files; at most {FILES_MAX} are read")
+    reads = [document.read(path, content) for path, content in rules.items()]
+    findings = [f for read in reads for f in read.findings]
+    roots = [read.root for read in reads if read.root is not None]
+    if len(roots) < len(reads):
+        raise RulesInvalid(sort_findings(findings))
+    reading = Reading()
+    reading.findings = findings
+    ruleset = _assemble(reading, _merge(reading, roots), files)
+    if reading.findings:
+        raise RulesInvalid(sort_findings(reading.findings))
+    return ruleset
+
+
+class _Sections:
+    """The sections of all files, merged."""
+
+    def __init__(self) -> None:
+        self.maps: dict[str, dict[str, tuple[Scalar, Node]]] = {name: {} for name in _MAPS}
+        self.lists: dict[str, list[Node]] = {name: [] for name in _LISTS}
+        self.single: dict[str, tuple[Scalar, Node]] = {}
+
+    def names(self, section: str) -> frozenset[str]:
+        return frozenset(self.maps[section])
+
+
+def _merge(reading: Reading, roots: Iterable[MapNode]) -> _Sections:
+    """Maps merge by name, lists append in the order of paths, a name in two files is a finding."""
+    sections = _Sections()
+    for root in roots:
+        for name, (key, node) in root.entries.items():
+            if name in sections.maps:
+                target = sections.maps[name]
+                mapping = reading.map(node, f"'{name}'")
+                for entry, (entry_key, value) in (mapping.entries if mapping else {}).items():
+                    if entry in target:
+                        message = f"'{entry}' is defined twice in {name}"
+                        reading.add("duplicate-name", entry_key, message, also=target[entry][0].position)
+                    else:
+                        target[entry] = (entry_key, value)
+            elif name in sections.lists:
+                sections.lists[name].extend(reading.list(node, f"'{name}'"))
+            elif name in _SINGLE:
+                if name in sections.single:
+                    message = f"'{name}' is written in two files"
+                    reading.add("duplicate-name", key, message, also=sections.single[name][0].position)
+                else:
+                    sections.single[name] = (key, node)
+            elif name == "arbitration":
+                not_yet(reading, key, "'arbitration'", "'value' to rank messages")
+            else:
+                reading.unknown("unknown-key", key, f"no section is called '{name[:60]}'", (*_MAPS, *_LISTS, *_SINGLE))
+    return sections
+
+
+def _facts(reading: Reading, sections: _Sections, expressions: Expressions) -> dict[str, Scalar]:
+    facts: dict[str, Scalar] = {}
+    for name, (key, node) in sections.maps["facts"].items():
+        if isinstance(node, MapNode) and "table" in node.entries:
+            not_yet(reading, node.entries["table"][0], "a decision table", "a fact with conditions: `a ? b : c`")
+        elif reading.named(key, "a fact", identifier=True):
+            scalar = reading.scalar(node, f"the fact '{name}'") if not _absent(reading, key, node) else None
+            if scalar is not None:
+                facts[name] = scalar
+                continue
+        expressions.broken.add(f"facts.{name}")
+    return facts
+
+
+def _absent(reading: Reading, key: Scalar, node: Node) -> bool:
+    if isinstance(node, Scalar) and node.absent:
+        reading.add("missing-value", key, f"'{key.value}' has no value")
+        return True
+    return False
+
+
+def _served(users: Mapping[str, Sequence[On]], events: Iterable[str]) -> dict[str, On]:
+    """For each product or policy the event types of the messages that name it; None for all."""
+    result: dict[str, On] = {}
+    for name, ons in users.items():
+        union = {o for on in ons for o in on or ()}
+        result[name] = None if any(on is None for on in ons) else tuple(e for e in events if e in union)
+    return result
+
+
+def _users(maps: Mapping[str, tuple[Scalar, MapNode]], ons: Mapping[str, On], key: str) -> dict[str, list[On]]:
+    result: dict[str, list[On]] = {}
+    for name, (_, mapping) in maps.items():
+        node = mapping.get(key)
+        if isinstance(node, Scalar):
+            result.setdefault(node.value, []).append(ons[name])
+    return result
+
+
+def _policies(
+    reading: Reading, sections: _Sections, expressions: Expressions,
+    maps: Mapping[str, tuple[Scalar, MapNode]], ons: Mapping[str, On], messages: Mapping[str, Message],
+) -> dict[str, Policy]:  # fmt: skip
+    served = _served(_users(maps, ons, "policy"), expressions.events)
+    users: dict[str, list[Message]] = {}
+    for message in messages.values():
+        if message.policy is not None:
+            users.setdefault(message.policy, []).append(message)
+    return read_policies(reading, sections.maps["policies"], expressions, served, users)
+
+
+def _single(reading: Reading, sections: _Sections) -> tuple[Holdout | None, str]:
+    holdout = read_holdout(reading, sections.single["holdout"][1]) if "holdout" in sections.single else None
+    language = "en"
+    if "defaults" in sections.single:
+        fields = reading.fields(sections.single["defaults"][1], "'defaults'", ("language",))
+        if fields and "language" in fields:
+            language = reading.name(fields["language"][1], "language") or language
+    return holdout, language
+
+
+def _assemble(reading: Reading, sections: _Sections, files: Mapping[str, bytes]) -> RuleSet:
+    """Every section, in the order in which they need each other."""
+    maps = sections.maps
+    broken: set[str] = set()
+    events = read_events(reading, maps["events"], broken)
+    features = read_features(reading, maps["features"], broken)
+    expressions = Expressions(reading, events, features)
+    expressions.broken |= broken
+    windows = read_windows(reading, maps["windows"], expressions)
+    facts = expressions.declare_facts(_facts(reading, sections, expressions))
+    message_maps = copied(reading, maps["messages"])
+    ons = {name: events_of(reading, mapping, events, told=False) for name, (_, mapping) in message_maps.items()}
+    products = read_products(
+        reading, maps["products"], expressions, _served(_users(message_maps, ons, "product"), events)
+    )
+    quiet_hours = read_quiet_hours(reading, maps["quiet_hours"])
+    purposes = read_purposes(reading, maps["purposes"], sections.names("quiet_hours"))
+    channels = read_channels(reading, maps["channels"], expressions)
+    kinds = {
+        "product": "products",
+        "purpose": "purposes",
+        "policy": "policies",
+        "channel": "channels",
+        "message": "messages",
+    }
+    declared = {kind: sections.names(section) for kind, section in kinds.items()}
+    messages = read_messages(reading, message_maps, Known(products, purposes, channels, declared, expressions))
+    policies = _policies(reading, sections, expressions, message_maps, ons, messages)
+    holdout, language = _single(reading, sections)
+    schema = Schema(events, features, expressions.windows, expressions.broken, declared, messages, products)
+    return RuleSet(
+        revision=revision_of(files),
+        files=dict(files),
+        events=events,
+        features=features,
+        windows=windows,
+        facts=facts,
+        products=products,
+        messages=messages,
+        purposes=purposes,
+        channels=channels,
+        quiet_hours=quiet_hours,
+        caps=read_caps(reading, sections.lists["caps"], declared["purpose"]),
+        gaps=read_gaps(reading, sections.lists["gaps"], declared["purpose"]),
+        policies=policies,
+        holdout=holdout,
+        default_language=language,
+        tests=read_tests(reading, sections.lists["tests"], schema),
+    )

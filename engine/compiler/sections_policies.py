@@ -1,0 +1,157 @@
+"""How a variant is chosen, and who is held out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from engine.compiler.model import Expression, Holdout, Message, Policy
+from engine.compiler.nodes import Type
+from engine.compiler.reading import Fields, Reading
+from engine.compiler.scopes import Expressions, On
+from engine.compiler.sections_schema import Section, not_yet
+from engine.compiler.source import did_you_mean
+from engine.compiler.tree import MapNode, Node, Scalar
+
+REWARDS = ("delivered", "opened", "clicked", "replied", "converted", "opted_out", "declined", "complained")
+_KEYS = (
+    "kind", "reward", "attribution", "floor", "control", "by", "weights", "sticky", "pool", "if_unfit",
+    "report_by",
+)  # fmt: skip
+_ONLY = {
+    "reward": "thompson", "attribution": "thompson", "floor": "thompson", "by": "thompson",
+    "pool": "thompson", "weights": "fixed", "sticky": "fixed",
+}  # fmt: skip
+ATTRIBUTION_S = 48 * 3600
+FLOOR = 0.02
+
+
+def read_policies(
+    reading: Reading,
+    section: Section,
+    expressions: Expressions,
+    served: Mapping[str, On],
+    users: Mapping[str, list[Message]],
+) -> dict[str, Policy]:
+    """Policies. `served`: event types of the messages that use one; `users`: these messages, if readable."""
+    policies: dict[str, Policy] = {}
+    for name, (key, node) in section.items():
+        if reading.named(key, "a policy"):
+            policy = _policy(reading, key, node, expressions, served.get(name))
+            if policy is not None:
+                policies[name] = policy
+                _check_variants(reading, policy, node, users.get(name, []))
+    return policies
+
+
+def _policy(reading: Reading, key: Scalar, node: Node, expressions: Expressions, on: On) -> Policy | None:
+    what = f"the policy '{key.value}'"
+    fields = reading.fields(node, what, _KEYS, ("kind",))
+    if fields is None or "kind" not in fields:
+        return None
+    scalar = reading.scalar(fields["kind"][1], "kind")
+    if scalar is None:
+        return None
+    kind = scalar.value
+    if kind not in ("fixed", "thompson"):
+        if did_you_mean(kind, ("fixed", "thompson")):
+            reading.unknown("bad-value", scalar, f"no kind of policy is called '{kind[:40]}'", ("fixed", "thompson"))
+        else:
+            not_yet(reading, scalar, f"the policy kind '{kind[:40]}'", "`kind: thompson` or `kind: fixed`")
+        return None
+    if "report_by" in fields:
+        not_yet(reading, fields["report_by"][0], "'report_by'", "`by`, or report over the decision log")
+    for name, only in _ONLY.items():
+        if name in fields and kind != only:
+            reading.add("unknown-key", fields[name][0], f"'{name}' is for policies of kind {only}")
+            return None
+    before = len(reading.findings)
+    reward = _numbers(reading, fields, "reward", REWARDS)
+    if kind == "thompson" and not reward and len(reading.findings) == before:
+        expected = "`reward: {replied: 1.0}`"
+        reading.add("missing-key", fields["kind"][0], f"{what} learns from rewards and has none", expected=expected)
+    attribution = reading.period(fields["attribution"][1], "attribution") if "attribution" in fields else None
+    floor = reading.share(fields["floor"][1], "floor") if "floor" in fields else None
+    control = reading.name(fields["control"][1], "control") if "control" in fields else None
+    weights = _numbers(reading, fields, "weights", None)
+    if weights and not any(weights.values()):
+        reading.add("bad-value", fields["weights"][1], "all weights are zero", expected="one above zero")
+    sticky = "sticky" in fields and reading.choice(fields["sticky"][1], "sticky", ("customer",)) is not None
+    pool = reading.flag(fields["pool"][1], "pool") if "pool" in fields else None
+    if_unfit = (
+        reading.choice(fields["if_unfit"][1], "if_unfit", ("leave_out", "drop")) if "if_unfit" in fields else None
+    )
+    by = (
+        [_segment(reading, item, expressions, on) for item in reading.list(fields["by"][1], "by")]
+        if "by" in fields
+        else []
+    )
+    return Policy(
+        key.value,
+        kind,
+        reward,
+        attribution.span_s if attribution else ATTRIBUTION_S,
+        FLOOR if floor is None else floor,
+        control,
+        tuple(e for e in by if e is not None),
+        weights,
+        sticky,
+        bool(pool),
+        if_unfit or ("leave_out" if kind == "fixed" else "drop"),
+        key.position,
+    )
+
+
+def _numbers(reading: Reading, fields: Fields, name: str, known: tuple[str, ...] | None) -> dict[str, float]:
+    """A map from names to numbers; weights (with no closed list of names) are not negative."""
+    result: dict[str, float] = {}
+    mapping = reading.map(fields[name][1], f"'{name}'") if name in fields else None
+    for entry, (key, node) in (mapping.entries if mapping else {}).items():
+        if known is not None and entry not in known:
+            reading.unknown("unknown-outcome", key, f"no outcome is called '{entry[:40]}'", known)
+            continue
+        value = reading.number(node, f"'{entry}'", minimum=None if known is not None else 0.0)
+        if value is not None:
+            result[entry] = value
+    return result
+
+
+def _segment(reading: Reading, node: Node, expressions: Expressions, on: On) -> Expression | None:
+    scalar = reading.scalar(node, "an entry of 'by'")
+    expression = expressions.expression(scalar, on, None) if scalar is not None else None
+    if expression is not None and expression.node.type not in (Type.TEXT, Type.BOOL, Type.INTEGER):
+        expected = "text, bool or integer: each value learns on its own"
+        reading.add("bad-type", node, f"'by' cannot be a {expression.node.type}", expected=expected)
+        return None
+    return expression
+
+
+def _check_variants(reading: Reading, policy: Policy, node: Node, messages: list[Message]) -> None:
+    """Control and weights must name variants of the messages that use the policy."""
+    if not isinstance(node, MapNode) or not messages:
+        return
+    control = node.get("control")
+    for message in messages:
+        if policy.control and policy.control not in message.variants and isinstance(control, Scalar):
+            text = f"the message '{message.name}' has no variant '{policy.control}'"
+            reading.unknown("unknown-variant", control, text, message.variants)
+    weights = node.get("weights")
+    if not isinstance(weights, MapNode) or not policy.weights:
+        return
+    variants = {v: None for m in messages for v in m.variants}
+    for name, (key, _) in weights.entries.items():
+        if name not in variants:
+            reading.unknown("unknown-variant", key, f"no message of this policy has a variant '{name[:40]}'", variants)
+    for message in messages:
+        for name in message.variants:
+            if name not in policy.weights:
+                text = f"no weight for the variant '{name}' of the message '{message.name}'"
+                reading.add("missing-weight", weights, text, hint=f"add `{name}: 1`, or `{name}: 0` to leave it out")
+
+
+def read_holdout(reading: Reading, node: Node) -> Holdout | None:
+    """`{share: 5%, salt: "2026-H2"}`."""
+    fields = reading.fields(node, "holdout", ("share", "salt"), ("share", "salt"))
+    if fields is None or len(fields) < 2:
+        return None
+    share, salt = reading.share(fields["share"][1], "share"), reading.text(fields["salt"][1], "salt")
+    return None if share is None or salt is None else Holdout(share, salt, node.position)

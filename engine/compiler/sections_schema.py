@@ -1,0 +1,234 @@
+"""The sections that say what there is: events, features, windows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from engine.compiler.model import Attribute, EventType, Expression, Feature, Window
+from engine.compiler.nodes import Ref, Span, Type
+from engine.compiler.reading import Fields, Reading
+from engine.compiler.scopes import Expressions, canonical
+from engine.compiler.source import did_you_mean
+from engine.compiler.tree import MapNode, Node, Scalar
+from engine.compiler.values import typed_value
+
+TYPES = {t.value: t for t in (Type.BOOL, Type.INTEGER, Type.NUMBER, Type.TEXT, Type.TIME, Type.DURATION)}
+_LATER_TYPES = {
+    "money": "a number with a unit: {type: number, unit: EUR}",
+    "date": "type time",
+    "texts": "one text, or a flag per entry",
+    "list": "one value, or a flag per entry",
+    "lists": "one value, or a flag per entry",
+}
+_WINDOW_KINDS = ("count", "sum", "months_with", "last")
+_LATER_KINDS = {
+    "minimum": "last or sum",
+    "maximum": "last or sum",
+    "mean": "a sum and a count, divided by ratio(a, b)",
+    "distinct": "count with 'where:'",
+    "days_with": "count or months_with",
+}
+_IMPLICIT = {"type": Type.TEXT, "occurred_at": Type.TIME}
+
+Section = Mapping[str, tuple[Scalar, Node]]
+
+
+def not_yet(reading: Reading, node: Node, what: str, instead: str) -> None:
+    """The finding about something that rule files will be able to say, but not in this version."""
+    reading.add("not-yet-supported", node, f"{what} is not supported in this version", hint=f"use {instead}")
+
+
+def _type(reading: Reading, node: Node, what: str) -> Type | None:
+    scalar = reading.scalar(node, f"the type of {what}")
+    if scalar is None:
+        return None
+    if scalar.value in _LATER_TYPES:
+        not_yet(reading, scalar, f"the type {scalar.value}", _LATER_TYPES[scalar.value])
+        return None
+    if scalar.value not in TYPES:
+        expected = f"one of {', '.join(TYPES)}"
+        hint = did_you_mean(scalar.value, TYPES)
+        reading.add("unknown-type", scalar, f"no type is called '{scalar.value[:40]}'", expected=expected, hint=hint)
+        return None
+    return TYPES[scalar.value]
+
+
+def _field(reading: Reading, node: Node, what: str, keys: tuple[str, ...]) -> tuple[Type, Fields] | None:
+    """The type and the other keys of an attribute or feature; a bare word is its type."""
+    if isinstance(node, Scalar):
+        kind = _type(reading, node, what)
+        return None if kind is None else (kind, {})
+    if isinstance(node, MapNode) and "currency" in node.entries:
+        not_yet(reading, node.entries["currency"][0], "'currency'", "unit: {type: number, unit: EUR}")
+        return None
+    fields = reading.fields(node, what, keys, required=("type",))
+    if fields is None or "type" not in fields:
+        return None
+    kind = _type(reading, fields["type"][1], what)
+    return None if kind is None else (kind, fields)
+
+
+def read_events(reading: Reading, section: Section, broken: set[str]) -> dict[str, EventType]:
+    """Event types; paths of attributes that could not be read go to `broken`."""
+    events: dict[str, EventType] = {}
+    for name, (key, node) in section.items():
+        if not reading.named(key, "an event type", identifier=True):
+            continue
+        attributes: dict[str, Attribute] = {}
+        mapping = reading.map(node, f"the event type '{name}'")
+        for field_name, (field_key, field_node) in (mapping.entries if mapping else {}).items():
+            what = f"the attribute '{field_name}'"
+            if not reading.named(field_key, "an attribute", identifier=True):
+                continue
+            if field_name in _IMPLICIT:
+                message = f"every event has '{field_name}' already: it is not declared"
+                reading.add("reserved-name", field_key, message)
+                continue
+            read = _field(reading, field_node, what, ("type", "unit", "personal"))
+            if read is None:
+                broken.add(f"event.{field_name}")
+                continue
+            unit, personal = _unit_and_personal(reading, read[1])
+            attributes[field_name] = Attribute(field_name, read[0], unit, personal, field_key.position)
+        events[name] = EventType(name, attributes, key.position)
+    return events
+
+
+def _unit_and_personal(reading: Reading, fields: Fields) -> tuple[str | None, bool]:
+    unit = reading.scalar(fields["unit"][1], "unit") if "unit" in fields else None
+    personal = reading.flag(fields["personal"][1], "personal") if "personal" in fields else None
+    return unit.value if unit else None, bool(personal)
+
+
+def read_features(reading: Reading, section: Section, broken: set[str]) -> dict[str, Feature]:
+    """Features; paths of those that could not be read go to `broken`."""
+    features: dict[str, Feature] = {}
+    keys = ("type", "unit", "personal", "default", "above", "at_least", "at_most", "max_age")
+    for name, (key, node) in section.items():
+        if not reading.named(key, "a feature", identifier=True):
+            continue
+        what = f"the feature '{name}'"
+        read = _field(reading, node, what, keys)
+        if read is None:
+            broken.add(f"features.{name}")
+            continue
+        kind, fields = read
+        unit, personal = _unit_and_personal(reading, fields)
+        default = (
+            typed_value(reading, fields["default"][1], kind, f"the default of {what}") if "default" in fields else None
+        )
+        bounds: dict[str, float | None] = {}
+        for bound in ("above", "at_least", "at_most"):
+            bounds[bound] = reading.number(fields[bound][1], bound) if bound in fields else None
+            if bound in fields and kind not in (Type.INTEGER, Type.NUMBER):
+                reading.add("bad-value", fields[bound][0], f"'{bound}' is for numbers, and {what} is {kind}")
+        max_age = reading.period(fields["max_age"][1], "max_age") if "max_age" in fields else None
+        features[name] = Feature(
+            name, kind, unit, personal, default, bounds["above"], bounds["at_least"], bounds["at_most"],
+            max_age.span_s if max_age else None, key.position,
+        )  # fmt: skip
+    return features
+
+
+def read_windows(reading: Reading, section: Section, expressions: Expressions) -> dict[str, Window]:
+    """Windows; their types are made known to `expressions`."""
+    windows: dict[str, Window] = {}
+    for name, (key, node) in section.items():
+        window = _window(reading, key, node, expressions) if reading.named(key, "a window", True) else None
+        if window is None:
+            expressions.broken.add(f"windows.{name}")
+        else:
+            windows[name] = window
+            expressions.windows[name] = window.type
+    return windows
+
+
+def _window(reading: Reading, key: Scalar, node: Node, expressions: Expressions) -> Window | None:
+    what = f"the window '{key.value}'"
+    mapping = reading.map(node, what)
+    if mapping is None:
+        return None
+    for later in (*_LATER_KINDS, "having"):
+        if later in mapping.entries:
+            not_yet(
+                reading,
+                mapping.entries[later][0],
+                f"'{later}' in a window",
+                _LATER_KINDS.get(later, "'where:'"),
+            )
+            return None
+    kinds = [k for k in _WINDOW_KINDS if k in mapping.entries]
+    if len(kinds) != 1:
+        listed = ", ".join(_WINDOW_KINDS)
+        reading.add("wrong-shape", key, f"{what} must say what it keeps, once", expected=f"exactly one of {listed}")
+        return None
+    kind = kinds[0]
+    required = () if kind == "last" else ("over",)
+    fields = reading.fields(node, what, (kind, "over", "where", "since_start"), required)
+    if fields is None or kind not in fields:
+        return None
+    source = reading.scalar(fields[kind][1], kind)
+    before = len(reading.findings)
+    read = _source(reading, source, kind, expressions) if source is not None else None
+    over = reading.period(fields["over"][1], "over") if "over" in fields else None
+    if kind == "last" and "over" in fields:
+        message = "'last' keeps the latest value, however old"
+        reading.add("bad-value", fields["over"][0], message, hint="compare its time in a condition")
+    if kind == "months_with" and over is not None and over.unit != "month":
+        reading.add("bad-value", fields["over"][1], "'months_with' counts months", expected="`12 months`")
+    zero = "since_start" in fields and reading.choice(fields["since_start"][1], "since_start", ("zero",)) == "zero"
+    if read is None:
+        return None
+    event, value, kind_type = read
+    where = None
+    if "where" in fields:
+        scalar = reading.scalar(fields["where"][1], "where")
+        if scalar is not None:
+            where = expressions.expression(scalar, (event,), Type.BOOL, roots=frozenset(("event",)))
+    if len(reading.findings) > before or ("where" in fields and where is None) or (kind != "last" and over is None):
+        return None
+    definition = "\n".join(
+        (
+            kind,
+            event,
+            value.text if value else "-",
+            canonical(where.node) if where else "-",
+            str(over or "-"),
+            str(kind_type),
+            "customer's zone",
+        )
+    )
+    return Window(key.value, kind, event, value, where, over, zero, kind_type, definition, key.position)
+
+
+def _source(
+    reading: Reading, scalar: Scalar, kind: str, expressions: Expressions
+) -> tuple[str, Expression | None, Type] | None:
+    """What a window is made from: the event type, the value for sum and last, the window's type."""
+    event, dot, attribute = scalar.value.partition(".")
+    if event not in expressions.events:
+        known = list(expressions.events)
+        message = f"no event type is called '{event[:60]}'"
+        reading.add("unknown-event-type", scalar, message, hint=did_you_mean(event, known))
+        return None
+    valued = kind in ("sum", "last")
+    if valued != bool(dot):
+        expected = "`<event type>.<attribute>`" if valued else "the name of an event type"
+        reading.add("bad-value", scalar, f"'{kind}' cannot be read", found=scalar.value, expected=expected)
+        return None
+    if not valued:
+        return event, None, Type.INTEGER
+    attributes = {n: a.type for n, a in expressions.events[event].attributes.items()} | _IMPLICIT
+    if attribute not in attributes:
+        if f"event.{attribute}" not in expressions.broken:
+            message = f"the event type '{event}' has no attribute '{attribute[:60]}'"
+            begin = len(event) + 1
+            hint = did_you_mean(attribute, attributes)
+            reading.add_at("unknown-attribute", scalar, begin, len(scalar.value), message, hint=hint)
+        return None
+    found = attributes[attribute]
+    if kind == "sum" and found not in (Type.INTEGER, Type.NUMBER):
+        reading.add("bad-value", scalar, f"'sum' adds numbers, and '{attribute}' is {found}")
+        return None
+    text = f"event.{attribute}"
+    return event, Expression(text, Ref(found, text, Span(0, len(text))), scalar.position), found

@@ -1,0 +1,139 @@
+"""The nodes of a rule file: raw scalars, maps and lists that know where they are written."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from functools import cached_property
+
+from engine.compiler import syntax
+from engine.compiler.model import Position
+from engine.compiler.source import Finding
+
+_LINE_BREAK = re.compile(r"\r\n|\r|\n")
+_COMMENT_AFTER = re.compile(r"[ \t]+#")
+
+
+class Document:
+    """The text of one file; places in it are character indexes."""
+
+    __slots__ = ("__dict__", "path", "text")
+
+    def __init__(self, path: str, text: str) -> None:
+        self.path = path
+        self.text = text
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [0, *(m.end() for m in _LINE_BREAK.finditer(self.text))]
+
+    def position(self, index: int) -> Position:
+        line = bisect_right(self._starts, index) - 1
+        return Position(self.path, line + 1, index - self._starts[line] + 1)
+
+    def line_text(self, index: int) -> str:
+        """The whole source line that holds `index`, without its line break."""
+        line = bisect_right(self._starts, index) - 1
+        end = self._starts[line + 1] if line + 1 < len(self._starts) else len(self.text)
+        return self.text[self._starts[line] : end].rstrip("\r\n")
+
+    def rest_of_line(self, index: int) -> str:
+        """What is written on the line from `index` on."""
+        return self.line_text(index)[self.position(index).column - 1 :]
+
+    def finding(
+        self,
+        code: str,
+        start: int,
+        end: int,
+        message: str,
+        *,
+        found: str = "",
+        expected: str = "",
+        hint: str = "",
+        also: Position | None = None,
+    ) -> Finding:
+        """A finding about the characters `start` to `end`, marked to the end of the line at most."""
+        length = max(1, min(end - start, len(self.rest_of_line(start))))
+        line = self.line_text(start)
+        return Finding(code, self.position(start), length, message, found, expected, hint, line, also)
+
+
+class Scalar:
+    """Raw text with its style: "" plain, `'`, `"`, `|` or `>`. `start` and `end` enclose it in the file."""
+
+    __slots__ = ("document", "end", "flow", "start", "style", "value")
+
+    def __init__(self, document: Document, value: str, style: str, start: int, end: int, flow: bool) -> None:
+        self.document = document
+        self.value = value
+        self.style = style
+        self.start = start
+        self.end = end
+        self.flow = flow
+
+    @property
+    def position(self) -> Position:
+        return self.document.position(self.start)
+
+    @property
+    def absent(self) -> bool:
+        """Whether nothing is written, as in `key:`."""
+        return not self.style and not self.value
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether a comment follows a plain scalar on its line: the trap of ` #` in a text."""
+        return not self.style and _COMMENT_AFTER.match(self.document.text, self.end) is not None
+
+    def index(self, offset: int) -> int:
+        """Where in the file the character `offset` of the value is written (its end: behind the last)."""
+        if not self.style and self.end - self.start == len(self.value):
+            return self.start + offset
+        indexes = syntax.align(self.document.text, self.start, self.end, self.value, self.style)
+        if offset < len(indexes):
+            return indexes[offset]
+        return indexes[-1] + 1 if indexes else self.start
+
+    def place(self, offset: int) -> Position:
+        """The position of the character `offset` of the value."""
+        return self.document.position(self.index(offset))
+
+
+class MapNode:
+    """Keys and values in the order written; keys are unique."""
+
+    __slots__ = ("document", "end", "entries", "start")
+
+    def __init__(self, document: Document, start: int) -> None:
+        self.document = document
+        self.start = start
+        self.end = start + 1
+        self.entries: dict[str, tuple[Scalar, Node]] = {}
+
+    @property
+    def position(self) -> Position:
+        return self.document.position(self.start)
+
+    def get(self, key: str) -> Node | None:
+        entry = self.entries.get(key)
+        return entry[1] if entry else None
+
+
+class ListNode:
+    """Items in the order written."""
+
+    __slots__ = ("document", "end", "items", "start")
+
+    def __init__(self, document: Document, start: int) -> None:
+        self.document = document
+        self.start = start
+        self.end = start + 1
+        self.items: list[Node] = []
+
+    @property
+    def position(self) -> Position:
+        return self.document.position(self.start)
+
+
+Node = Scalar | MapNode | ListNode

@@ -1,0 +1,52 @@
+"""Consent, objection, topics: may this customer be told anything for this purpose and topic?
+
+A withdrawal stands until an explicit grant of a later time; absence of a grant is no consent.
+"""
+
+from __future__ import annotations
+
+from engine.compiler.model import Message, Purpose
+from engine.decision import Details, Reason
+from engine.identity import name_hash
+from engine.state.model import Contact, Record
+
+EVERYTHING = 0  # the key of an opt-out from all purposes
+
+
+def stopped_by_consent(
+    message: Message, purpose: Purpose, contact: Contact | None, record: Record
+) -> tuple[Reason, Details] | None:
+    """Why consent forbids the message, or None where it does not."""
+    opted_out_ms = max(record.opt_outs.get(name_hash(purpose.name), -1), record.opt_outs.get(EVERYTHING, -1))
+    entry = None
+    if contact is not None:
+        entry = next((c for c in contact.consents if c.purpose == purpose.name), None)
+    granted_ms = entry.changed_at_ms if entry is not None and entry.granted else -1
+    if opted_out_ms >= 0 and granted_ms <= opted_out_ms:
+        return Reason.OPTED_OUT, Details(purpose=purpose.name, cause="the customer said stop")
+    if entry is not None and not entry.granted:
+        return Reason.OPTED_OUT, Details(purpose=purpose.name, cause="consent was withdrawn")
+    if purpose.consent_required and granted_ms < 0:
+        return Reason.NO_CONSENT, Details(purpose=purpose.name, cause=f"no consent for '{purpose.name}' was given")
+    if contact is not None and message.topic is not None and message.topic in contact.blocked_topics:
+        return Reason.TOPIC_BLOCKED, Details(topic=message.topic, cause="the customer blocked the topic")
+    return None
+
+
+def merge_contact(old: Contact | None, new: Contact, now_ms: int) -> Contact:
+    """What is stored when the bank writes `new`: it replaces what the bank owns, but a withdrawal of
+    the old one stays unless `new` grants the purpose at a later time. A time of 0 means now.
+    """
+    consents = {c.purpose: c if c.changed_at_ms else c._replace(changed_at_ms=now_ms) for c in new.consents}
+    for c in old.consents if old is not None else ():
+        if not c.granted:
+            later = consents.get(c.purpose)
+            if later is None or later.changed_at_ms <= c.changed_at_ms:
+                consents[c.purpose] = c
+    return Contact(
+        list(consents.values()),
+        list(new.blocked_topics),
+        list(new.blocked_channels),
+        new.preferred_from_minute,
+        new.preferred_to_minute,
+    )

@@ -1,0 +1,93 @@
+"""Quiet hours and the customer's own hours: when may something be sent?"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone, tzinfo
+
+from engine.compiler.model import QuietHours
+from engine.decision import Details, Reason
+from engine.state.model import Contact
+from engine.zones import zone as find_zone
+
+
+def _inside(minute_s: int, from_s: int, to_s: int) -> bool:
+    """Whether a second of the day lies in [from, to), which may span midnight."""
+    if from_s <= to_s:
+        return from_s <= minute_s < to_s
+    return minute_s >= from_s or minute_s < to_s
+
+
+def _local(at_ms: int, tz: tzinfo) -> datetime:
+    return datetime.fromtimestamp(at_ms // 1000, timezone.utc).astimezone(tz)  # noqa: UP017
+
+
+def _next_wall(at_ms: int, tz: tzinfo, minute: int) -> int:
+    """The first moment after `at_ms` at which the local clock shows `minute` of the day.
+
+    Where the clock jumps over it, the moment right after the jump.
+    """
+    local = _local(at_ms, tz)
+    for day in range(3):
+        date = local.date() + timedelta(days=day)
+        wall = datetime(date.year, date.month, date.day, minute // 60, minute % 60, tzinfo=tz)
+        at = int(wall.timestamp()) * 1000
+        if at > at_ms:
+            return at
+    raise AssertionError("a day has 24 to 25 hours")
+
+
+def _second_of_day(at_ms: int, tz: tzinfo) -> int:
+    local = _local(at_ms, tz)
+    return local.hour * 3600 + local.minute * 60 + local.second
+
+
+def _quiet_at(at_ms: int, quiet: QuietHours, tz: tzinfo) -> bool:
+    return _inside(_second_of_day(at_ms, tz), quiet.from_minute * 60, quiet.to_minute * 60)
+
+
+def send_time(
+    now_ms: int, quiet: QuietHours | None, contact: Contact | None, zone: str | None
+) -> int | tuple[Reason, Details]:
+    """When to send: now, or the first moment that quiet hours and the customer's own hours permit.
+
+    Quiet hours that `drop` stop the message, and so do the customer's own hours unless the purpose
+    defers. An unknown zone is taken the strictest way: where the hours cannot be checked, nothing is said.
+    """
+    preferred = contact is not None and contact.preferred_from_minute >= 0
+    if quiet is None and not preferred:
+        return now_ms
+    own = find_zone(zone) if zone else None
+    declared = own if quiet is None or quiet.zone == "customer" else find_zone(quiet.zone)
+    if (preferred and own is None) or (quiet is not None and declared is None):
+        reason = Reason.QUIET_HOURS if quiet is not None and declared is None else Reason.OUTSIDE_PREFERRED_HOURS
+        return reason, Details(
+            feature="timezone", cause="the customer's time zone is unknown, so hours cannot be checked"
+        )
+    at_ms = now_ms
+    for _ in range(8):  # the two kinds of hours may push each other on
+        if declared is not None and quiet is not None and _quiet_at(at_ms, quiet, declared):
+            ends_ms = _next_wall(at_ms, declared, quiet.to_minute)
+            if quiet.then == "drop":
+                return Reason.QUIET_HOURS, Details(frees_at_ms=ends_ms, cause=f"quiet hours '{quiet.name}'")
+            at_ms = ends_ms
+        if preferred and contact is not None and own is not None:
+            start, end = contact.preferred_from_minute, contact.preferred_to_minute
+            if not _inside(_second_of_day(at_ms, own), start * 60, end * 60):
+                opens_ms = _next_wall(at_ms, own, start)
+                if quiet is None or quiet.then == "drop":
+                    cause = "outside the hours the customer chose"
+                    return Reason.OUTSIDE_PREFERRED_HOURS, Details(frees_at_ms=opens_ms, cause=cause)
+                at_ms = opens_ms
+                continue
+        if quiet is None or declared is None or not _quiet_at(at_ms, quiet, declared):
+            return at_ms
+    return Reason.QUIET_HOURS, Details(cause="the customer's hours lie within the quiet hours")
+
+
+def next_quiet(at_ms: int, quiet: QuietHours | None, zone: str | None) -> int | None:
+    """When the next quiet hours begin after a moment that lies outside them; None without any."""
+    if quiet is None:
+        return None
+    name = zone if quiet.zone == "customer" else quiet.zone
+    tz = find_zone(name) if name else None
+    return None if tz is None else _next_wall(at_ms, tz, quiet.from_minute)

@@ -1,0 +1,343 @@
+"""The pipeline: batch -> read -> step -> commit, with one group per customer in flight at a time.
+
+Whatever arrives while batches are in flight is the next batch; nothing waits for a timer. A group that
+collides (another worker moved the record) is read and stepped again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar, cast
+
+from engine.bundle import Active, Bundle
+from engine.clock import Clock, SystemClock
+from engine.decision import DecideRequest, Decision, OutcomeResult, Outcomes
+from engine.errors import (
+    CommitUnknown,
+    InvalidInput,
+    StoreUnavailable,
+    TactError,
+    Unavailable,
+    Violation,
+)
+from engine.explain import Explanation, explain_decision, explain_what_if
+from engine.group import Decide, Group, Pending, apply_groups, without_state
+from engine.identity import CustomerKey, customer_key, parse_decision_id
+from engine.learning.policies import Posteriors
+from engine.metrics import Metrics
+from engine.operations import Confirmation, ConfirmSend, Erase, ProfileChange, PutProfile, RecordOutcome
+from engine.state.model import Profile, ReadBatch, ReadRequest, Store
+from engine.state.profile import decode as decode_profile
+from engine.state.record import decode as decode_record
+from engine.step import World
+
+log = logging.getLogger("tact.decider")
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class DeciderSettings:
+    """Limits of the pipeline. `virtual_time`: a request's own time stands for the store's (`tact replay`)."""
+
+    salt: bytes = b"tact"
+    secret: bytes = b""
+    batch_max: int = 256
+    group_max: int = 64
+    overlap: int = 2
+    turns_max: int = 16
+    commit_budget_ms: int = 2000
+    virtual_time: bool = False
+
+
+@dataclass(slots=True)
+class Learnt:
+    """The newest snapshot of what was learnt; replaced whole."""
+
+    posteriors: Posteriors = field(default_factory=Posteriors)
+
+
+class Decider:
+    """Decides, records outcomes, writes profiles: everything that touches a customer's state.
+
+    One per event loop. `journal` is called with each provisional decision made without state.
+    """
+
+    def __init__(
+        self,
+        active: Active,
+        store: Store,
+        settings: DeciderSettings | None = None,
+        learnt: Learnt | None = None,
+        metrics: Metrics | None = None,
+        journal: Callable[[DecideRequest, list[Decision]], None] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.active = active
+        self.store = store
+        self.settings = settings or DeciderSettings()
+        self.learnt = learnt or Learnt()
+        self.metrics = metrics or Metrics()
+        self.journal = journal
+        self.clock = clock or SystemClock()
+        self._waiting: dict[CustomerKey, deque[Pending]] = {}
+        self._ready: deque[CustomerKey] = deque()
+        self._busy: set[CustomerKey] = set()
+        self._batches: set[asyncio.Task[None]] = set()
+        self._scheduled = False
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    # ---- the calls --------------------------------------------------------------------------------
+
+    async def decide(self, requests: Sequence[DecideRequest]) -> list[list[Decision] | TactError]:
+        """Decides for each request; one customer's are taken in order. An error concerns its request alone."""
+        pending = [Pending(Decide.of(r), self._future()) for r in requests]
+        for r, p in zip(requests, pending, strict=True):
+            self._submit(customer_key(r.event.customer_id, self.settings.secret), p)
+        return [cast("list[Decision] | TactError", await _settled(p.future)) for p in pending]
+
+    async def record_outcomes(self, reports: Sequence[Outcomes]) -> list[OutcomeResult | TactError]:
+        """Takes each report once. An error concerns its report alone."""
+        pending: list[Pending | TactError] = []
+        for report in reports:
+            ref = parse_decision_id(report.decision_id)
+            if ref is None:
+                pending.append(_not_a_decision_id(report.decision_id))
+                continue
+            p = Pending(RecordOutcome(report, ref), self._future())
+            self._submit(ref.customer, p)
+            pending.append(p)
+        return [
+            p if isinstance(p, TactError) else cast("OutcomeResult | TactError", await _settled(p.future))
+            for p in pending
+        ]
+
+    async def confirm_send(self, decision_id: str) -> Confirmation:
+        """SEND, or why not any more. Raises InvalidInput, NotFound, Unavailable."""
+        ref = parse_decision_id(decision_id)
+        if ref is None:
+            raise _not_a_decision_id(decision_id)
+        return await self._one(ref.customer, ConfirmSend(ref), Confirmation)
+
+    async def put_profiles(self, changes: Sequence[ProfileChange]) -> list[TactError | None]:
+        """Merges each change into its profile. An error concerns its profile alone."""
+        pending = [Pending(PutProfile(c), self._future()) for c in changes]
+        for c, p in zip(changes, pending, strict=True):
+            self._submit(customer_key(c.customer_id, self.settings.secret), p)
+        return [cast("TactError | None", await _settled(p.future)) for p in pending]
+
+    async def get_profile(self, customer_id: str) -> Profile | None:
+        """The profile as stored, or None. Raises StoreUnavailable."""
+        key = customer_key(customer_id, self.settings.secret)
+        batch = await self.store.read([ReadRequest(key, ())])
+        profile = decode_profile(batch.entries[0].profile)
+        return profile if profile.version else None
+
+    async def erase(self, customer_id: str) -> bool:
+        """Deletes what is kept of the customer; whether there was anything. Raises Unavailable."""
+        return await self._one(customer_key(customer_id, self.settings.secret), Erase(), bool)
+
+    async def explain(self, subject: str | DecideRequest, bundle: Bundle, locale: str) -> Explanation:
+        """Every message's way through the filters, for a past decision or a what-if.
+
+        Raises InvalidInput, NotFound, StoreUnavailable.
+        """
+        if isinstance(subject, str):
+            ref = parse_decision_id(subject)
+            if ref is None:
+                raise _not_a_decision_id(subject)
+            batch = await self.store.read([ReadRequest(ref.customer, (ref.event,))])
+            return await explain_decision(self.store, ref, decode_record(batch.entries[0].record), batch.entries[0])
+        key = customer_key(subject.event.customer_id, self.settings.secret)
+        batch = await self.store.read([ReadRequest(key, ())])
+        return explain_what_if(self._world(bundle), key, subject, batch, locale)
+
+    async def drain(self) -> None:
+        """Waits until everything accepted is answered; what comes now is refused with Unavailable."""
+        self._draining = True
+        await self._idle.wait()
+
+    # ---- batching ---------------------------------------------------------------------------------
+
+    def _future(self) -> asyncio.Future[object]:
+        return asyncio.get_running_loop().create_future()
+
+    async def _one(self, key: CustomerKey, op: ConfirmSend | Erase, kind: type[T]) -> T:
+        pending = Pending(op, self._future())
+        self._submit(key, pending)
+        result = await _settled(pending.future)
+        if isinstance(result, TactError):
+            raise result
+        assert isinstance(result, kind)
+        return result
+
+    def _submit(self, key: CustomerKey, pending: Pending) -> None:
+        if self._draining:
+            pending.finish(Unavailable("the server is stopping"))
+            return
+        self._idle.clear()
+        queue = self._waiting.get(key)
+        if queue is None:
+            self._waiting[key] = queue = deque()
+            if key not in self._busy:
+                self._ready.append(key)
+        queue.append(pending)
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._start_batches)
+
+    def _start_batches(self) -> None:
+        self._scheduled = False
+        while self._ready and len(self._batches) < self.settings.overlap:
+            groups = []
+            while self._ready and len(groups) < self.settings.batch_max:
+                key = self._ready.popleft()
+                queue = self._waiting[key]
+                taken = [queue.popleft() for _ in range(min(len(queue), self.settings.group_max))]
+                if not queue:
+                    del self._waiting[key]
+                self._busy.add(key)
+                groups.append(Group(key, taken))
+            task = asyncio.get_running_loop().create_task(self._run(groups))
+            self._batches.add(task)
+            task.add_done_callback(partial(self._ended, groups=groups))
+
+    def _ended(self, task: asyncio.Task[None], groups: list[Group]) -> None:
+        self._batches.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a batch failed", exc_info=task.exception())
+        for group in groups:
+            group.fail(Unavailable("the batch was given up"))  # only those that have no answer yet
+            self._busy.discard(group.key)
+            if group.key in self._waiting:
+                self._ready.append(group.key)
+        self._start_batches()
+        if not self._batches and not self._waiting:
+            self._idle.set()
+
+    # ---- one batch --------------------------------------------------------------------------------
+
+    def _world(self, bundle: Bundle) -> World:
+        return World(bundle, self.active.pauses, self.learnt.posteriors, self.settings.salt)
+
+    async def _run(self, groups: list[Group]) -> None:
+        world = self._world(self.active.bundle)
+        self.metrics.batch(sum(len(g.pending) for g in groups))
+        left = groups
+        for turn in range(self.settings.turns_max):
+            try:
+                async with asyncio.timeout(self.settings.commit_budget_ms / 1000):
+                    read = await self.store.read([ReadRequest(g.key, g.events()) for g in left])
+            except (StoreUnavailable, TimeoutError) as error:
+                self.metrics.store_error("read")
+                self._decide_without_state(world, left, str(error) or "the store did not answer in time")
+                return
+            left = await self._step_and_commit(world, left, read)
+            if not left:
+                return
+            await asyncio.sleep(random.uniform(0.0, 0.002) * (turn + 1))
+        for group in left:
+            group.fail(Unavailable("the customer's record kept moving; nothing was booked"))
+
+    async def _step_and_commit(self, world: World, groups: list[Group], read: ReadBatch) -> list[Group]:
+        """Returns the groups whose customers moved meanwhile."""
+        try:
+            commits = apply_groups(world, groups, read, self.settings.virtual_time)
+        except Exception:
+            await self._one_by_one(world, groups)
+            return []
+        writing = [(g, c) for g, c in zip(groups, commits, strict=True) if c is not None]
+        for group, commit in zip(groups, commits, strict=True):
+            if commit is None:
+                self._finish(group)
+        if not writing:
+            return []
+        not_after_ms = read.now_ms + self.settings.commit_budget_ms
+        try:
+            statuses = await self.store.commit([c for _, c in writing], not_after_ms)
+        except StoreUnavailable as error:
+            self.metrics.store_error("commit")
+            for group, _ in writing:
+                group.fail(error)
+            return []
+        again = []
+        for (group, _), status in zip(writing, statuses, strict=True):
+            if status.done:
+                self._finish(group)
+            elif status.status in ("moved", "late"):
+                self.metrics.store_error("collision")
+                again.append(group)
+            elif status.status in ("generation", "log_full"):
+                group.refuse(world.bundle.revision, status.status)
+                self._finish(group)
+            else:
+                self.metrics.store_error(status.status)
+                group.fail(
+                    CommitUnknown(f"the store did not confirm the commit ({status.status}); retry with the same ids")
+                )
+        return again
+
+    async def _one_by_one(self, world: World, groups: list[Group]) -> None:
+        """Something unforeseen happened in the step: whoever fails alone is the one, and pays alone."""
+        if len(groups) == 1 and len(groups[0].pending) == 1:
+            log.exception("an operation of customer %s failed", groups[0].key.hex)
+            groups[0].fail(Unavailable("the operation failed; the server's log says why"))
+            return
+        for group in groups:
+            for p in group.pending:
+                await self._run([Group(group.key, [p])])
+
+    def _finish(self, group: Group) -> None:
+        for p in group.pending:
+            if isinstance(p.operation, Decide) and isinstance(p.result, list):
+                self.metrics.decisions(cast("list[Decision]", p.result))
+            p.finish(p.result)
+
+    def _decide_without_state(self, world: World, groups: list[Group], why: str) -> None:
+        """The store cannot be read: what `if_state_unknown` allows, booked nowhere but in the journal."""
+        log.warning("deciding without state: %s", why)
+        for group in groups:
+            for p in group.pending:
+                if not isinstance(p.operation, Decide):
+                    p.finish(StoreUnavailable(why))
+                    continue
+                try:
+                    p.result = without_state(world, group.key, p.operation, self.clock.now_ms())
+                except TactError as error:
+                    p.result = error
+                except Exception:
+                    log.exception("an event could not be decided without state")
+                    p.result = Unavailable("the event could not be decided")
+                if self.journal is not None and isinstance(p.result, list):
+                    self.journal(p.operation.request, cast("list[Decision]", p.result))
+            self._finish(group)
+
+
+async def _settled(future: asyncio.Future[object]) -> object:
+    """The result, errors as values; a caller that goes away does not disturb the group."""
+    return await asyncio.shield(future)
+
+
+def _not_a_decision_id(text: str) -> InvalidInput:
+    shown = text if len(text) <= 80 else text[:77] + "..."
+    return InvalidInput([Violation("decision_id", f"found '{shown}', expected a decision_id from a Decision")])
+
+
+def create_decider(
+    active: Active,
+    store: Store,
+    settings: DeciderSettings | None = None,
+    learnt: Learnt | None = None,
+    metrics: Metrics | None = None,
+    journal: Callable[[DecideRequest, list[Decision]], None] | None = None,
+) -> Decider:
+    """A decider for the running event loop."""
+    return Decider(active, store, settings, learnt, metrics, journal)

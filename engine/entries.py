@@ -1,0 +1,91 @@
+"""What the log keeps of a decision: all that is needed to draw it again and to judge it, nothing personal."""
+
+from __future__ import annotations
+
+from engine.compiler.reference import Absent, Defaulted
+from engine.decision import Decision, Outcome
+from engine.plan import MessageStep
+from engine.state.log import DecisionEntry
+from engine.step import Drawn, Step, World
+
+_EMPTY = Drawn([], [], None, False)
+
+
+def decision_entries(
+    world: World, step: Step, fingerprint: int, record_version: bytes, profile_version: bytes
+) -> list[DecisionEntry]:
+    """One entry per decision of the event, in slot order."""
+    return [
+        _entry(
+            world,
+            step,
+            d,
+            step.draws[k] if k < len(step.draws) else _EMPTY,
+            fingerprint,
+            record_version,
+            profile_version,
+        )
+        for k, d in enumerate(step.decisions)
+    ]
+
+
+def values_read(step: Step, messages: list[MessageStep]) -> dict[str, object]:
+    """The inputs that these messages' conditions read, personal ones left out. Absent: the reason's name."""
+    values: dict[str, object] = {}
+    for message in messages:
+        for path in message.reads:
+            if path in values:
+                continue
+            value = step.inputs.get(path)
+            if isinstance(value, Defaulted):
+                value = value.value
+            values[path] = f"?{value.reason}" if isinstance(value, Absent) else value
+    return values
+
+
+def _entry(
+    world: World,
+    step: Step,
+    d: Decision,
+    drawn: Drawn,
+    fingerprint: int,
+    record_version: bytes,
+    profile_version: bytes,
+) -> DecisionEntry:
+    choice = drawn.choice
+    candidates: list[tuple[str, int, float, int]] = []
+    for k, fit in enumerate(drawn.fits):
+        share = choice.message_shares[k] if choice is not None else 0
+        candidates.append((fit.step.message.name, 0, fit.rank, share))
+    candidates += [(m.message.name, int(stop.reason), 0.0, 0) for m, stop in drawn.stops]
+    fit_drawn = choice.fit if choice is not None else None
+    policy = fit_drawn.step.policy if fit_drawn is not None else None
+    considered = [f.step for f in drawn.fits] + [m for m, _ in drawn.stops]
+    return DecisionEntry(
+        at_ms=step.subject.now_ms,
+        customer=step.subject.key.digest,
+        event=step.event,
+        event_type=step.request.event.type,
+        fingerprint=fingerprint,
+        revision=world.bundle.revision,
+        record_version=record_version,
+        profile_version=profile_version,
+        outcome=int(d.outcome),
+        reason=int(d.reason),
+        slot=d.slot,
+        message=fit_drawn.step.message.name if fit_drawn is not None else d.details.message,
+        variant=fit_drawn.variants[choice.variant] if choice is not None and fit_drawn is not None else "",
+        channel=fit_drawn.channel.name if fit_drawn is not None else "",
+        policy=policy.name if policy is not None else "",
+        policy_version=fit_drawn.shares.version if fit_drawn is not None else 0,
+        segment=fit_drawn.segment if fit_drawn is not None else "",
+        candidates=candidates,
+        variants=list(zip(fit_drawn.variants, fit_drawn.shares.shares, strict=True)) if fit_drawn is not None else [],
+        u_message=choice.u_message if choice is not None else 0,
+        u_variant=choice.u_variant if choice is not None else 0,
+        send_at_ms=fit_drawn.at_ms if fit_drawn is not None else 0,
+        withheld=drawn.withheld,
+        sticky=fit_drawn.sticky if fit_drawn is not None else False,
+        values_read=values_read(step, considered),
+        attribution_s=policy.attribution_s if policy is not None and d.outcome is Outcome.SEND else 0,
+    )

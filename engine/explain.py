@@ -1,0 +1,180 @@
+"""Why each message was or was not chosen: the funnel of one event, with the values read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from engine.compiler.model import Position
+from engine.compiler.reference import Absent, Defaulted, Inputs
+from engine.decision import DecideRequest, Decision, Details, Event, Reason
+from engine.errors import InvalidInput, NotFound, Violation
+from engine.filters import Fit
+from engine.identity import CustomerKey, DecisionRef, event_hash
+from engine.operations import known_answer, repeat_answer
+from engine.plan import MessageStep
+from engine.reasons import Stop, sentence, stopped_by_rules
+from engine.state.log import DecisionEntry
+from engine.state.model import ReadBatch, ReadEntry, Record, Store
+from engine.state.profile import decode as decode_profile
+from engine.state.record import decode as decode_record
+from engine.step import Drawn, Step, Subject, World, take
+
+
+@dataclass(slots=True)
+class CandidateView:
+    """One message's way: SELECTED, OUTRANKED, or what stopped it and where that is written."""
+
+    message: str
+    stopped_by: Reason
+    details: Details
+    reason_text: str
+    position: Position | None = None
+    expression: str = ""
+    values_read: dict[str, str] = field(default_factory=dict)
+    rank: float = 0.0
+    message_share: int = 0
+    variants: list[tuple[str, int, str]] = field(default_factory=list)  # name, share, why unfit
+    channel: str = ""
+    send_after_ms: int = 0
+
+
+@dataclass(slots=True)
+class Explanation:
+    """The decisions of an event and every message's way to them."""
+
+    decisions: list[Decision]
+    candidates: list[CandidateView]
+
+
+def explain_what_if(
+    world: World, key: CustomerKey, request: DecideRequest, read: ReadBatch, locale: str
+) -> Explanation:
+    """Decides as if, on what was read, and tells every message of the rule set its way."""
+    entry = read.entries[0]
+    profile, record = decode_profile(entry.profile), decode_record(entry.record)
+    now_ms = max(read.now_ms, record.last_ms)
+    return explain_step(world, Subject(key, profile, record, now_ms), request, locale)
+
+
+def explain_step(world: World, subject: Subject, request: DecideRequest, locale: str, **given: object) -> Explanation:
+    """The same for a subject at hand; it is changed by the step. `given` goes to `Step`."""
+    if request.event.type not in world.bundle.ruleset.events:
+        raise InvalidInput([Violation("event.type", f"found '{request.event.type}', expected a declared event type")])
+    given_ns = request.event.occurred_at_ns
+    occurred_ms = subject.now_ms if given_ns is None else given_ns // 1_000_000
+    step = Step(subject, request, event_hash(request.event.event_id), occurred_ms, **given)  # type: ignore[arg-type]
+    take(world, [step])
+    drawn = step.draws[0] if step.draws else Drawn([], [], None, False)
+    fits = {f.step.index: (k, f) for k, f in enumerate(drawn.fits)}
+    stops = {m.index: stop for m, stop in drawn.stops}
+    twin = Inputs(step.inputs, subject.now_ms * 1_000_000, step.zone)
+    language = locale or world.bundle.ruleset.default_language
+    views = []
+    for m in world.bundle.steps.messages:
+        if m.index in fits:
+            k, fit = fits[m.index]
+            views.append(_fit_view(step, fit, k, drawn))
+            continue
+        stop = stops.get(m.index)
+        if stop is None and (m.message.on is None or request.event.type in m.message.on):
+            stop = stopped_by_rules(m, twin, language)
+        views.append(_stop_view(step, m, stop, request.event.type))
+    order = {Reason.SELECTED: 0, Reason.HOLDOUT: 0, Reason.OUTRANKED: 1, Reason.NO_RULE_FOR_EVENT: 3}
+    views.sort(key=lambda v: (order.get(v.stopped_by, 2), -v.rank, v.message))
+    return Explanation(step.decisions, views)
+
+
+def _written(value: object) -> str:
+    if isinstance(value, Absent):
+        return {"DATA_STALE": "too old", "WINDOW_INCOMPLETE": "history too short"}.get(value.reason, "missing")
+    if isinstance(value, Defaulted):
+        return f"{_written(value.value)} (default)"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f'"{value}"'
+    return f"{value:g}" if isinstance(value, float) and abs(value) < 1e15 else str(value)
+
+
+def _values(step: Step, message: MessageStep) -> dict[str, str]:
+    return {path: _written(step.inputs[path]) for path in message.reads if path in step.inputs}
+
+
+def _fit_view(step: Step, fit: Fit, k: int, drawn: Drawn) -> CandidateView:
+    choice = drawn.choice
+    chosen = choice is not None and choice.index == k
+    reason = Reason.OUTRANKED
+    if chosen:
+        reason = Reason.HOLDOUT if drawn.withheld else Reason.SELECTED
+    details = Details(message=fit.step.message.name)
+    return CandidateView(
+        message=fit.step.message.name,
+        stopped_by=reason,
+        details=details,
+        reason_text="another message ranks higher" if reason is Reason.OUTRANKED else sentence(reason, details),
+        position=fit.step.message.position,
+        values_read=_values(step, fit.step),
+        rank=fit.rank,
+        message_share=choice.message_shares[k] if choice is not None else 0,
+        variants=[(v, s, "") for v, s in zip(fit.variants, fit.shares.shares, strict=True)]
+        + [(v, 0, why) for v, why in fit.unfit],
+        channel=fit.channel.name,
+        send_after_ms=fit.at_ms,
+    )
+
+
+def _stop_view(step: Step, m: MessageStep, stop: Stop | None, event_type: str) -> CandidateView:
+    if stop is None:
+        details = Details(message=m.message.name, cause=f"'{m.message.name}' does not listen to '{event_type}'")
+        return CandidateView(m.message.name, Reason.NO_RULE_FOR_EVENT, details, details.cause, m.message.position)
+    return CandidateView(
+        message=m.message.name,
+        stopped_by=stop.reason,
+        details=stop.details,
+        reason_text=stop.text or sentence(stop.reason, stop.details),
+        position=stop.position or m.message.position,
+        expression=stop.expression,
+        values_read=_values(step, m),
+    )
+
+
+async def explain_decision(store: Store, ref: DecisionRef, record: Record, read: ReadEntry) -> Explanation:
+    """A past decision from its answer, with the candidates its log entry kept while the log still has it.
+
+    Raises NotFound where the answer is past its life.
+    """
+    known = known_answer(record, read.spilled, ref.event)
+    if known is None:
+        raise NotFound("no such decision of the last 24 hours")
+    request = DecideRequest(Event("", "", "", None, {}))
+    decisions = [d for d in repeat_answer(known[1], ref.customer, ref.event, request) if d.slot == ref.slot]
+    entry = await store.find_decision(ref.customer, ref.event, ref.slot)
+    return Explanation(decisions, _logged_views(entry) if entry is not None else [])
+
+
+def _logged_views(entry: DecisionEntry) -> list[CandidateView]:
+    views = []
+    for name, stopped_by, rank, share in entry.candidates:
+        chosen = stopped_by == 0 and name == entry.message
+        if stopped_by:
+            reason = Reason(stopped_by)
+        elif chosen:
+            reason = Reason.HOLDOUT if entry.withheld else Reason.SELECTED
+        else:
+            reason = Reason.OUTRANKED
+        details = Details(message=name)
+        views.append(
+            CandidateView(
+                message=name,
+                stopped_by=reason,
+                details=details,
+                reason_text="another message ranks higher" if reason is Reason.OUTRANKED else sentence(reason, details),
+                values_read={k: _written(v) for k, v in entry.values_read.items()},
+                rank=rank,
+                message_share=share,
+                variants=[(v, s, "") for v, s in entry.variants] if chosen else [],
+                channel=entry.channel if chosen else "",
+                send_after_ms=entry.send_at_ms if chosen else 0,
+            )
+        )
+    return views

@@ -1,0 +1,183 @@
+"""The filters between the rules and the draw, in the order of the design: pause, consent, channel,
+hours, caps and gaps, trial, text, rank. A message stops at its first failure.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from engine.bundle import Bundle, Pauses
+from engine.compiler.model import Text
+from engine.compiler.program import Batch
+from engine.contact.caps import Proposal, stopped_by_limits
+from engine.contact.consent import stopped_by_consent
+from engine.contact.hours import send_time
+from engine.decision import Details, Reason
+from engine.identity import name_hash
+from engine.learning.policies import Posteriors, VariantShares, variant_shares
+from engine.plan import ChannelPlan, MessageStep
+from engine.reasons import CHANNEL, CONSENT, HOURS, LIMITS, PAUSE, RANK, TEXT, TRIAL, Stop
+from engine.render import language_for, slots_used
+from engine.state.model import Profile, Record
+
+
+@dataclass(slots=True)
+class View:
+    """One event as the filters see it: the customer's state, and where its values are in the batch."""
+
+    bundle: Bundle
+    pauses: Pauses
+    posteriors: Posteriors
+    batch: Batch
+    i: int
+    profile: Profile
+    record: Record
+    now_ms: int
+    zone: str | None
+    language: str | None
+    held_out: bool
+
+
+@dataclass(slots=True)
+class Fit:
+    """A message that may be said: when, on which channel, and the shares of its variants."""
+
+    step: MessageStep
+    at_ms: int
+    channel: ChannelPlan
+    rank: float
+    variants: list[str]
+    texts: list[tuple[str, Text, str]]  # language, text declaration, template for the channel
+    unfit: list[tuple[str, str]]
+    shares: VariantShares
+    sticky: bool
+    segment: str
+    about: int
+
+
+def _stop(stage: int, found: tuple[Reason, Details], step: MessageStep) -> Stop:
+    reason, details = found
+    details.message = step.message.name
+    return Stop(stage, reason, details, "", step.message.position)
+
+
+def _channel(view: View, step: MessageStep) -> ChannelPlan | Stop:
+    """The first permitted channel; a condition that is an error skips its channel."""
+    blocked = view.profile.contact.blocked_channels if view.profile.contact is not None else []
+    was_blocked = ""
+    for channel in step.channels:
+        if not all(view.batch.truth(root, view.i) for root, _ in channel.conditions):
+            continue
+        if channel.name in blocked:
+            was_blocked = was_blocked or channel.name
+            continue
+        return channel
+    if was_blocked:
+        cause = "the customer blocked the channel"
+        return _stop(CHANNEL, (Reason.CHANNEL_BLOCKED, Details(channel=was_blocked, cause=cause)), step)
+    names = ", ".join(c.name for c in step.channels)
+    return _stop(CHANNEL, (Reason.NO_CHANNEL, Details(cause=f"no channel is open to the customer (of {names})")), step)
+
+
+def _about(view: View, step: MessageStep) -> int:
+    value = view.batch.value(step.about, view.i) if step.about is not None else None
+    return 0 if value is None else name_hash(f"about:{value!r}")
+
+
+def _segment(view: View, step: MessageStep) -> str:
+    parts = []
+    for root in step.by:
+        value = view.batch.value(root, view.i)
+        parts.append("?" if value is None else str(value))
+    return "|".join(parts)
+
+
+def _unfit(view: View, step: MessageStep, template: str) -> str:
+    """The first slot of the template that has no value, or ""."""
+    for slot in slots_used(template):
+        if view.batch.value(step.slots[slot].root, view.i) is None:
+            return slot
+    return ""
+
+
+def _renderable(
+    view: View, step: MessageStep, channel: str
+) -> tuple[list[str], list[tuple[str, Text, str]], list[tuple[str, str]]]:
+    """(variants that can be said, their language and template, the others with the cause)."""
+    fit, texts, unfit = [], [], []
+    default = view.bundle.ruleset.default_language
+    for name, variant in step.message.variants.items():
+        language = language_for(view.language, default, variant.texts)
+        if language is None:
+            unfit.append((name, f"no text in '{view.language or default}'"))
+            continue
+        text = variant.texts[language]
+        template = text.channels.get(channel, text.text)
+        slot = _unfit(view, step, template)
+        if slot:
+            unfit.append((name, f"slot '{slot}' has no value"))
+            continue
+        fit.append(name)
+        texts.append((language, text, template))
+    return fit, texts, unfit
+
+
+def _shares(
+    view: View, step: MessageStep, variants: list[str], unfit: list[tuple[str, str]], segment: str
+) -> tuple[VariantShares, bool] | Stop:
+    """The shares of the variants left, and whether they come from an earlier assignment."""
+    policy = step.policy
+    if policy is not None and policy.sticky:
+        assigned = view.record.assignments.get((name_hash(policy.name), step.key))
+        if assigned is not None:
+            key, share = assigned
+            at = next((k for k, v in enumerate(variants) if step.variant_keys[v] == key), None)
+            if at is None:
+                cause = "the variant assigned to the customer cannot be said"
+                return _stop(TRIAL, (Reason.VARIANT_UNAVAILABLE, Details(cause=cause)), step)
+            return VariantShares([share if k == at else 0 for k in range(len(variants))], 0), True
+    if policy is not None and policy.kind == "fixed" and policy.if_unfit == "leave_out" and unfit:
+        cause = f"left out of the trial: variant '{unfit[0][0]}': {unfit[0][1]}"
+        return _stop(TRIAL, (Reason.NOT_IN_TRIAL, Details(cause=cause)), step)
+    shares = variant_shares(policy, step.message.name, segment, variants, view.posteriors)
+    if not any(shares.shares):
+        return _stop(TRIAL, (Reason.VARIANT_UNAVAILABLE, Details(cause="no variant with weight is left")), step)
+    return shares, False
+
+
+def consider(view: View, step: MessageStep) -> Fit | Stop:
+    """Runs one message through the filters that follow its own rules."""
+    message = step.message
+    if view.pauses.holds(message.name, message.purpose):
+        return _stop(PAUSE, (Reason.PAUSED, Details(purpose=message.purpose)), step)
+    refused = stopped_by_consent(message, step.purpose, view.profile.contact, view.record)
+    if refused is not None:
+        return _stop(CONSENT, refused, step)
+    channel = _channel(view, step)
+    if isinstance(channel, Stop):
+        return channel
+    contact = view.profile.contact if step.purpose.tier != 1 else None  # hours are for what can wait
+    at = send_time(view.now_ms, step.quiet_hours, contact, view.zone)
+    if not isinstance(at, int):
+        return _stop(HOURS, at, step)
+    about = _about(view, step)
+    proposal = Proposal(
+        at, step.keys, name_hash(message.purpose), step.topic, channel.key, step.product, step.stage, about
+    )
+    held = stopped_by_limits(step.limits, view.record.touches, proposal, view.zone, view.held_out)
+    if held is not None:
+        return _stop(LIMITS, held, step)
+    variants, texts, unfit = _renderable(view, step, channel.name)
+    if not variants:
+        name, cause = unfit[0]
+        return _stop(TEXT, (Reason.TEXT_UNAVAILABLE, Details(cause=f"variant '{name}': {cause}")), step)
+    segment = _segment(view, step)
+    shares = _shares(view, step, variants, unfit, segment)
+    if isinstance(shares, Stop):
+        return shares
+    rank = view.batch.value(step.value, view.i)
+    if not isinstance(rank, int | float) or not math.isfinite(rank):
+        cause = "the message's value could not be computed"
+        return _stop(RANK, (Reason.DATA_MISSING, Details(cause=cause)), step)
+    return Fit(step, at, channel, float(rank), variants, texts, unfit, shares[0], shares[1], segment, about)

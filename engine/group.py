@@ -1,0 +1,280 @@
+"""A customer's operations of one batch: stepped in order, committed together.
+
+Events are taken in waves: the first of every customer in one kernel call, then the second, and so on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from engine.decision import DecideRequest, Decision, Details, Outcome, Reason
+from engine.entries import decision_entries
+from engine.errors import InvalidInput, TactError, Unavailable, Violation
+from engine.identity import CustomerKey, event_hash, fingerprint
+from engine.operations import (
+    AHEAD_MS_MAX,
+    Change,
+    Operation,
+    RecordOutcome,
+    answer_body,
+    keep_answer,
+    known_answer,
+    repeat_answer,
+)
+from engine.reasons import sentence
+from engine.state import log as entries
+from engine.state.model import Answer, Commit, Profile, ReadBatch, ReadEntry, Record
+from engine.state.profile import decode as decode_profile
+from engine.state.profile import encode as encode_profile
+from engine.state.profile import new_version
+from engine.state.record import decode as decode_record
+from engine.state.record import encode as encode_record
+from engine.step import ANSWER_LIFE_MS, Step, Subject, World, identify, take
+
+log = logging.getLogger("tact.group")
+
+
+@dataclass(frozen=True, slots=True)
+class Decide:
+    """The operation of deciding for an event."""
+
+    request: DecideRequest
+    event: int
+    fingerprint: int
+
+    @staticmethod
+    def of(request: DecideRequest) -> Decide:
+        """With the event's identity worked out once."""
+        e = request.event
+        return Decide(
+            request,
+            event_hash(e.event_id),
+            fingerprint(e.type, e.occurred_at_ns, e.attributes, request.max_messages),
+        )
+
+
+@dataclass(slots=True)
+class Pending:
+    """An operation whose caller waits. `result` is what the last turn gave."""
+
+    operation: Decide | Operation
+    future: asyncio.Future[object]
+    result: object = None
+
+    def finish(self, result: object) -> None:
+        """Answers the caller, unless it went away or has an answer."""
+        if not self.future.done():
+            self.future.set_result(result)
+
+
+@dataclass(slots=True)
+class Group:
+    """One customer's operations, in the order they came."""
+
+    key: CustomerKey
+    pending: list[Pending] = field(default_factory=list)
+
+    def events(self) -> tuple[int, ...]:
+        """The event hashes whose spilled answers are to be read."""
+        hashes = []
+        for p in self.pending:
+            if isinstance(p.operation, Decide):
+                hashes.append(p.operation.event)
+            elif isinstance(p.operation, RecordOutcome) and p.operation.report.outcome_id:
+                report = p.operation.report
+                hashes.append(event_hash(f"outcome:{report.decision_id}:{report.outcome_id}"))
+        return tuple(dict.fromkeys(hashes))
+
+    def fail(self, error: TactError) -> None:
+        """The whole group failed: nothing of it was done, or it is not known."""
+        for p in self.pending:
+            p.finish(error)
+
+    def refuse(self, revision: str, status: str) -> None:
+        """The store may not be written: decisions say so, everything else is an error."""
+        reason = Reason.LOG_FULL if status == "log_full" else Reason.STATE_UNKNOWN
+        cause = "" if status == "log_full" else "the store lost its data; caps cannot be trusted until acknowledged"
+        for p in self.pending:
+            if isinstance(p.operation, Decide) and isinstance(p.result, list):
+                details = Details(cause=cause)
+                d = Decision(Outcome.NO_MESSAGE, reason, details, sentence(reason, details), revision=revision)
+                d.event_id = p.operation.request.event.event_id
+                d.customer_id = p.operation.request.event.customer_id
+                p.result = [d]
+            elif not isinstance(p.result, TactError):
+                p.result = Unavailable(f"the store refuses to be written: {status}")
+
+
+@dataclass(slots=True)
+class _Open:
+    """A group while it is stepped."""
+
+    group: Group
+    subject: Subject
+    read: ReadEntry
+    change: Change
+    record_version: bytes
+    profile_version: bytes
+
+
+def apply_groups(world: World, groups: Sequence[Group], read: ReadBatch, virtual_time: bool) -> list[Commit | None]:
+    """Steps every group on what was read. Returns what to commit, None where nothing changed.
+
+    Results are left in `Pending.result`. A blob that cannot be read fails its own group only.
+    """
+    opened: list[_Open | None] = []
+    for group, entry in zip(groups, read.entries, strict=True):
+        try:
+            profile, record = decode_profile(entry.profile), decode_record(entry.record)
+        except TactError as error:
+            log.error("customer %s: %s", group.key.hex, error)
+            for p in group.pending:
+                p.result = error
+            opened.append(None)
+            continue
+        now_ms = max(read.now_ms, record.last_ms)
+        if virtual_time:
+            now_ms = record.last_ms
+        subject = Subject(group.key, profile, record, now_ms)
+        opened.append(_Open(group, subject, entry, Change(), record.version, profile.version))
+    waves = max((len(g.pending) for g in groups), default=0)
+    for k in range(waves):
+        _wave(
+            world,
+            [(o, o.group.pending[k]) for o in opened if o is not None and k < len(o.group.pending)],
+            virtual_time,
+        )
+    return [None if o is None else _commit(world, o) for o in opened]
+
+
+def _wave(world: World, items: list[tuple[_Open, Pending]], virtual_time: bool) -> None:
+    steps: list[tuple[_Open, Pending, Step]] = []
+    for o, p in items:
+        operation = p.operation
+        try:
+            if isinstance(operation, Decide):
+                prepared = _prepare(world, o, operation, virtual_time)
+                if isinstance(prepared, Step):
+                    steps.append((o, p, prepared))
+                else:
+                    p.result = prepared
+            else:
+                p.result = operation.apply(world, o.subject, o.read.spilled, o.change)
+        except TactError as error:
+            p.result = error
+    if not steps:
+        return
+    take(world, [s for _, _, s in steps])
+    for o, p, s in steps:
+        p.result = s.decisions
+        if s.request.dry_run:
+            continue
+        operation = p.operation
+        assert isinstance(operation, Decide)
+        o.change.entries += decision_entries(world, s, operation.fingerprint, o.record_version, o.profile_version)
+        body = answer_body(s.decisions)
+        keep_answer(
+            o.subject.record,
+            o.change,
+            Answer(s.event, operation.fingerprint, s.subject.now_ms, body),
+            s.subject.now_ms,
+        )
+
+
+def _prepare(world: World, o: _Open, operation: Decide, virtual_time: bool) -> Step | list[Decision]:
+    """The step to take, or the answer where none is needed. Raises InvalidInput."""
+    request, subject = operation.request, o.subject
+    given_ns = request.event.occurred_at_ns
+    if virtual_time and given_ns is not None:
+        subject.now_ms = max(subject.now_ms, given_ns // 1_000_000)
+    occurred_ms = subject.now_ms if given_ns is None else given_ns // 1_000_000
+    if request.event.type not in world.bundle.ruleset.events:
+        known = ", ".join(world.bundle.ruleset.events)
+        raise InvalidInput([Violation("event.type", f"found '{request.event.type}', expected one of {known}")])
+    if occurred_ms > subject.now_ms + AHEAD_MS_MAX:
+        raise InvalidInput(
+            [
+                Violation(
+                    "event.occurred_at",
+                    "lies more than 5 minutes ahead of the engine's clock; expected a time in the past",
+                )
+            ]
+        )
+    if not request.dry_run:
+        known_one = known_answer(subject.record, o.read.spilled, operation.event)
+        if known_one is not None:
+            if known_one[0] != operation.fingerprint:
+                raise InvalidInput(
+                    [
+                        Violation(
+                            "event.event_id",
+                            f"'{request.event.event_id}' was used for this customer with other content; "
+                            "expected a new id, or the same event again",
+                        )
+                    ],
+                    "EVENT_ID_REUSED",
+                )
+            return repeat_answer(known_one[1], subject.key, operation.event, request)
+    if occurred_ms <= subject.now_ms - ANSWER_LIFE_MS:
+        return [_plain(world, operation, subject, Reason.EVENT_TOO_OLD)]
+    if request.dry_run:
+        subject = Subject(subject.key, subject.profile, copy.deepcopy(subject.record), subject.now_ms)
+    return Step(subject, request, operation.event, occurred_ms)
+
+
+def _plain(world: World, operation: Decide, subject: Subject, reason: Reason) -> Decision:
+    d = Decision(Outcome.NO_MESSAGE, reason, reason_text=sentence(reason, Details()))
+    identify(d, subject.key, operation.event, operation.request, 0, world.bundle.revision)
+    return d
+
+
+def _commit(world: World, o: _Open) -> Commit | None:
+    change, record = o.change, o.subject.record
+    if not (change.record or change.profile or change.erased or change.entries):
+        return None
+    record_blob = None
+    if change.record:
+        kept_ms = world.bundle.steps.touches_kept_ms
+        record.touches = [t for t in record.touches if t.at_ms > o.subject.now_ms - kept_ms]
+        record.version = new_version()
+        record.last_ms = o.subject.now_ms
+        record.since_ms = record.since_ms or o.subject.now_ms
+        record_blob = encode_record(record)
+    profile_blob = None
+    if change.profile:
+        o.subject.profile.version = new_version()
+        profile_blob = encode_profile(o.subject.profile)
+    return Commit(
+        o.group.key,
+        o.record_version,
+        o.profile_version,
+        record_blob,
+        profile_blob,
+        change.spills,
+        [entries.encode(e) for e in change.entries],
+        change.expire_record_ms,
+        change.erased and not change.profile,
+    )
+
+
+def without_state(world: World, key: CustomerKey, operation: Decide, now_ms: int) -> list[Decision]:
+    """What may be decided while the customer's state cannot be read: messages whose purpose says
+    `if_state_unknown: send`, provisional and booked nowhere. Everything else is STATE_UNKNOWN.
+    """
+    request = operation.request
+    if request.event.type not in world.bundle.ruleset.events:
+        raise InvalidInput([Violation("event.type", f"found '{request.event.type}', expected a declared event type")])
+    subject = Subject(key, Profile(), Record(), now_ms)
+    given_ns = request.event.occurred_at_ns
+    occurred_ms = now_ms if given_ns is None else given_ns // 1_000_000
+    step = Step(subject, request, operation.event, occurred_ms, stateless=True)
+    take(world, [step])
+    if any(d.outcome is Outcome.SEND or d.reason is Reason.NO_RULE_FOR_EVENT for d in step.decisions):
+        return step.decisions
+    d = _plain(world, operation, subject, Reason.STATE_UNKNOWN)
+    d.details = Details(cause="the customer's state could not be read")
+    return [d]

@@ -1,0 +1,90 @@
+"""What the rules read: event attributes, features, windows, by path. Missing values carry their reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from engine.compiler.model import Feature, RuleSet
+from engine.compiler.reference import Absent, Defaulted
+from engine.decision import Event
+from engine.state.model import Profile, Record
+from engine.windows import WindowPlan
+from engine.windows import read as read_window
+
+MISSING = Absent("DATA_MISSING")
+STALE = Absent("DATA_STALE")
+
+
+def feature_value(feature: Feature, profile: Profile, now_ms: int) -> object:
+    """A feature as the rules see it: its value, or its default, or Absent.
+
+    Absent or defaulted where nothing was written, the type has changed since, the value is out of
+    the declared range (DATA_MISSING) or older than its maximum age (DATA_STALE).
+    """
+    cell = profile.cells.get(feature.name)
+    absent = MISSING
+    if cell is not None and cell.type == feature.type.value:
+        value = cell.value
+        if feature.max_age_s is not None and now_ms - cell.as_of_ms > feature.max_age_s * 1000:
+            absent = STALE
+        elif _in_range(feature, value):
+            return value
+    return absent if feature.default is None else Defaulted(feature.default)
+
+
+def _in_range(feature: Feature, value: object) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return True
+    if feature.above is not None and not value > feature.above:
+        return False
+    if feature.at_least is not None and not value >= feature.at_least:
+        return False
+    return feature.at_most is None or value <= feature.at_most
+
+
+def text_feature(ruleset: RuleSet, profile: Profile, name: str, now_ms: int) -> str | None:
+    """A text feature with a meaning of its own (`timezone`, `language`), or None."""
+    feature = ruleset.features.get(name)
+    if feature is None:
+        return None
+    value = feature_value(feature, profile, now_ms)
+    if isinstance(value, Defaulted):
+        value = value.value
+    return value if isinstance(value, str) else None
+
+
+def gather(
+    paths: Iterable[str],
+    ruleset: RuleSet,
+    windows: Mapping[str, WindowPlan],
+    event: Event,
+    occurred_at_ns: int,
+    profile: Profile,
+    record: Record,
+    now_ms: int,
+    zone: str | None,
+    given_windows: Mapping[str, object] | None = None,
+) -> dict[str, object]:
+    """The values of `paths` for one event: path -> Python value, Absent or Defaulted.
+
+    `given_windows`, where present, takes the place of what is stored (`tact test`).
+    """
+    values: dict[str, object] = {}
+    for path in paths:
+        root, _, name = path.partition(".")
+        if root == "features":
+            values[path] = feature_value(ruleset.features[name], profile, now_ms)
+        elif root == "event":
+            if name == "occurred_at":
+                values[path] = occurred_at_ns
+            elif name == "type":
+                values[path] = event.type
+            else:
+                values[path] = event.attributes.get(name, MISSING)
+        elif root == "windows":
+            if given_windows is not None and name in given_windows:
+                values[path] = given_windows[name]
+            else:
+                plan = windows[name]
+                values[path] = read_window(plan, record.windows.get(plan.key), now_ms, zone)
+    return values

@@ -1,0 +1,37 @@
+"""Fills numba's cache: one process runs this before workers start, so that none of them compiles.
+
+Importing a kernel compiles it where the cache is cold (about 8 s in all); parallel first compilations
+have crashed, hence one process.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.kernels.calendar import local_day
+from engine.kernels.contact import rolling_load
+from engine.kernels.evaluate import evaluate
+from engine.kernels.funnel import funnel
+from engine.kernels.philox import uniform30
+
+
+def warm() -> None:
+    """Calls every kernel once on tiny inputs."""
+    i32, i64 = np.zeros(2, np.int32), np.zeros(2, np.int64)
+    f64, u64 = i64.view(np.float64), i64.view(np.uint64)
+    i32x2, i64x2 = np.zeros((2, 2), np.int32), np.zeros((2, 2), np.int64)
+    f64x2, u64x2 = i64x2.view(np.float64), i64x2.view(np.uint64)
+    words, spans = np.array([[0, 0, 1]], np.int32), np.zeros((1, 8), np.int32)
+    messages, runs = np.zeros((0, 7), np.int32), np.zeros((0, 3), np.int32)
+    local_day(0, 0, np.array([0, 1]), i64, i64)
+    rolling_load(i64, 0, 1)
+    evaluate(
+        words, spans, runs, i32, i32x2, i64, f64, i32, i64, f64, i32, i32, i32,
+        i64x2, np.zeros((2, 2), np.uint8), i64, i64, i64, i64, i64,
+        i64x2, f64x2, u64, u64, u64, u64, i64x2, u64x2, u64x2, u64x2,
+    )  # fmt: skip
+    funnel(
+        words, spans, i32, i32, messages, i32, f64, f64x2, u64x2, u64x2, u64x2, u64x2,
+        i64, f64, i64, i32, i32, np.zeros(2, np.int8),
+    )  # fmt: skip
+    uniform30(0, 0, 0, 0, 0, 0)

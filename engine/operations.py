@@ -1,0 +1,278 @@
+"""What can be done to a customer's state, one class each. Pure: `apply` changes the Subject in memory
+and says what to log; the decider reads before and commits after, and applies again after a collision.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+
+from engine.bundle import Bundle
+from engine.contact.consent import EVERYTHING, merge_contact, stopped_by_consent
+from engine.decision import (
+    DecideRequest,
+    Decision,
+    Details,
+    Outcome,
+    OutcomeKind,
+    OutcomeResult,
+    Outcomes,
+    Reason,
+    decode_answer,
+    encode_answer,
+)
+from engine.errors import InvalidInput, NotFound, TactError, Violation
+from engine.identity import CustomerKey, DecisionRef, decision_id, event_hash, name_hash
+from engine.plan import MessageStep
+from engine.reasons import sentence
+from engine.state.log import Entry, ErasedEntry, OutcomeEntry, ProfileEntry
+from engine.state.model import Answer, Cell, Contact, Profile, Record, Touch, TouchFlag
+from engine.step import ANSWER_LIFE_MS, Subject, World
+
+AHEAD_MS_MAX = 5 * 60_000
+ANSWERS_KEPT = 32
+TOMBSTONE_MS = 60_000
+_SPILL = struct.Struct("<Qq")
+
+
+@dataclass(slots=True)
+class ProfileChange:
+    """One item of PutProfiles: values by the features' types; `contact` None: unchanged.
+
+    A consent's `changed_at_ms` of 0 means now.
+    """
+
+    customer_id: str
+    features: dict[str, object]
+    clear_features: list[str]
+    contact: Contact | None
+
+
+@dataclass(slots=True)
+class Confirmation:
+    """ConfirmSend's answer: SEND, or why not any more."""
+
+    outcome: Outcome
+    reason: Reason
+    details: Details
+    reason_text: str
+
+
+@dataclass(slots=True)
+class Change:
+    """What a customer's group of operations did, to be committed together."""
+
+    record: bool = False
+    profile: bool = False
+    erased: bool = False
+    expire_record_ms: int = 0
+    entries: list[Entry] = field(default_factory=list)
+    spills: list[tuple[int, bytes, int]] = field(default_factory=list)
+
+
+# ---- answers ------------------------------------------------------------------------------------
+
+
+def known_answer(record: Record, spilled: dict[int, bytes], event: int) -> tuple[int, bytes] | None:
+    """(fingerprint, body) of what was answered to an event before, or None."""
+    for answer in record.answers:
+        if answer.event == event:
+            return answer.fingerprint, answer.body
+    blob = spilled.get(event)
+    if blob is None:
+        return None
+    fingerprint, _ = _SPILL.unpack_from(blob)
+    return fingerprint, blob[_SPILL.size :]
+
+
+def keep_answer(record: Record, change: Change, answer: Answer, now_ms: int) -> None:
+    """Adds an answer; those past their life go, the oldest above 32 move to keys of their own."""
+    record.answers = [a for a in record.answers if a.at_ms > now_ms - ANSWER_LIFE_MS]
+    record.answers.append(answer)
+    while len(record.answers) > ANSWERS_KEPT:
+        old = record.answers.pop(0)
+        life_ms = old.at_ms + ANSWER_LIFE_MS - now_ms
+        change.spills.append((old.event, _SPILL.pack(old.fingerprint, old.at_ms) + old.body, life_ms))
+    change.record = True
+
+
+def answer_body(decisions: list[Decision]) -> bytes:
+    """The bytes kept of an answer."""
+    return encode_answer(decisions)
+
+
+def repeat_answer(body: bytes, customer: CustomerKey, event: int, request: DecideRequest) -> list[Decision]:
+    """The decisions of an earlier answer, with the ids that follow from the request."""
+    decisions = decode_answer(body)
+    for d in decisions:
+        d.decision_id = decision_id(customer, event, d.slot)
+        d.event_id = request.event.event_id
+        d.customer_id = request.event.customer_id
+    return decisions
+
+
+# ---- operations other than deciding ---------------------------------------------------------------
+
+
+def find_touch(record: Record, ref: DecisionRef) -> int:
+    """The index of a decision's touch. Raises NotFound."""
+    for i, touch in enumerate(record.touches):
+        if touch.event == ref.event and touch.slot == ref.slot:
+            return i
+    raise NotFound("no such decision is remembered: it was never sent, or its touch is past its life")
+
+
+def message_of(bundle: Bundle, touch: Touch) -> MessageStep | None:
+    """The message that a touch was about, if the rule set still has it."""
+    return next((m for m in bundle.steps.messages if touch.message in m.keys), None)
+
+
+@dataclass(slots=True)
+class RecordOutcome:
+    """Takes one report on a decision."""
+
+    report: Outcomes
+    ref: DecisionRef
+
+    def apply(self, world: World, subject: Subject, spilled: dict[int, bytes], change: Change) -> OutcomeResult:
+        """Sets the outcome on the touch, once. Raises NotFound and InvalidInput."""
+        record, now_ms, report = subject.record, subject.now_ms, self.report
+        occurred_ms = report.occurred_at_ms if report.occurred_at_ms is not None else now_ms
+        if occurred_ms > now_ms + AHEAD_MS_MAX:
+            raise InvalidInput(
+                [Violation("occurred_at", "lies more than 5 minutes ahead; expected a time in the past")]
+            )
+        at = find_touch(record, self.ref)
+        touch = record.touches[at]
+        bit = TouchFlag.outcome(report.kind)
+        key = event_hash(f"outcome:{report.decision_id}:{report.outcome_id}") if report.outcome_id else 0
+        if (key and known_answer(record, spilled, key)) or (not key and touch.flags & bit):
+            return OutcomeResult(True, [])
+        flags = touch.flags | bit
+        if report.kind is OutcomeKind.NOT_DELIVERED and not flags & TouchFlag.outcome(OutcomeKind.DELIVERED):
+            flags |= TouchFlag.RELEASED
+        if report.kind is OutcomeKind.DELIVERED and not flags & TouchFlag.CANCELLED:
+            flags &= ~TouchFlag.RELEASED
+        record.touches[at] = touch._replace(flags=int(flags))
+        cancelled = self._opt_out(subject, touch) if report.kind is OutcomeKind.OPTED_OUT else []
+        if key:
+            keep_answer(record, change, Answer(key, int(report.kind), now_ms, b""), now_ms)
+        change.record = True
+        change.entries.append(self._entry(world, subject, touch, occurred_ms, key))
+        return OutcomeResult(False, cancelled)
+
+    def _opt_out(self, subject: Subject, touch: Touch) -> list[str]:
+        """The purpose is closed from now on; what is booked ahead for it is cancelled."""
+        record = subject.record
+        record.opt_outs[touch.purpose] = max(record.opt_outs.get(touch.purpose, 0), subject.now_ms)
+        cancelled = []
+        for i, t in enumerate(record.touches):
+            if t.purpose == touch.purpose and t.at_ms > subject.now_ms and not t.flags & TouchFlag.RELEASED:
+                record.touches[i] = t._replace(flags=int(t.flags | TouchFlag.RELEASED | TouchFlag.CANCELLED))
+                cancelled.append(decision_id(subject.key, t.event, t.slot))
+        return cancelled
+
+    def _entry(self, world: World, subject: Subject, touch: Touch, occurred_ms: int, key: int) -> OutcomeEntry:
+        step = message_of(world.bundle, touch)
+        variants = {v: k for k, v in step.variant_keys.items()} if step is not None else {}
+        return OutcomeEntry(
+            at_ms=subject.now_ms,
+            occurred_ms=occurred_ms,
+            customer=subject.key.digest,
+            event=touch.event,
+            slot=touch.slot,
+            kind=int(self.report.kind),
+            value=self.report.value,
+            outcome=key,
+            message=step.message.name if step is not None else "",
+            variant=variants.get(touch.variant, ""),
+            policy=step.message.policy or "" if step is not None else "",
+            policy_version=touch.policy_version,
+            segment="",
+        )
+
+
+@dataclass(slots=True)
+class ConfirmSend:
+    """Asks whether something deferred may still be sent; releases its touch where not."""
+
+    ref: DecisionRef
+
+    def apply(self, world: World, subject: Subject, spilled: dict[int, bytes], change: Change) -> Confirmation:
+        """SEND, or why not any more. Raises NotFound."""
+        record = subject.record
+        at = find_touch(record, self.ref)
+        touch = record.touches[at]
+        refused = self._refused(world, subject, touch)
+        if refused is None:
+            return Confirmation(Outcome.SEND, Reason.SELECTED, Details(), sentence(Reason.SELECTED, Details()))
+        if not touch.flags & TouchFlag.RELEASED:
+            record.touches[at] = touch._replace(flags=int(touch.flags | TouchFlag.RELEASED))
+            change.record = True
+        reason, details = refused
+        return Confirmation(Outcome.NO_MESSAGE, reason, details, sentence(reason, details))
+
+    def _refused(self, world: World, subject: Subject, touch: Touch) -> tuple[Reason, Details] | None:
+        step = message_of(world.bundle, touch)
+        details = Details(message=step.message.name if step is not None else "")
+        if touch.flags & TouchFlag.WITHHELD:
+            return Reason.HOLDOUT, details
+        if touch.flags & TouchFlag.CANCELLED:
+            details.cause = "the customer said stop"
+            return Reason.OPTED_OUT, details
+        if touch.flags & TouchFlag.RELEASED or subject.now_ms > touch.send_before_ms:
+            details.cause = "the time to send it has passed, or it was reported as not delivered"
+            return Reason.SEND_BY_PASSED, details
+        if step is None:
+            details.cause = "the rule set no longer has the message"
+            return Reason.PAUSED, details
+        if world.pauses.holds(step.message.name, step.message.purpose):
+            return Reason.PAUSED, details
+        return stopped_by_consent(step.message, step.purpose, subject.profile.contact, subject.record)
+
+
+@dataclass(slots=True)
+class PutProfile:
+    """Merges what the bank wrote into the profile."""
+
+    change: ProfileChange
+
+    def apply(self, world: World, subject: Subject, spilled: dict[int, bytes], change: Change) -> None:
+        """Features not named stay; `contact` absent stays; a withdrawal is never cleared by absence."""
+        profile, now_ms = subject.profile, subject.now_ms
+        for name, value in self.change.features.items():
+            profile.cells[name] = Cell(world.bundle.ruleset.features[name].type.value, value, now_ms)
+        for name in self.change.clear_features:
+            profile.cells.pop(name, None)
+        if self.change.contact is not None:
+            profile.contact = merge_contact(profile.contact, self.change.contact, now_ms)
+        change.profile = True
+        change.entries.append(ProfileEntry(at_ms=now_ms, customer=subject.key.digest))
+
+
+@dataclass(slots=True)
+class Erase:
+    """Deletes what is kept of a customer, but for the opt-outs under the customer's keyed hash."""
+
+    def apply(self, world: World, subject: Subject, spilled: dict[int, bytes], change: Change) -> bool:
+        """Whether there was anything. Leaves a tombstone that fails commits begun before."""
+        existed = bool(subject.profile.version or subject.record.version)
+        opt_outs = dict(subject.record.opt_outs)
+        for consent in subject.profile.contact.consents if subject.profile.contact is not None else ():
+            if not consent.granted:
+                key = name_hash(consent.purpose)
+                opt_outs[key] = max(opt_outs.get(key, EVERYTHING), consent.changed_at_ms)
+        subject.profile = Profile(version=subject.profile.version)
+        subject.record = Record(
+            version=subject.record.version, last_ms=subject.now_ms, since_ms=subject.now_ms, opt_outs=opt_outs
+        )
+        change.erased = change.record = True
+        change.profile = False
+        change.spills.clear()
+        change.expire_record_ms = 0 if opt_outs else TOMBSTONE_MS
+        change.entries.append(ErasedEntry(at_ms=subject.now_ms, customer=subject.key.digest))
+        return existed
+
+
+Operation = RecordOutcome | ConfirmSend | PutProfile | Erase
+Result = OutcomeResult | Confirmation | bool | list[Decision] | TactError | None

@@ -1,0 +1,171 @@
+"""A compiled message with everything the step needs at hand: hashes, limits, roots, what it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from engine.compiler.model import Condition, Expression, Message, Policy, Purpose, QuietHours, RuleSet
+from engine.compiler.nodes import Node, Ref
+from engine.compiler.program import Program
+from engine.compiler.reference import reads
+from engine.contact.caps import KEPT_MS_MIN, Limits, limits_of
+from engine.identity import name_hash
+from engine.windows import WindowPlan, plan_window
+
+
+def optional_hash(name: str | None) -> int:
+    """Hash of a name, 0 for none."""
+    return name_hash(name) if name else 0
+
+
+@dataclass(frozen=True, slots=True)
+class SlotPlan:
+    """A slot's root in the rules plan and how it is written."""
+
+    root: int
+    shape: str
+    currency: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelPlan:
+    """A channel a message may take; every root must be true."""
+
+    name: str
+    key: int
+    conditions: tuple[tuple[int, Expression], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MessageStep:
+    """One message, ready for the step. `reads` are the non-personal inputs of its conditions."""
+
+    index: int
+    message: Message
+    purpose: Purpose
+    quiet_hours: QuietHours | None
+    policy: Policy | None
+    limits: Limits
+    keys: frozenset[int]  # hashes of its present and former names
+    key: int
+    topic: int
+    product: int
+    stage: int
+    value: int  # root
+    about: int | None  # root
+    by: tuple[int, ...]  # roots
+    eligible: tuple[Condition, ...]
+    otherwise: Mapping[str, str]
+    channels: tuple[ChannelPlan, ...]
+    slots: Mapping[str, SlotPlan]
+    variant_keys: Mapping[str, int]
+    reads: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """A rule set, ready for the step. `window_roots`: window name -> (where root, value root)."""
+
+    messages: tuple[MessageStep, ...]
+    by_name: Mapping[str, MessageStep]
+    windows: Mapping[str, WindowPlan]
+    windows_of: Mapping[str, tuple[tuple[WindowPlan, int | None, int | None], ...]]  # event type -> ...
+    window_keys: Mapping[int, WindowPlan]
+    touches_kept_ms: int
+
+
+def _currency(node: Node, ruleset: RuleSet) -> str | None:
+    """The currency of a plain reference, from its declared unit."""
+    if not isinstance(node, Ref):
+        return None
+    root, _, name = node.path.partition(".")
+    unit = None
+    if root == "features":
+        unit = ruleset.features[name].unit
+    elif root == "event":
+        unit = next((e.attributes[name].unit for e in ruleset.events.values() if name in e.attributes), None)
+    return unit if unit is not None and len(unit) == 3 and unit.isupper() else None
+
+
+def _conditions(message: Message, ruleset: RuleSet) -> list[Node]:
+    product = ruleset.products[message.product] if message.product else None
+    nodes = [c.expression.node for c in product.eligible] if product else []
+    nodes += [e.node for e in (message.when, message.unless) if e is not None]
+    return [*nodes, message.value.node, *(c.when.node for c in message.channels if c.when is not None)]
+
+
+def _public_reads(nodes: list[Node], ruleset: RuleSet) -> tuple[str, ...]:
+    paths = dict.fromkeys(path for node in nodes for path in reads(node))
+
+    def personal(path: str) -> bool:
+        root, _, name = path.partition(".")
+        if root == "features":
+            return ruleset.features[name].personal
+        return root == "event" and any(
+            name in e.attributes and e.attributes[name].personal for e in ruleset.events.values()
+        )
+
+    return tuple(path for path in paths if path != "now" and not personal(path))
+
+
+def _message_step(index: int, message: Message, ruleset: RuleSet, program: Program) -> MessageStep:
+    root_of = program.root_of
+    purpose = ruleset.purposes[message.purpose]
+    product = ruleset.products[message.product] if message.product else None
+    policy = ruleset.policies[message.policy] if message.policy else None
+    channels = []
+    for choice in message.channels:
+        declared = ruleset.channels.get(choice.channel)
+        conditions = []
+        if choice.when is not None:
+            conditions.append((root_of["message.channel:" + message.name, choice.channel], choice.when))
+        if declared is not None and declared.when is not None:
+            conditions.append((root_of["channel.when", choice.channel], declared.when))
+        channels.append(ChannelPlan(choice.channel, name_hash(choice.channel), tuple(conditions)))
+    return MessageStep(
+        index=index,
+        message=message,
+        purpose=purpose,
+        quiet_hours=ruleset.quiet_hours[purpose.quiet_hours] if purpose.quiet_hours else None,
+        policy=policy,
+        limits=limits_of(message, dict(ruleset.purposes), ruleset.caps, ruleset.gaps),
+        keys=frozenset(name_hash(n) for n in (message.name, *message.was)),
+        key=name_hash(message.name),
+        topic=optional_hash(message.topic),
+        product=optional_hash(message.product),
+        stage=optional_hash(message.stage),
+        value=program.messages[index].value,
+        about=root_of["message.about", message.name] if message.about is not None else None,
+        by=tuple(root_of["policy.by:" + policy.name, str(k)] for k in range(len(policy.by))) if policy else (),
+        eligible=product.eligible if product else (),
+        otherwise=product.otherwise if product else {},
+        channels=tuple(channels),
+        slots={
+            name: SlotPlan(root_of["message.slot:" + message.name, name], slot.shape, _currency(slot.expression.node, ruleset))
+            for name, slot in message.slots.items()
+        },
+        variant_keys={name: name_hash(name) for name in message.variants},
+        reads=_public_reads(_conditions(message, ruleset), ruleset),
+    )
+
+
+def plan_step(ruleset: RuleSet, program: Program) -> StepPlan:
+    """Everything about a rule set that the step would otherwise work out per event."""
+    messages = tuple(_message_step(i, m, ruleset, program) for i, m in enumerate(ruleset.messages.values()))
+    windows = {name: plan_window(w) for name, w in ruleset.windows.items()}
+    windows_of: dict[str, list[tuple[WindowPlan, int | None, int | None]]] = {name: [] for name in ruleset.events}
+    for name, window in ruleset.windows.items():
+        where = program.root_of["window.where", name] if window.where is not None else None
+        value = program.root_of["window.value", name] if window.value is not None else None
+        windows_of[window.event].append((windows[name], where, value))
+    longest = max((c.over.span_s for c in ruleset.caps if c.over is not None), default=0)
+    apart = max((g.apart.span_s for g in ruleset.gaps), default=0)
+    return StepPlan(
+        messages,
+        {m.message.name: m for m in messages},
+        windows,
+        {name: tuple(plans) for name, plans in windows_of.items()},
+        {w.key: w for w in windows.values()},
+        max(KEPT_MS_MIN, longest * 1000, apart * 1000),
+    )

@@ -1,0 +1,110 @@
+"""Why a message's own rules said no: asked of the reference twin, which names the condition and the input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from engine.compiler.model import Expression, Position
+from engine.compiler.reference import Failure, Inputs, evaluate
+from engine.decision import Details, Reason
+from engine.plan import MessageStep
+
+# Filters in their order; a message stops at its first failure. The first three are the kernel's.
+ELIGIBILITY, WHEN, UNLESS, PAUSE, CONSENT, CHANNEL, HOURS, LIMITS, TRIAL, TEXT, RANK = range(1, 12)
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Where a message stopped and why."""
+
+    stage: int
+    reason: Reason
+    details: Details
+    text: str = ""  # words that a customer may be told, where the rules have them
+    position: Position | None = None
+    expression: str = ""
+
+
+def _failed(stage: int, expression: Expression, failure: Failure, message: str) -> Stop:
+    details = Details(message=message, cause=failure.cause)
+    root, _, name = failure.path.partition(".")
+    if root == "features":
+        details.feature = name
+    elif root == "windows":
+        details.window = name
+    elif root == "event":
+        details.attribute = name
+    return Stop(stage, Reason[failure.reason], details, "", expression.position, expression.text)
+
+
+def _said(texts: Mapping[str, str], language: str) -> str:
+    base = language.split("-")[0]
+    return texts.get(language) or texts.get(base) or next(iter(texts.values()), "")
+
+
+def stopped_by_rules(step: MessageStep, inputs: Inputs, language: str) -> Stop | None:
+    """What eligibility, `when` and `unless` say, or None where the message passes all three.
+
+    Of several eligibility conditions one that is false decides, else the first that is an error.
+    """
+    name = step.message.name
+    failed: Stop | None = None
+    for condition in step.eligible:
+        verdict = evaluate(condition.expression.node, inputs)
+        if verdict is False:
+            details = Details(message=name, condition=condition.name)
+            text = _said(condition.because or step.otherwise, language)
+            where = condition.expression
+            return Stop(ELIGIBILITY, Reason.NOT_ELIGIBLE, details, text, where.position, where.text)
+        if isinstance(verdict, Failure) and failed is None:
+            failed = _failed(ELIGIBILITY, condition.expression, verdict, name)
+    if failed is not None:
+        return failed
+    when, unless = step.message.when, step.message.unless
+    if when is not None:
+        verdict = evaluate(when.node, inputs)
+        if isinstance(verdict, Failure):
+            return _failed(WHEN, when, verdict, name)
+        if verdict is False:
+            return Stop(WHEN, Reason.NOT_IN_AUDIENCE, Details(message=name), "", when.position, when.text)
+    if unless is not None:
+        verdict = evaluate(unless.node, inputs)
+        if isinstance(verdict, Failure):
+            return _failed(UNLESS, unless, verdict, name)
+        if verdict is True:
+            return Stop(UNLESS, Reason.LEFT_ALONE, Details(message=name), "", unless.position, unless.text)
+    return None
+
+
+_SENTENCES = {
+    Reason.SELECTED: "selected",
+    Reason.NO_RULE_FOR_EVENT: "no message listens to this type of event",
+    Reason.NOT_IN_AUDIENCE: "the customer is not in the audience of '{message}'",
+    Reason.NOT_ELIGIBLE: "the customer is not eligible for what '{message}' offers{condition}",
+    Reason.DATA_MISSING: "'{message}' needs data that is missing: {cause}",
+    Reason.DATA_STALE: "'{message}' needs data that is too old: {cause}",
+    Reason.WINDOW_INCOMPLETE: "'{message}' needs a longer history: {cause}",
+    Reason.LEFT_ALONE: "'{message}' leaves this customer alone",
+    Reason.CAP_REACHED: "a cap is reached: {cap}{cause}",
+    Reason.GAP_NOT_ELAPSED: "too soon after the last message: {gap}",
+    Reason.HOLDOUT: "the customer is in the holdout",
+    Reason.EVENT_TOO_OLD: "the event is older than answers are kept",
+    Reason.STATE_UNKNOWN: "the customer's state could not be read",
+    Reason.LOG_FULL: "the decision log is full",
+    Reason.PAUSED: "'{message}' is paused",
+}
+
+
+def sentence(reason: Reason, details: Details) -> str:
+    """The reason in English, for staff."""
+    template = _SENTENCES.get(reason)
+    if template is None:
+        return details.cause or reason.name.lower().replace("_", " ")
+    return template.format(
+        message=details.message,
+        condition=f": {details.condition}" if details.condition else "",
+        cause=details.cause,
+        cap=details.cap,
+        gap=details.gap,
+    )

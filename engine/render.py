@@ -1,0 +1,85 @@
+"""Texts: templates with slots, filled per language. Numbers, money, dates and plurals are Babel's (CLDR)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from functools import lru_cache
+
+from babel import Locale, UnknownLocaleError
+from babel.dates import format_date
+from babel.numbers import format_currency, format_decimal
+from babel.units import format_unit
+
+from engine.compiler.model import Text
+from engine.zones import zone as find_zone
+
+_PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
+
+
+@lru_cache(maxsize=4096)
+def pieces(template: str) -> tuple[tuple[bool, str], ...]:
+    """(is a slot, its name or the plain text) in order; `{{` and `}}` stand for braces."""
+    found: list[tuple[bool, str]] = []
+    at = 0
+    for match in _PIECE.finditer(template):
+        if match.start() > at:
+            found.append((False, template[at : match.start()]))
+        slot = match.group(1)
+        found.append((False, match.group()[0]) if slot is None else (True, slot.strip()))
+        at = match.end()
+    if at < len(template):
+        found.append((False, template[at:]))
+    return tuple(found)
+
+
+@lru_cache(maxsize=4096)
+def slots_used(template: str) -> tuple[str, ...]:
+    """The slots a template names, each once, in order."""
+    return tuple(dict.fromkeys(name for is_slot, name in pieces(template) if is_slot))
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """The template with its slots filled. Every slot must have a value."""
+    return "".join(values[part] if is_slot else part for is_slot, part in pieces(template))
+
+
+@lru_cache(maxsize=512)
+def _locale(language: str) -> Locale:
+    try:
+        return Locale.parse(language.replace("-", "_"))
+    except (ValueError, UnknownLocaleError, TypeError):
+        return Locale.parse("en")
+
+
+def shown(value: object, shape: str, language: str, currency: str | None, zone: str | None) -> str:
+    """A slot's value in the words of a language.
+
+    `shape` is text, integer, number, money, date or days. Money without a currency is a number with
+    two decimals. Dates are read in the customer's zone, UTC where it is unknown.
+    """
+    locale = _locale(language)
+    if shape == "date" and isinstance(value, int):
+        tz = find_zone(zone) if zone else None
+        return format_date(datetime.fromtimestamp(value // 1_000_000_000, tz or timezone.utc), "long", locale)  # noqa: UP017
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if shape == "days":
+        return format_unit(int(value), "duration-day", locale=locale)
+    if shape == "integer":
+        return format_decimal(int(value), locale=locale)
+    if shape == "money":
+        if currency is None:
+            return format_decimal(value, "#,##0.00", locale=locale)
+        return format_currency(value, currency, locale=locale)
+    return format_decimal(value, locale=locale)
+
+
+def language_for(wanted: str | None, default: str, texts: Mapping[str, Text]) -> str | None:
+    """The language to speak: exact, then its base, then the rule set's default; None where none fits."""
+    if wanted:
+        for candidate in (wanted, wanted.replace("_", "-").split("-")[0]):
+            if candidate in texts:
+                return candidate
+    return default if default in texts else None

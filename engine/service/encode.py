@@ -1,0 +1,133 @@
+"""The pipeline's answers as protobuf, deterministic to the byte."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from engine.decider import CandidateView, Confirmation, Explanation
+from engine.decision import Decision, Details
+from engine.pb.tact.v1 import decision_pb2 as pb
+
+# Fields of Decision and Details that are called and typed the same on both sides.
+_PLAIN = [
+    "decision_id",
+    "event_id",
+    "customer_id",
+    "reason_text",
+    "message",
+    "variant",
+    "channel",
+    "locale",
+    "text",
+    "sender",
+    "purpose",
+    "topic",
+    "stage",
+    "product",
+    "confirm_before_sending",
+    "provisional",
+    "slot",
+    "score",
+    "propensity",
+    "message_share",
+    "variant_share",
+    "policy",
+    "policy_version",
+    "revision",
+]
+_PLAIN_DETAILS = [
+    "message",
+    "feature",
+    "window",
+    "attribute",
+    "condition",
+    "cap",
+    "gap",
+    "slot",
+    "channel",
+    "purpose",
+    "topic",
+    "count",
+    "limit",
+    "cause",
+]
+_BLANK_DETAILS = Details()
+
+
+def to_bytes(message: Message) -> bytes:
+    """Equal messages give equal bytes: a retry must get what the first call got."""
+    return message.SerializeToString(deterministic=True)
+
+
+def timestamp(ms: int) -> Timestamp | None:
+    """A time in milliseconds since 1970; 0 is none."""
+    return Timestamp(seconds=ms // 1000, nanos=ms % 1000 * 1_000_000) if ms else None
+
+
+def encode_response(decisions: Sequence[Decision], event_id: str, index: int = 0) -> pb.DecideResponse:
+    """The answer for one event."""
+    return pb.DecideResponse(decisions=[encode_decision(d) for d in decisions], event_id=event_id, request_index=index)
+
+
+def encode_decision(decision: Decision) -> pb.Decision:
+    """One decision, field by field."""
+    return pb.Decision(
+        outcome=int(decision.outcome),  # type: ignore[arg-type]
+        reason=int(decision.reason),  # type: ignore[arg-type]
+        details=encode_details(decision.details),
+        slots=decision.slots,
+        suggested_replies=decision.suggested_replies,
+        send_after=timestamp(decision.send_after_ms),
+        send_before=timestamp(decision.send_before_ms),
+        report_by=timestamp(decision.report_by_ms),
+        **{name: value for name in _PLAIN if (value := getattr(decision, name))},
+    )
+
+
+def encode_details(details: Details) -> pb.Details | None:
+    """What a reason refers to; None where nothing is set."""
+    if details == _BLANK_DETAILS:
+        return None
+    return pb.Details(
+        frees_at=timestamp(details.frees_at_ms),
+        **{name: value for name in _PLAIN_DETAILS if (value := getattr(details, name))},
+    )
+
+
+def encode_confirmation(confirmation: Confirmation) -> pb.ConfirmSendResponse:
+    """Whether a deferred message may still be sent."""
+    return pb.ConfirmSendResponse(
+        outcome=int(confirmation.outcome),  # type: ignore[arg-type]
+        reason=int(confirmation.reason),  # type: ignore[arg-type]
+        details=encode_details(confirmation.details),
+        reason_text=confirmation.reason_text,
+    )
+
+
+def encode_explanation(explanation: Explanation) -> pb.ExplainResponse:
+    """A decision (the first of a slate) and every candidate."""
+    return pb.ExplainResponse(
+        decision=encode_decision(explanation.decisions[0]) if explanation.decisions else None,
+        candidates=[_encode_candidate(c) for c in explanation.candidates],
+    )
+
+
+def _encode_candidate(candidate: CandidateView) -> pb.Candidate:
+    at = candidate.position
+    return pb.Candidate(
+        message=candidate.message,
+        stopped_by=int(candidate.stopped_by),  # type: ignore[arg-type]
+        details=encode_details(candidate.details),
+        reason_text=candidate.reason_text,
+        position=None if at is None else pb.SourcePosition(path=at.path, line=at.line, column=at.column),
+        values_read=candidate.values_read,
+        rank=candidate.rank,
+        message_share=candidate.message_share,
+        variants=[pb.VariantShare(variant=v, share=share, unfit=unfit) for v, share, unfit in candidate.variants],
+        channel=candidate.channel,
+        send_after=timestamp(candidate.send_after_ms),
+        expression=candidate.expression,
+    )

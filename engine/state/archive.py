@@ -1,0 +1,239 @@
+"""The archiver: carries the buckets' log streams into Parquet files, then trims what is safe there.
+
+    <directory>/run-0000000007/decision.parquet, outcome.parquet, profile.parquet, erased.parquet
+    <directory>/run-0000000007/ranges.json    {bucket: [first id, last id, entries]}
+    <directory>/offsets.json                  {"run": 7, "offsets": {bucket: last id written}}
+
+A run is written into a hidden directory, fsynced, and renamed: that one rename makes all its files
+count at once. A crash before it leaves nothing that counts; a crash after it, before offsets.json, is
+mended at the next start from ranges.json, so no entry is lost or written twice. Streams are trimmed
+after that, and only up to what learning has folded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import hiredis
+import orjson
+import pyarrow.parquet as pq
+
+from engine.errors import StoreUnavailable, TactError
+from engine.identity import BUCKETS
+from engine.state.connection import Command, Connection, Reply
+from engine.state.redis import RedisStore
+from engine.state.tables import LogRow, tables_of
+
+log = logging.getLogger(__name__)
+
+_START = "0-0"
+_STREAMS_PER_READ = 512  # one command holds up the store for well under a millisecond
+_ENTRIES_PER_STREAM = 2000
+_LATE_SHARE = 0.5  # of the most entries a stream may hold: beyond it, say so
+
+
+class ArchiveError(TactError):
+    """What was written is not what was read; nothing was trimmed."""
+
+
+@dataclass(slots=True)
+class ArchiveReport:
+    """What one run did. `longest` is the longest stream after trimming; `behind`: more was left to read."""
+
+    run: int = 0
+    read: int = 0
+    written: dict[str, int] = field(default_factory=dict)
+    trimmed: int = 0
+    longest: int = 0
+    behind: bool = False
+
+
+class Archiver:
+    """Archives one store into one directory; one archiver per store.
+
+    `safe_id(bucket)` is the last log id that learning has folded (`0-0`: nothing yet); entries after
+    it are kept. Without it everything archived is trimmed. At most `max_entries` are read in one run.
+    Counters for metrics: `archived`, `trimmed`, `runs_behind`.
+    """
+
+    def __init__(
+        self,
+        store: RedisStore,
+        directory: Path,
+        safe_id: Callable[[int], str] | None = None,
+        max_entries: int = 100_000,
+    ) -> None:
+        self.archived = 0
+        self.trimmed = 0
+        self.runs_behind = 0
+        self._store = store
+        self._directory = Path(directory)
+        self._safe_id = safe_id
+        self._max_entries = max_entries
+        self._connection = Connection(store.url, store.timeout_ms / 1000)  # not in the hot path's way
+        self._keys = [store.bucket_key(b, "log") for b in range(BUCKETS)]
+        self._bucket_of = {key: b for b, key in enumerate(self._keys)}
+        self._offsets: list[str] | None = None
+        self._run = 0
+        self._untrimmed: set[int] = set()
+
+    async def run_once(self) -> ArchiveReport:
+        """Reads what is new, writes it, then trims. Raises StoreUnavailable, OSError, ArchiveError."""
+        if self._offsets is None:
+            self._offsets = await asyncio.to_thread(self._recover)
+            self._untrimmed = {b for b in range(BUCKETS) if self._offsets[b] != _START}
+        rows, behind = await self._read(self._offsets)
+        report = ArchiveReport(self._run, len(rows), behind=behind)
+        if rows:
+            report.run = self._run + 1
+            report.written = await asyncio.to_thread(self._write, report.run, rows)
+            self._run = report.run
+            for row in rows:
+                self._offsets[row.bucket] = row.log_id
+                self._untrimmed.add(row.bucket)
+            await asyncio.to_thread(self._remember, self._offsets)
+            self.archived += len(rows)
+        await self._trim(report, self._offsets)
+        self._speak(report)
+        return report
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    # Reading and trimming
+
+    async def _read(self, offsets: list[str]) -> tuple[list[LogRow], bool]:
+        rows: list[LogRow] = []
+        for first in range(0, BUCKETS, _STREAMS_PER_READ):
+            buckets = list(range(first, first + _STREAMS_PER_READ))
+            ids = {b: offsets[b] for b in buckets}
+            while buckets:
+                left = self._max_entries - len(rows)
+                if left <= 0:
+                    return rows, True
+                count = max(1, min(_ENTRIES_PER_STREAM, left // len(buckets) or 1))
+                found = await self._ask(
+                    ("XREAD", "COUNT", count, "STREAMS", *[self._keys[b] for b in buckets], *ids.values())
+                )
+                buckets = []
+                for key, entries in found or ():
+                    bucket = self._bucket_of[key]
+                    rows += [LogRow(bucket, entry_id.decode(), pairs[1]) for entry_id, pairs in entries]
+                    if len(entries) == count:
+                        buckets.append(bucket)
+                        ids[bucket] = entries[-1][0].decode()
+                ids = {b: ids[b] for b in buckets}
+        return rows, False
+
+    async def _trim(self, report: ArchiveReport, offsets: list[str]) -> None:
+        buckets = sorted(self._untrimmed)
+        limits = {b: offsets[b] if self._safe_id is None else self._safe_id(b) for b in buckets}
+        upto = {b: min(offsets[b], limits[b], key=_order) for b in buckets}
+        commands: list[Command] = []
+        for b in buckets:
+            time_ms, serial = _order(upto[b])
+            commands.append(("XTRIM", self._keys[b], "MINID", "=", f"{time_ms}-{serial + 1}"))
+            commands.append(("XLEN", self._keys[b]))
+        for first in range(0, len(commands), _STREAMS_PER_READ):
+            replies = await self._connection.pipeline(commands[first : first + _STREAMS_PER_READ])
+            counts = [self._whole(r) for r in replies]
+            report.trimmed += sum(counts[::2])
+            report.longest = max(report.longest, *counts[1::2])
+        self._untrimmed -= {b for b in buckets if upto[b] == offsets[b]}
+        self.trimmed += report.trimmed
+
+    async def _ask(self, command: Command) -> Reply:
+        [reply] = await self._connection.pipeline([command])
+        if isinstance(reply, hiredis.ReplyError):
+            raise StoreUnavailable(f"the store refused the archiver: {reply}")
+        return reply
+
+    @staticmethod
+    def _whole(reply: Reply) -> int:
+        if not isinstance(reply, int):
+            raise StoreUnavailable(f"the store refused the archiver: {reply}")
+        return reply
+
+    def _speak(self, report: ArchiveReport) -> None:
+        limit = self._store.max_log_length
+        if report.behind or report.longest > limit * _LATE_SHARE:
+            self.runs_behind += 1
+            log.warning(
+                "the archiver is behind: the longest log stream holds %d of at most %d entries%s",
+                report.longest,
+                limit,
+                ", and not everything was read" if report.behind else "",
+            )
+
+    # Files
+
+    def _write(self, run: int, rows: list[LogRow]) -> dict[str, int]:
+        """One directory of Parquet files; entries by kind as counted in what was written."""
+        hidden = self._directory / f".run-{run:010d}"
+        hidden.mkdir()
+        written: dict[str, int] = {}
+        for kind, table in tables_of(rows).items():
+            path = hidden / f"{kind}.parquet"
+            pq.write_table(table, path, compression="zstd")
+            _sync(path)
+            written[kind] = pq.read_metadata(path).num_rows
+        if sum(written.values()) != len(rows):
+            raise ArchiveError(f"run {run} read {len(rows)} entries and wrote {written}")
+        ranges: dict[str, list[str | int]] = {}
+        for row in rows:
+            one = ranges.setdefault(str(row.bucket), [row.log_id, row.log_id, 0])
+            one[1:] = [row.log_id, int(one[2]) + 1]
+        _write_synced(hidden / "ranges.json", orjson.dumps(ranges))
+        _sync(hidden)
+        os.replace(hidden, self._directory / f"run-{run:010d}")
+        _sync(self._directory)
+        return written
+
+    def _remember(self, offsets: list[str]) -> None:
+        state = {"run": self._run, "offsets": {str(b): i for b, i in enumerate(offsets) if i != _START}}
+        hidden = self._directory / ".offsets.json"
+        _write_synced(hidden, orjson.dumps(state))
+        os.replace(hidden, self._directory / "offsets.json")
+        _sync(self._directory)
+
+    def _recover(self) -> list[str]:
+        """The offsets as they were, moved on by a run that was renamed but not remembered."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        offsets = [_START] * BUCKETS
+        state = self._directory / "offsets.json"
+        if state.exists():
+            known = orjson.loads(state.read_bytes())
+            self._run = known["run"]
+            for bucket, log_id in known["offsets"].items():
+                offsets[int(bucket)] = log_id
+        for left in self._directory.glob(".run-*"):
+            shutil.rmtree(left)
+        while (ahead := self._directory / f"run-{self._run + 1:010d}").exists():
+            self._run += 1
+            for bucket, (_, last, _) in orjson.loads((ahead / "ranges.json").read_bytes()).items():
+                offsets[int(bucket)] = last
+        return offsets
+
+
+def _order(log_id: str) -> tuple[int, int]:
+    time_ms, _, serial = log_id.partition("-")
+    return int(time_ms), int(serial or 0)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

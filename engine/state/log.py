@@ -1,0 +1,202 @@
+"""The decision log's entries and their bytes: the audit trail, and what learning folds.
+
+    byte 0   kind: 1 decision, 2 outcome, 3 profile, 4 erased
+    then     a fixed head of that kind's hashes, versions and times (little endian)
+    then     a JSON array of the kind's other fields, in order, cut after the last that is not default
+
+Fields are only ever added at the end: a reader gives missing ones their default and ignores what it
+does not know. Personal values never get here: the writer leaves them out of `values_read`.
+Times are ms since 1970; shares and draws are integers of 2^30; ids are hashes.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, NamedTuple
+
+import orjson
+
+from engine.state.packing import CorruptBlob
+
+
+class CandidateEntry(NamedTuple):
+    """A message that was looked at: the reason number that stopped it (1: selected, 0: none),
+    its rank, and its share of the draw among messages."""
+
+    message: str
+    stopped_by: int
+    rank: float
+    share: int
+
+
+class VariantEntry(NamedTuple):
+    """A variant of the chosen message and its share of the draw."""
+
+    variant: str
+    share: int
+
+
+@dataclass(slots=True)
+class DecisionEntry:
+    """One slot of one decision. `outcome` and `reason` are numbers as in decision.proto.
+
+    `record_version` and `profile_version` are what was read, b"" where there was none.
+    `values_read` maps paths (`event.x`, `features.x`, `windows.x`) to bool, int, float or str.
+    """
+
+    at_ms: int
+    customer: bytes  # digest, 16 bytes
+    event: int
+    fingerprint: int
+    record_version: bytes
+    profile_version: bytes
+    event_type: str
+    revision: str
+    outcome: int
+    reason: int
+    slot: int = 0
+    values_read: dict[str, object] = field(default_factory=dict)
+    candidates: list[CandidateEntry] = field(default_factory=list)
+    message: str = ""
+    variant: str = ""
+    channel: str = ""
+    policy: str = ""
+    policy_version: int = 0
+    segment: str = ""
+    variants: list[VariantEntry] = field(default_factory=list)
+    u_message: int = 0
+    u_variant: int = 0
+    send_at_ms: int = 0
+    attribution_s: int = 0
+    withheld: bool = False
+    sticky: bool = False
+
+
+@dataclass(slots=True)
+class OutcomeEntry:
+    """A report on a decision. `kind` is a number as in decision.proto; `outcome` the hash of its id."""
+
+    at_ms: int
+    occurred_ms: int
+    customer: bytes
+    event: int
+    outcome: int
+    value: float
+    kind: int
+    slot: int = 0
+    message: str = ""
+    variant: str = ""
+    policy: str = ""
+    policy_version: int = 0
+    segment: str = ""
+
+
+@dataclass(slots=True)
+class ProfileEntry:
+    """The bank changed a profile: names alone, and consent in full, for it must be provable.
+
+    `profile_version` is the new one. `consents` are model.ConsentEntry rows as lists; `contact` says
+    whether the contact section was replaced.
+    """
+
+    at_ms: int
+    customer: bytes
+    profile_version: bytes
+    written: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    contact: bool = False
+    consents: list[list[object]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class ErasedEntry:
+    """A customer was erased."""
+
+    at_ms: int
+    customer: bytes
+
+
+Entry = DecisionEntry | OutcomeEntry | ProfileEntry | ErasedEntry
+
+
+class _Format:
+    """One kind: how many leading fields are in the head, and the defaults of the others."""
+
+    def __init__(self, kind: int, entry: type[Entry], head: str) -> None:
+        self.kind = kind
+        self.entry: Callable[..., Entry] = entry
+        self.head = struct.Struct("<" + head)
+        names = [f.name for f in fields(entry)]
+        self.head_size = len(head.replace("16s", "s").replace("8s", "s"))
+        self.head_names = names[: self.head_size]
+        self.versions = [i for i, n in enumerate(self.head_names) if n.endswith("_version")]
+        self.tail_names = names[self.head_size :]
+        self.required = sum(f.default is MISSING and f.default_factory is MISSING for f in fields(entry)) - len(
+            self.head_names
+        )
+
+
+_DECISION = _Format(1, DecisionEntry, "q16sQQ8s8s")
+_OUTCOME = _Format(2, OutcomeEntry, "qq16sQQdB")
+_PROFILE = _Format(3, ProfileEntry, "q16s8s")
+_ERASED = _Format(4, ErasedEntry, "q16s")
+_FORMATS = {f.kind: f for f in (_DECISION, _OUTCOME, _PROFILE, _ERASED)}
+_FORMAT_OF: dict[type, _Format] = {
+    DecisionEntry: _DECISION,
+    OutcomeEntry: _OUTCOME,
+    ProfileEntry: _PROFILE,
+    ErasedEntry: _ERASED,
+}
+_EMPTY = (0, "", False)
+
+
+def encode(entry: Entry) -> bytes:
+    """The entry's bytes. Raises ValueError where a value does not fit."""
+    form = _FORMAT_OF[type(entry)]
+    tail = [getattr(entry, n) for n in form.tail_names]
+    if isinstance(entry, DecisionEntry):
+        at = form.tail_names.index
+        tail[at("values_read")] = {k: _number_out(v) for k, v in entry.values_read.items()}
+        tail[at("candidates")] = [[m, s, _number_out(r), q] for m, s, r, q in entry.candidates]
+        tail[at("variants")] = [[v, q] for v, q in entry.variants]
+    while len(tail) > form.required and (tail[-1] in _EMPTY or not tail[-1]):
+        tail.pop()
+    try:
+        head = form.head.pack(*[getattr(entry, n) for n in form.head_names])
+        return bytes((form.kind,)) + head + orjson.dumps(tail)
+    except (struct.error, TypeError) as e:
+        raise ValueError(f"a log entry does not fit its format: {e}") from None
+
+
+def decode(blob: bytes) -> Entry:
+    """The entry of these bytes. Raises CorruptBlob, also for a kind this version does not know."""
+    form = _FORMATS.get(blob[0]) if blob else None
+    if form is None:
+        raise CorruptBlob(f"a log entry of kind {blob[0] if blob else 'none'}")
+    try:
+        head: list[Any] = list(form.head.unpack_from(blob, 1))
+        tail = orjson.loads(blob[1 + form.head.size :])
+        for i in form.versions:
+            head[i] = head[i] if any(head[i]) else b""
+        entry = form.entry(*head, *tail[: len(form.tail_names)])
+        if isinstance(entry, DecisionEntry):
+            entry.values_read = {k: _number_in(v) for k, v in entry.values_read.items()}
+            entry.candidates = [CandidateEntry(m, s, _number_in(r), q) for m, s, r, q in entry.candidates]
+            entry.variants = [VariantEntry(v, q) for v, q in entry.variants]
+    except (struct.error, ValueError, TypeError, AttributeError) as e:
+        raise CorruptBlob(f"a log entry of kind {form.kind}: {e}") from None
+    return entry
+
+
+def _number_out(value: object) -> object:
+    """JSON has no infinities and no NaN: those go as a list of one text, which no value is."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return [repr(value)]
+    return value
+
+
+def _number_in(value: Any) -> Any:
+    return float(value[0]) if isinstance(value, list) else value

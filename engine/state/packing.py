@@ -1,0 +1,104 @@
+"""Compact columns of integers, and a reader that never runs over the end of a blob.
+
+A column is stored by frame of reference (Zukowski et al., ICDE 2006): its minimum once, then the
+distances from it in the fewest bytes that hold the largest.
+
+    byte 0      length of the minimum (high nibble), width of a distance (low nibble)
+    minimum     0 to 9 bytes, signed, little endian
+    distances   width 0, 1, 2, 4, 5 or 8 bytes each; a constant column has width 0
+
+The number of values is the caller's to keep.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from engine.errors import TactError
+
+MAX_COUNT = 65535  # values in a column, sections' entries: what a u16 holds
+
+
+class CorruptBlob(TactError):
+    """Stored bytes that are no profile, record or log entry of a layout this version reads."""
+
+
+_WIDTHS = (0, 1, 2, 4, 4, 5, 8, 8, 8)  # by bytes needed: 3, 6 and 7 are rounded up for speed
+_CODES = {2: "H", 4: "I", 8: "Q"}
+
+
+def pack_ints(values: Sequence[int]) -> bytes:
+    """One column. All values must lie in one 64-bit range, signed or unsigned."""
+    if not values:
+        return b"\0"
+    low = min(values)
+    span = max(values) - low
+    size = (low.bit_length() + 8) >> 3 if low else 0
+    needed = (span.bit_length() + 7) >> 3
+    if size > 9 or needed > 8:
+        raise ValueError(f"{low} .. {low + span} do not lie in one 64-bit range")
+    width = _WIDTHS[needed]
+    head = bytes((size << 4 | width,)) + low.to_bytes(size, "little", signed=True)
+    if width == 0:
+        return head
+    distances = [v - low for v in values] if low else values
+    if width == 1:
+        return head + bytes(distances)
+    if width == 5:
+        return head + b"".join([d.to_bytes(5, "little") for d in distances])
+    return head + struct.pack(f"<{len(values)}{_CODES[width]}", *distances)
+
+
+class Reader:
+    """Takes a blob apart from front to back. Every method raises CorruptBlob where bytes are missing."""
+
+    __slots__ = ("data", "pos", "what")
+
+    def __init__(self, data: bytes, what: str, pos: int = 0) -> None:
+        self.data = data
+        self.what = what
+        self.pos = pos
+
+    def skip(self, count: int) -> int:
+        """Moves on by `count` bytes that must be there; where they begin."""
+        start = self.pos
+        if start + count > len(self.data):
+            raise CorruptBlob(f"{self.what} of {len(self.data)} bytes ends too early: {count} more at {start}")
+        self.pos = start + count
+        return start
+
+    def take(self, count: int) -> bytes:
+        start = self.skip(count)
+        return self.data[start : start + count]
+
+    def u8(self) -> int:
+        return self.data[self.skip(1)]
+
+    def number(self, size: int) -> int:
+        """An unsigned integer of `size` bytes, little endian."""
+        return int.from_bytes(self.take(size), "little")
+
+    def ints(self, count: int) -> Sequence[int]:
+        """One column of `count` values."""
+        head = self.u8()
+        size, width = head >> 4, head & 15
+        low = int.from_bytes(self.take(size), "little", signed=True) if size else 0
+        if width == 0:
+            return [low] * count
+        start = self.skip(width * count)
+        if width == 1:
+            found: Sequence[int] = self.data[start : self.pos]
+        elif width == 5:
+            parts = struct.unpack_from("<" + "IB" * count, self.data, start)
+            found = [a | b << 32 for a, b in zip(parts[::2], parts[1::2], strict=True)]
+        elif width in _CODES:
+            found = struct.unpack_from(f"<{count}{_CODES[width]}", self.data, start)
+        else:
+            raise CorruptBlob(f"{self.what}: a column of width {width} at {start}")
+        return [low + d for d in found] if low else list(found)
+
+    def end(self) -> None:
+        """Raises CorruptBlob where bytes are left over."""
+        if self.pos != len(self.data):
+            raise CorruptBlob(f"{self.what} has {len(self.data) - self.pos} bytes too many")

@@ -1,0 +1,192 @@
+"""The profile's bytes: what the bank wrote of one customer.
+
+    offset  size
+    0       8      version, random; compared by the commit script
+    8       1      layout, 1
+    9       2      size of the schema section
+    11      ..     schema: 0 or 1 (deflated), then: n cells (u16), n type bytes, names joined by NUL
+    ..      ..     as_of of each cell, ms: one column (see packing)
+    ..      ..     values in the order of the names: number f64; integer, time, duration i64;
+                   bool u8; text u32, its length in UTF-8
+    ..      4      size of the texts, then the texts
+    ..      4      size of the contact section (0: none), then a JSON array: [[purpose, granted,
+                   changed_at_ms, source, wording_version], ..], blocked topics, blocked channels,
+                   preferred from, preferred to
+
+Every cell carries its name and type, so features are added, removed and re-typed without rewriting.
+Names are sorted, so customers with the same features share the schema section byte for byte: it is
+packed and unpacked once per set of features, and deflated, which halves the profile. (Hashes of names
+are not stored: they follow from the names, and 40 of them would cost 320 bytes.)
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from functools import lru_cache
+from typing import NamedTuple
+
+import orjson
+
+from engine.compiler.nodes import Type
+from engine.state.model import Cell, ConsentEntry, Contact, Profile
+from engine.state.packing import MAX_COUNT, CorruptBlob, Reader, pack_ints
+
+LAYOUT = 1
+VERSION_SIZE = 8
+_SCHEMA_LIMIT = 1 << 22  # bytes of an inflated schema section: a deflate bomb ends here
+_TYPES = (Type.BOOL, Type.INTEGER, Type.NUMBER, Type.TEXT, Type.TIME, Type.DURATION)
+_CODE_OF_TYPE = {t: i for i, t in enumerate(_TYPES)}
+_FORMAT = {
+    Type.BOOL: "?",
+    Type.INTEGER: "q",
+    Type.NUMBER: "d",
+    Type.TEXT: "I",
+    Type.TIME: "q",
+    Type.DURATION: "q",
+}
+
+
+def new_version() -> bytes:
+    """8 random bytes, never all zero. Random, because a counter would repeat after data loss."""
+    while not any(version := os.urandom(VERSION_SIZE)):
+        pass
+    return version
+
+
+class _Schema(NamedTuple):
+    names: tuple[str, ...]
+    types: tuple[Type, ...]
+    values: struct.Struct
+    texts: tuple[int, ...]  # where text cells stand
+
+
+def _layout_of(names: tuple[str, ...], types: tuple[Type, ...]) -> _Schema:
+    texts = tuple(i for i, t in enumerate(types) if t is Type.TEXT)
+    return _Schema(names, types, struct.Struct("<" + "".join(_FORMAT[t] for t in types)), texts)
+
+
+@lru_cache(maxsize=1024)
+def _pack_schema(names: tuple[str, ...], types: tuple[str, ...]) -> tuple[_Schema, bytes]:
+    if len(names) > MAX_COUNT or any("\0" in n for n in names):
+        raise ValueError("a profile holds at most 65535 cells, and no name holds a NUL")
+    schema = _layout_of(names, tuple(Type(t) for t in types))
+    plain = struct.pack("<H", len(names)) + bytes(_CODE_OF_TYPE[t] for t in schema.types) + "\0".join(names).encode()
+    squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
+    deflated = squeeze.compress(plain) + squeeze.flush()
+    section = b"\1" + deflated if len(deflated) < len(plain) else b"\0" + plain
+    if len(section) > 65535:
+        raise ValueError(f"the names of {len(names)} cells take {len(section)} bytes, more than 65535")
+    return schema, section
+
+
+@lru_cache(maxsize=1024)
+def _unpack_schema(section: bytes) -> _Schema:
+    if not section or section[0] > 1:
+        raise CorruptBlob("a profile's schema section is neither plain nor deflated")
+    plain = section[1:]
+    if section[0]:
+        inflate = zlib.decompressobj(-15)
+        try:
+            plain = inflate.decompress(plain, _SCHEMA_LIMIT)
+        except zlib.error as e:
+            raise CorruptBlob(f"a profile's schema section cannot be inflated: {e}") from None
+        if not inflate.eof or inflate.unused_data:
+            raise CorruptBlob("a profile's schema section is cut or too long")
+    reader = Reader(plain, "a profile's schema section")
+    count = reader.number(2)
+    codes = reader.take(count)
+    try:
+        names = tuple(plain[reader.pos :].decode().split("\0")) if count else ()
+        types = tuple(_TYPES[c] for c in codes)
+    except (UnicodeDecodeError, IndexError) as e:
+        raise CorruptBlob(f"a profile's schema section: {e}") from None
+    if len(names) != count or len(set(names)) != count:
+        raise CorruptBlob(f"a profile's schema section has {len(names)} names for {count} cells")
+    return _layout_of(names, types)
+
+
+def _pack_contact(contact: Contact | None) -> bytes:
+    if contact is None:
+        return b""
+    c = contact
+    return orjson.dumps(
+        [
+            [list(e) for e in c.consents],
+            c.blocked_topics,
+            c.blocked_channels,
+            c.preferred_from_minute,
+            c.preferred_to_minute,
+        ]
+    )
+
+
+def _unpack_contact(section: bytes) -> Contact | None:
+    if not section:
+        return None
+    try:
+        consents, topics, channels, start, stop = orjson.loads(section)
+        return Contact([ConsentEntry(*c) for c in consents], list(topics), list(channels), int(start), int(stop))
+    except (ValueError, TypeError) as e:
+        raise CorruptBlob(f"a profile's contact section: {e}") from None
+
+
+def encode(profile: Profile) -> bytes:
+    """The profile's bytes. Raises ValueError where `version` is not 8 bytes or a value does not fit."""
+    if len(profile.version) != VERSION_SIZE:
+        raise ValueError(f"a stored profile needs a version of 8 bytes, not {len(profile.version)}")
+    items = sorted(profile.cells.items())
+    schema, section = _pack_schema(tuple(n for n, _ in items), tuple(str(c.type) for _, c in items))
+    values: list[object] = [cell.value for _, cell in items]
+    texts: list[bytes] = []
+    for i in schema.texts:
+        text = str(values[i]).encode()
+        texts.append(text)
+        values[i] = len(text)
+    try:
+        packed = schema.values.pack(*values)
+    except struct.error as e:
+        raise ValueError(f"a cell's value does not fit its type: {e}") from None
+    heap = b"".join(texts)
+    contact = _pack_contact(profile.contact)
+    return b"".join(
+        (
+            profile.version,
+            struct.pack("<BH", LAYOUT, len(section)),
+            section,
+            pack_ints([c.as_of_ms for _, c in items]),
+            packed,
+            struct.pack("<I", len(heap)),
+            heap,
+            struct.pack("<I", len(contact)),
+            contact,
+        )
+    )
+
+
+def decode(blob: bytes) -> Profile:
+    """The profile of these bytes; an empty one for b"". Raises CorruptBlob."""
+    if not blob:
+        return Profile()
+    reader = Reader(blob, "a profile")
+    version = reader.take(VERSION_SIZE)
+    layout = reader.u8()
+    if layout != LAYOUT:
+        raise CorruptBlob(f"a profile of layout {layout}; this version reads {LAYOUT}")
+    schema = _unpack_schema(reader.take(reader.number(2)))
+    as_of = reader.ints(len(schema.names))
+    values: list[object] | tuple[object, ...] = schema.values.unpack_from(blob, reader.skip(schema.values.size))
+    heap = Reader(reader.take(reader.number(4)), "a profile's texts")
+    if schema.texts:
+        values = list(values)
+        try:
+            for i in schema.texts:
+                values[i] = heap.take(int(values[i])).decode()  # type: ignore[call-overload]
+        except UnicodeDecodeError as e:
+            raise CorruptBlob(f"a profile's texts: {e}") from None
+    heap.end()
+    contact = _unpack_contact(reader.take(reader.number(4)))
+    reader.end()
+    cells = dict(zip(schema.names, map(Cell, schema.types, values, as_of), strict=True))
+    return Profile(version, cells, contact)

@@ -1,0 +1,287 @@
+"""The store: a customer's state in Redis or Valkey, read by MGET and committed by compare-and-set.
+
+    <prefix>{<bucket>}p:<customer>           profile
+    <prefix>{<bucket>}r:<customer>           record
+    <prefix>{<bucket>}a:<customer>:<event>   an answer spilled out of the record
+    <prefix>{<bucket>}log                    stream; one field `d` per entry (see log.py)
+    <prefix>{<bucket>}g                      generation (see generation.py)
+    <prefix>{0}<name>                        what the whole deployment shares (`key`)
+
+All of a customer's keys and the bucket's stream share a hash tag, so a commit is one script in one
+cluster slot. One node; times are the store's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Literal, NoReturn
+
+import hiredis
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from engine.errors import StoreUnavailable
+from engine.identity import CustomerKey
+from engine.state.connection import Command, Connection, Reply
+from engine.state.generation import Generation
+from engine.state.model import Commit, CommitStatus, ReadBatch, ReadEntry, ReadRequest
+
+log = logging.getLogger(__name__)
+
+CLOCKS_APART_MS_MAX = 300_000  # beyond this, state counts as unknown
+_STATUSES = frozenset((b"moved", b"late", b"generation", b"log_full"))
+_SCRIPT = resources.files("engine.state").joinpath("lua/commit.lua").read_bytes()
+_SCRIPT_SHA = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest()
+
+
+class RedisStore:
+    """Implements `model.Store` on one Redis (7 or later) or Valkey node.
+
+    Besides the statuses of `model.CommitStatus` a commit may end as `refused`: the server answered
+    with an error before the first write (out of memory, read-only, loading, disk full), so nothing
+    was or will be written; the text is logged and in `last_refusal`.
+
+    `commit_budget_ms` is what callers add to a read's `now_ms` to get `not_after_ms`. `timeout_ms`
+    bounds connecting, and the store's silence after which it counts as lost. `audit` says what a
+    commit does where its bucket's stream already holds `max_log_length` entries: `require` refuses it
+    (log_full), `best-effort` drops its entries and counts them in `log_dropped`. `generation_file`
+    remembers the store's generation over restarts. Belongs to one event loop, from first use.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        prefix: str = "tact:",
+        *,
+        commit_budget_ms: int = 250,
+        timeout_ms: int = 1000,
+        audit: Literal["require", "best-effort"] = "require",
+        max_log_length: int = 100_000,
+        generation_file: Path | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.url = url
+        self.prefix = prefix
+        self.commit_budget_ms = commit_budget_ms
+        self.timeout_ms = timeout_ms
+        self.max_log_length = max_log_length
+        self.log_dropped = 0
+        self.last_refusal = ""
+        self._audit = audit
+        self._clock = clock
+        self._connection = Connection(url, timeout_ms / 1000)
+        self._generation = Generation(self._connection, self.bucket_key, generation_file)
+        self._behind_ms: float | None = None  # a lower bound of the store's clock minus the loop's
+        self._admin: redis.asyncio.Redis | None = None
+
+    # Keys
+
+    def bucket_key(self, bucket: int, name: str) -> bytes:
+        """The key of something a bucket has one of, such as `log`."""
+        return f"{self.prefix}{{{bucket}}}{name}".encode()
+
+    def key(self, name: str) -> bytes:
+        """The key of something the deployment has one of; all of these share a slot."""
+        return self.bucket_key(0, name)
+
+    def _customer_keys(self, customer: CustomerKey) -> tuple[str, str, str]:
+        tag = f"{self.prefix}{{{customer.bucket}}}"
+        name = customer.digest.hex()
+        return f"{tag}p:{name}", f"{tag}r:{name}", f"{tag}a:{name}:"
+
+    # The hot path
+
+    async def read(self, requests: Sequence[ReadRequest]) -> ReadBatch:
+        """See `model.Store`. Also raises StoreUnavailable where the clocks differ by over 5 minutes."""
+        commands: list[Command] = [("TIME",)]
+        for customer, events in requests:
+            profile, record, answer = self._customer_keys(customer)
+            commands.append(("MGET", profile, record, *[f"{answer}{e:016x}" for e in events]))
+        replies = await self._connection.pipeline(commands)
+        now_ms = self._take_time(replies[0])
+        entries = []
+        for request, reply in zip(requests, replies[1:], strict=True):
+            if type(reply) is not list or len(reply) != 2 + len(request.events):
+                self._misread(reply)
+            profile, record, *found = reply
+            spilled = {e: b for e, b in zip(request.events, found, strict=True) if b is not None}
+            entries.append(ReadEntry(profile or b"", record or b"", spilled))
+        return ReadBatch(now_ms, entries)
+
+    async def commit(self, commits: Sequence[Commit], not_after_ms: int) -> list[CommitStatus]:
+        """See `model.Store`."""
+        if not commits:
+            return []
+        if self._behind_ms is None:
+            self._take_time((await self._connection.pipeline([("TIME",)]))[0])
+        if not await self._generation.join():
+            return [CommitStatus("generation")] * len(commits)
+        packed = [self._pack(c, not_after_ms) for c in commits]
+        await self._connection.ready()
+        sent = self._connection.send([("EVALSHA", _SCRIPT_SHA, *p) for p in packed])
+        try:
+            async with asyncio.timeout(self._seconds_until(not_after_ms)):
+                replies = await sent
+                lacking = [i for i, r in enumerate(replies) if self._lacks_script(r)]
+                if lacking:  # none of these was executed: the server forgot its scripts
+                    again = await self._connection.send([("EVAL", _SCRIPT, *packed[i]) for i in lacking])
+                    for i, reply in zip(lacking, again, strict=True):
+                        replies[i] = reply
+        except TimeoutError:
+            return [CommitStatus("unknown")] * len(commits)
+        except StoreUnavailable:
+            await asyncio.sleep(self._seconds_until(not_after_ms))
+            return [CommitStatus("unknown")] * len(commits)
+        return [self._status(c, r) for c, r in zip(commits, replies, strict=True)]
+
+    def _pack(self, commit: Commit, not_after_ms: int) -> Command:
+        c = commit
+        profile, record, answer = self._customer_keys(c.customer)
+        keys: list[str | bytes] = [
+            record,
+            profile,
+            self.bucket_key(c.customer.bucket, "log"),
+            self.bucket_key(c.customer.bucket, "g"),
+        ]
+        keys += [f"{answer}{event:016x}" for event, _, _ in c.spills]
+        spills = [part for _, body, life_ms in c.spills for part in (body, life_ms)]
+        return (
+            len(keys),
+            *keys,
+            c.record_version,
+            c.profile_version,
+            self._generation.known,
+            not_after_ms,
+            self.max_log_length,
+            self._audit,
+            c.record or b"",
+            c.expire_record_ms,
+            c.profile or b"",
+            1 if c.delete_profile else 0,
+            len(c.entries),
+            *c.entries,
+            *spills,
+        )
+
+    def _status(self, commit: Commit, reply: Reply) -> CommitStatus:
+        if isinstance(reply, bytes):
+            word, _, log_id = reply.partition(b" ")
+            if word == b"done":
+                return CommitStatus("done", log_id.decode())
+            if word == b"dropped":
+                self.log_dropped += len(commit.entries)
+                return CommitStatus("done")
+            if word in _STATUSES:
+                if word == b"generation":
+                    self._generation.doubt()
+                return CommitStatus(word.decode())
+        if isinstance(reply, hiredis.ReplyError):
+            if str(reply) != self.last_refusal:
+                log.warning("the store refused a commit: %s", reply)
+            self.last_refusal = str(reply)
+            return CommitStatus("refused")
+        self._connection.drop("a commit was answered by something else")
+        return CommitStatus("unknown")
+
+    @staticmethod
+    def _lacks_script(reply: Reply) -> bool:
+        return isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT")
+
+    def _take_time(self, reply: Reply) -> int:
+        try:
+            seconds, micros = map(int, reply)
+        except (TypeError, ValueError):
+            self._misread(reply)
+        now_ms = seconds * 1000 + micros // 1000
+        apart_ms = now_ms - int(self._clock() * 1000)
+        if abs(apart_ms) > CLOCKS_APART_MS_MAX:
+            raise StoreUnavailable(f"the store's clock is {apart_ms / 1000:+.0f} s off this engine's")
+        # The TIME was taken before now, so the store's clock is at least this far ahead of the loop's.
+        self._behind_ms = now_ms - asyncio.get_running_loop().time() * 1000
+        return now_ms
+
+    def _misread(self, reply: Reply) -> NoReturn:
+        """Raises StoreUnavailable for an error reply; anything else was not meant for this command."""
+        if isinstance(reply, hiredis.ReplyError):
+            raise StoreUnavailable(f"the store refused a read: {reply}")
+        self._connection.drop("a read was answered by something else")
+        raise StoreUnavailable("the store answered a read by something else")
+
+    def _seconds_until(self, not_after_ms: int) -> float:
+        """How long until the store's clock is surely past `not_after_ms`, so that nothing executes."""
+        assert self._behind_ms is not None
+        now_ms = self._behind_ms + asyncio.get_running_loop().time() * 1000
+        return max(0.0, (not_after_ms + 1 - now_ms) / 1000)
+
+    # Everything else
+
+    @property
+    def admin(self) -> redis.asyncio.Redis:
+        """redis-py's client for what is not hot: RESP2, bytes, and no retries (it would repeat writes)."""
+        if self._admin is None:
+            self._admin = redis.asyncio.Redis.from_url(
+                self.url,
+                decode_responses=False,
+                protocol=2,
+                retry=Retry(NoBackoff(), 0),
+                socket_timeout=self.timeout_ms / 1000,
+                socket_connect_timeout=self.timeout_ms / 1000,
+            )
+        return self._admin
+
+    @property
+    def connected(self) -> bool:
+        return self._connection.connected
+
+    async def acknowledge_generation(self) -> None:
+        """Accepts the store as it is now, after it lost data: a new generation begins, caps from there.
+
+        Other engines that remember the old generation take it over with their next commit.
+        """
+        await self._generation.acknowledge()
+
+    async def check(self) -> list[str]:
+        """What is wrong with this store, as sentences: `refused: ..` must stop a server, `warning: ..` not.
+
+        Raises StoreUnavailable where it cannot be reached or its clock is more than 5 minutes off.
+        """
+        now, info, policy, memory, appendonly = await self._connection.pipeline(
+            [
+                ("TIME",),
+                ("INFO", "server", "replication"),
+                ("CONFIG", "GET", "maxmemory-policy"),
+                ("CONFIG", "GET", "maxmemory"),
+                ("CONFIG", "GET", "appendonly"),
+            ]
+        )
+        self._take_time(now)
+        if not await self._generation.join():
+            found = ["refused: the store lost its data since it was last used (its generation is another)"]
+        else:
+            found = []
+        if isinstance(info, bytes) and b"role:slave" in info:
+            found.append("refused: the store is a replica")
+        if not isinstance(policy, list) or not isinstance(memory, list) or len(policy) != 2:
+            found.append("warning: the store does not show its configuration; it must run with noeviction")
+        elif policy[1] != b"noeviction":
+            limited = memory[1:] != [b"0"]
+            found.append(
+                f"{'refused' if limited else 'warning'}: maxmemory-policy is {policy[1].decode()}, "
+                "which would evict caps; it must be noeviction"
+            )
+        if isinstance(appendonly, list) and appendonly[1:] == [b"no"]:
+            found.append("warning: the store keeps no append-only file, so a restart loses all state")
+        return found
+
+    async def close(self) -> None:
+        """Closes both connections; calls under way fail."""
+        await self._connection.close()
+        if self._admin is not None:
+            await self._admin.aclose()

@@ -1,0 +1,128 @@
+"""The method table through grpc.aio: the plain transport, and the reference for any other.
+
+Generic handlers carry bytes; nothing is generated per method. Limits on work in flight are the
+service's: grpc's own `maximum_concurrent_rpcs` stops limiting after its first refusals (grpc#41531).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import grpc
+
+from engine.transport import MAX_MESSAGE_BYTES, Bidi, Call, Code, Method, RpcError, Unary
+
+logger = logging.getLogger(__name__)
+
+_STATUS = {code.value[0]: code for code in grpc.StatusCode}
+_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", -1),
+    # Dead peers are found within 50 s, idle connections closed after 15 min; the default is never.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.max_connection_idle_ms", 900_000),
+    # SO_REUSEPORT hashes by address: ageing spreads long-lived channels anew. Streams under way may end.
+    ("grpc.max_connection_age_ms", 600_000),
+)
+
+
+class GrpcioTransport:
+    """Serves `methods` at `host:port`; port 0 takes a free one."""
+
+    def __init__(self, methods: Sequence[Method], host: str, port: int, *, reuse_port: bool = False) -> None:
+        self._methods = methods
+        self._host = f"[{host}]" if ":" in host else host
+        self._port = port
+        self._reuse_port = reuse_port
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self) -> str:
+        """Binds and serves; returns HOST:PORT as bound. Raises OSError where it cannot bind."""
+        options = (*_OPTIONS, ("grpc.so_reuseport", int(self._reuse_port)))
+        server = grpc.aio.server(handlers=[_Table(self._methods)], options=options)
+        address = f"{self._host}:{self._port}"
+        try:
+            port = server.add_insecure_port(address)
+        except RuntimeError as error:  # what grpc says of any address it cannot bind
+            await server.stop(None)
+            raise OSError(f"cannot listen on {address}: it is in use or not an address of this machine") from error
+        await server.start()
+        self._server = server
+        return f"{self._host}:{port}"
+
+    async def stop(self, grace_s: float) -> None:
+        """Accepts nothing new, lets accepted calls finish for up to `grace_s`, then cuts them off."""
+        if self._server is not None:
+            await self._server.stop(grace_s)
+            self._server = None
+
+
+class _Table(grpc.GenericRpcHandler):  # type: ignore[misc]
+    def __init__(self, methods: Sequence[Method]) -> None:
+        self._handlers = {method.path: _handler(method) for method in methods}
+
+    def service(self, handler_call_details: Any) -> Any:
+        return self._handlers.get(handler_call_details.method)
+
+
+def _handler(method: Method) -> Any:
+    if isinstance(method, Unary):
+        return grpc.unary_unary_rpc_method_handler(_unary(method))
+    return grpc.stream_stream_rpc_method_handler(_bidi(method))
+
+
+def _call(context: Any) -> Call:
+    remaining = context.time_remaining()
+    deadline = None if remaining is None else time.monotonic() + remaining
+    return Call(deadline, context.invocation_metadata() or (), context.peer())
+
+
+async def _abort(context: Any, error: RpcError) -> None:
+    """Ends the call with this error; raises what grpc wants raised."""
+    trailer = (("grpc-status-details-bin", error.status().SerializeToString()),)
+    await context.abort(_STATUS[error.code], error.message, trailer)
+
+
+async def _broken(context: Any, path: str) -> None:
+    logger.exception("the handler of %s broke its promise to raise RpcError only", path)
+    await _abort(context, RpcError(Code.INTERNAL, "internal error"))
+
+
+def _unary(method: Unary) -> Any:
+    async def handle(payload: bytes, context: Any) -> bytes | None:
+        try:
+            return await method.handler(payload, _call(context))
+        except RpcError as error:
+            await _abort(context, error)
+        except asyncio.CancelledError:  # escaping, it would leave the caller waiting (grpc#29248)
+            await _abort(context, RpcError(Code.CANCELLED, "the call was cancelled"))
+        except Exception:
+            await _broken(context, method.path)
+        return None
+
+    return handle
+
+
+def _bidi(method: Bidi) -> Any:
+    async def handle(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        answers = method.handler(requests, _call(context))
+        try:
+            async for answer in answers:
+                yield answer
+        except RpcError as error:
+            await _abort(context, error)
+        except asyncio.CancelledError:
+            await _abort(context, RpcError(Code.CANCELLED, "the call was cancelled"))
+        except Exception:
+            await _broken(context, method.path)
+        finally:
+            await answers.aclose()  # type: ignore[attr-defined]
+
+    return handle

@@ -1,0 +1,739 @@
+"""Types: the trees the checker makes, and the exact text of what it says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from engine.compiler.checker import Scope, check
+from engine.compiler.model import Attribute, EventType, Feature, Position
+from engine.compiler.nodes import Const, Node, Op, Ref, Span, Type
+
+PLACE = Position("schema.yaml", 1, 1)
+B, I, N, X, T, D = Type.BOOL, Type.INTEGER, Type.NUMBER, Type.TEXT, Type.TIME, Type.DURATION
+
+
+def event(name: str, **attributes: Type) -> EventType:
+    unit = {"amount": "EUR"}
+    made = {key: Attribute(key, kind, unit.get(key), False, PLACE) for key, kind in attributes.items()}
+    return EventType(name, made, PLACE)
+
+
+def feature(name: str, kind: Type, unit: str | None = None, personal: bool = False) -> Feature:
+    return Feature(name, kind, unit, personal, None, None, None, None, None, PLACE)
+
+
+FEATURES = [
+    feature("savings_balance", N, "EUR"),
+    feature("age", I),
+    feature("city", X),
+    feature("joined", T),
+    feature("active", B),
+    feature("phone", X, personal=True),
+]
+SCOPE = Scope(
+    events={
+        "deposit": event("deposit", amount=N, channel=X),
+        "payment": event("payment", amount=N, channel=I),
+        "login": event("login", channel=X),
+    },
+    features={one.name: one for one in FEATURES},
+    windows={"deposits_30d": I, "last_payment": T},
+    facts={
+        "rich": Op(B, "gt", (Ref(N, "features.savings_balance", Span(0, 5)), Const(N, 9.0, Span(6, 9))), Span(0, 9)),
+        "big": Op(B, "gt", (Ref(N, "event.amount", Span(0, 5)), Const(N, 9.0, Span(6, 9))), Span(0, 9)),
+        "reachable": Op(B, "has", (Ref(X, "features.phone", Span(4, 8)),), Span(0, 9)),
+        "called": Op(B, "eq", (Ref(X, "features.phone", Span(0, 8)), Const(X, "1", Span(9, 12))), Span(0, 12)),
+        "maturity.paying": Const(X, "nascent", Span(0, 9)),
+    },
+    on=("deposit",),
+    roots=frozenset({"event", "features", "windows", "facts", "now"}),
+    personal=False,
+)
+
+
+def show(node: Node) -> str:
+    match node:
+        case Const():
+            return node.key
+        case Ref():
+            return node.path.rpartition(".")[2]
+    return f"{node.op}:{node.type}({', '.join(show(arg) for arg in node.args)})"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("features.savings_balance >= 1000", "ge:bool(savings_balance, 1000.0)"),
+        ("1000 <= features.savings_balance", "le:bool(1000.0, savings_balance)"),
+        ("features.savings_balance / 12 > -0", "gt:bool(div:number(savings_balance, 12.0), -0.0)"),
+        ("features.savings_balance > (1)", "gt:bool(savings_balance, 1.0)"),
+        ("features.savings_balance in [1, -2, 3.5]", "in:bool(savings_balance, (1.0, -2.0, 3.5))"),
+        ("features.age > 1", "gt:bool(age, 1)"),
+        ("features.age % 2 == 1", "eq:bool(mod:integer(age, 2), 1)"),
+        ("-features.age < --1", "lt:bool(neg:integer(age), 1)"),
+        ("double(features.age) > 1.5", "gt:bool(to_number:number(age), 1.5)"),
+        ("double(5) > 1.5", "gt:bool(to_number:number(5), 1.5)"),
+        ("double(1.5) > 1", "gt:bool(1.5, 1.0)"),
+        ("int(features.savings_balance) > 1", "gt:bool(to_integer:integer(savings_balance), 1)"),
+        ("ratio(event.amount, 3) > 1", "gt:bool(ratio:number(amount, 3.0), 1.0)"),
+        ("features.city in ['a', \"b\"]", "in:bool(city, ('a', 'b'))"),
+        ("features.city in []", "in:bool(city, ())"),
+        ("features.joined in [timestamp('1970-01-01T00:00:01Z')]", "in:bool(joined, (1000000000,))"),
+        ("now - features.joined > days(2)", "gt:bool(sub:duration(now, joined), 172800000000000)"),
+        ("days(1) + now > features.joined", "gt:bool(add:time(now, 86400000000000), joined)"),
+        ("-duration('1h') < days(-1)", "lt:bool(neg:duration(3600000000000), -86400000000000)"),
+        ("days_since(windows.last_payment) > 30", "gt:bool(days_since:integer(last_payment), 30)"),
+        ("event.occurred_at < now && event.type == 'x'", "and:bool(lt:bool(occurred_at, now), eq:bool(type, 'x'))"),
+        ("has(features.phone) || has(event.amount)", "or:bool(has:bool(phone), has:bool(amount))"),
+        (
+            "features.active && (true && features.active) || false",
+            "or:bool(and:bool(active, True, active), False)",
+        ),
+        ("features.active < true", "lt:bool(active, True)"),
+        (
+            "features.active ? facts.rich : !features.active",
+            "cond:bool(active, gt:bool(savings_balance, 9.0), not:bool(active))",
+        ),
+        ("facts.maturity.paying == 'x'", "eq:bool('nascent', 'x')"),
+        ("facts.reachable && facts.big", "and:bool(has:bool(phone), gt:bool(amount, 9.0))"),
+        ("-9223372036854775808 < features.age", "lt:bool(-9223372036854775808, age)"),
+    ],
+)
+def test_trees(text: str, expected: str) -> None:
+    node, problems = check(text, SCOPE, B)
+    assert problems == []
+    assert node is not None
+    assert show(node) == expected
+    assert node.span == Span(0, len(text))
+
+
+def test_inlined_facts_lie_where_they_are_named() -> None:
+    node, _ = check("true || facts.rich", SCOPE, B)
+    assert isinstance(node, Op)
+    rich = node.args[1]
+    assert isinstance(rich, Op)
+    assert {rich.span, rich.args[0].span, rich.args[1].span} == {Span(8, 18)}
+    assert rich == SCOPE.facts["rich"]  # by meaning
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "shown"),
+    [
+        ("12", N, "12.0"),
+        ("-12", N, "-12.0"),
+        ("12", I, "12"),
+        ("features.age", None, "age"),
+        ("'x'", None, "'x'"),
+        ("0.5", N, "0.5"),
+        ("timestamp('2026-11-21T10:00:00.5+01:00')", T, "1795251600500000000"),
+        ("timestamp('0001-01-01T00:00:00Z')", T, "-62135596800000000000"),
+        ("timestamp('9999-12-31T23:59:59.999999999Z')", T, "253402300799999999999"),
+        ("duration('1h30m')", D, "5400000000000"),
+        ("duration('-1.5s')", D, "-1500000000"),
+        ("duration('1h0.5m3ms2us1ns')", D, "3630003002001"),
+        ("duration('0')", D, "0"),
+    ],
+)
+def test_wanted_types(text: str, wanted: Type | None, shown: str) -> None:
+    node, problems = check(text, SCOPE, wanted)
+    assert problems == []
+    assert node is not None
+    assert show(node) == shown
+
+
+def test_integer_division_where_it_is_allowed() -> None:
+    node, problems = check("features.age / 2 == 1", SCOPE, B, allow_integer_division=True)
+    assert problems == []
+    assert node is not None
+    assert show(node) == "eq:bool(div:integer(age, 2), 1)"
+
+
+ALL = "one of `event.`, `features.`, `windows.`, `facts.`, `now`"
+FUNCTIONS = "one of ratio, days_since, days_until, double, int, days, duration, timestamp, has"
+KERNEL = "what runs in a kernel"
+
+PROBLEMS = [  # text, [(code, part, message, found, expected, hint)]
+    (
+        "savings_balance > 3",
+        [
+            (
+                "unknown-name",
+                "savings_balance",
+                "nothing is called 'savings_balance'",
+                "",
+                ALL,
+                "write `features.savings_balance`",
+            )
+        ],
+    ),
+    (
+        "features.savings_balanc > 3",
+        [
+            (
+                "unknown-name",
+                "features.savings_balanc",
+                "no feature is called 'savings_balanc'",
+                "",
+                "a feature of the schema",
+                "did you mean 'savings_balance'?",
+            )
+        ],
+    ),
+    (
+        "features.deposits_30d > 3",
+        [
+            (
+                "unknown-name",
+                "features.deposits_30d",
+                "no feature is called 'deposits_30d'",
+                "",
+                "a feature of the schema",
+                "write `windows.deposits_30d`",
+            )
+        ],
+    ),
+    (
+        "deposit.amount > 3",
+        [("unknown-name", "deposit.amount", "nothing is called 'deposit'", "", ALL, "write `event.amount`")],
+    ),
+    (
+        "event.amout > 3",
+        [
+            (
+                "unknown-name",
+                "event.amout",
+                "no attribute 'amout' in event type 'deposit'",
+                "",
+                "an attribute of the event, occurred_at or type",
+                "did you mean 'amount'?",
+            )
+        ],
+    ),
+    (
+        "features",
+        [
+            (
+                "incomplete-name",
+                "features",
+                "'features' alone is not a value",
+                "features",
+                "a name in it, such as `features.x`",
+                "",
+            )
+        ],
+    ),
+    (
+        "features.age.x == 1",
+        [
+            (
+                "unknown-name",
+                "features.age.x",
+                "`features.age` has no fields",
+                "",
+                "a feature of the schema",
+                "write `features.age`",
+            )
+        ],
+    ),
+    (
+        "features.phone == 'x'",
+        [
+            (
+                "personal-in-condition",
+                "features.phone",
+                "`features.phone` is personal",
+                "",
+                "personal features only in slots and in has()",
+                "`has(..)` tells whether it is there",
+            )
+        ],
+    ),
+    (
+        "facts.called",
+        [
+            (
+                "personal-in-condition",
+                "facts.called",
+                "`facts.called` reads `features.phone`, which is personal",
+                "",
+                "personal features only in slots and in has()",
+                "`has(..)` tells whether it is there",
+            )
+        ],
+    ),
+    (
+        "features.age > 1.5",
+        [
+            (
+                "mixed-numbers",
+                "features.age > 1.5",
+                "`>` does not mix integer and number",
+                "integer > number",
+                "two integers or two numbers",
+                "write `double(features.age)`",
+            )
+        ],
+    ),
+    (
+        "event.amount * features.age > 1",
+        [
+            (
+                "mixed-numbers",
+                "event.amount * features.age",
+                "`*` does not mix integer and number",
+                "number in EUR * integer",
+                "two integers or two numbers",
+                "write `double(features.age)`",
+            )
+        ],
+    ),
+    (
+        "features.savings_balance > 9007199254740993",
+        [
+            (
+                "inexact-literal",
+                "9007199254740993",
+                "9007199254740993 is no exact number: it would become 9007199254740992",
+                "9007199254740993",
+                "an integer that a double holds exactly",
+                "integers are exact up to 2^53",
+            )
+        ],
+    ),
+    (
+        "features.age / 2 > 1",
+        [
+            (
+                "integer-division",
+                "features.age / 2",
+                "an integer divided by an integer loses its fraction",
+                "integer / integer",
+                "numbers",
+                "write `ratio(double(features.age), 2.0)`",
+            )
+        ],
+    ),
+    (
+        "features.savings_balance % 2.0 == 0",
+        [
+            (
+                "no-such-operator",
+                "features.savings_balance % 2.0",
+                "there is no `%` for number and number",
+                "number in EUR % number",
+                "two integers",
+                "",
+            )
+        ],
+    ),
+    (
+        "features.savings_balance > '5'",
+        [
+            (
+                "no-such-operator",
+                "features.savings_balance > '5'",
+                "there is no `>` for number and text",
+                "number in EUR > text",
+                "two values of one type",
+                "write `5`",
+            )
+        ],
+    ),
+    (
+        "features.city == 5",
+        [
+            (
+                "no-such-operator",
+                "features.city == 5",
+                "there is no `==` for text and integer",
+                "text == integer",
+                "two values of one type",
+                'write `"5"`',
+            )
+        ],
+    ),
+    (
+        "now - features.joined > 30",
+        [
+            (
+                "no-such-operator",
+                "now - features.joined > 30",
+                "there is no `>` for duration and integer",
+                "duration > integer",
+                "two values of one type",
+                "write `days(30)`",
+            )
+        ],
+    ),
+    (
+        "features.joined < '2026'",
+        [
+            (
+                "no-such-operator",
+                "features.joined < '2026'",
+                "there is no `<` for time and text",
+                "time < text",
+                "two values of one type",
+                'write `timestamp("2026-11-21T10:00:00Z")`',
+            )
+        ],
+    ),
+    (
+        "1 < features.age < 5",
+        [
+            (
+                "no-such-operator",
+                "1 < features.age < 5",
+                "there is no `<` for bool and integer",
+                "bool < integer",
+                "two values of one type",
+                "write `1 < features.age && features.age < 5`",
+            )
+        ],
+    ),
+    (
+        "features.city in ['a', 1, 2.5]",
+        [
+            ("wrong-type", "1", "integer in a list for text", "integer", "text", 'write `"1"`'),
+            ("wrong-type", "2.5", "number in a list for text", "number", "text", 'write `"2.5"`'),
+        ],
+    ),
+    (
+        "features.age in [features.age]",
+        [
+            (
+                "not-yet-supported",
+                "features.age",
+                "a list with an expression: the list must hold constants",
+                "features.age",
+                KERNEL,
+                "write `x == a || x == b`",
+            )
+        ],
+    ),
+    (
+        "1 in features.age",
+        [
+            (
+                "no-such-operator",
+                "features.age",
+                "the right of `in` is not a list",
+                "integer",
+                "a list of constants",
+                "write `x in [1, 2]`",
+            )
+        ],
+    ),
+    (
+        "features.age && !features.city || x",
+        [
+            ("wrong-type", "features.age", "this is integer, not bool", "integer", "bool", "compare it, as in `x > 0`"),
+            ("wrong-type", "features.city", "this is text, not bool", "text", "bool", 'compare it, as in `x == "a"`'),
+            ("unknown-name", "x", "nothing is called 'x'", "", ALL, ""),
+        ],
+    ),
+    (
+        "features.active ? 1 : 2.5",
+        [
+            (
+                "wrong-type",
+                "features.active ? 1 : 2.5",
+                "the two branches are not of one type",
+                "integer and number",
+                "two branches of one type",
+                "write `1.0`",
+            )
+        ],
+    ),
+    (
+        "-features.city == 'x'",
+        [
+            (
+                "no-such-operator",
+                "-features.city",
+                "there is no `-` for text",
+                "text",
+                "an integer, a number or a duration",
+                "",
+            )
+        ],
+    ),
+    (
+        "features.city < 'a'",
+        [
+            (
+                "not-yet-supported",
+                "features.city < 'a'",
+                "`<` on texts: the order of texts cannot run in a kernel yet",
+                "features.city < 'a'",
+                KERNEL,
+                "use `==` or `in`",
+            )
+        ],
+    ),
+    (
+        "features.city + 'a' == 'b'",
+        [
+            (
+                "not-yet-supported",
+                "features.city + 'a'",
+                "`+` on texts: texts cannot be joined in a kernel yet",
+                "features.city + 'a'",
+                KERNEL,
+                "join them in a message's text",
+            )
+        ],
+    ),
+    (
+        "features.city.startsWith('a')",
+        [
+            (
+                "not-yet-supported",
+                "features.city.startsWith('a')",
+                "`startsWith()`: functions on texts cannot run in a kernel yet",
+                "features.city.startsWith('a')",
+                KERNEL,
+                "compare with `==` or `in`",
+            )
+        ],
+    ),
+    (
+        "[1, 2].exists(x, x > 1)",
+        [
+            (
+                "not-yet-supported",
+                "[1, 2].exists(x, x > 1)",
+                "`exists()`: a list of unknown length cannot run in a kernel yet",
+                "[1, 2].exists(x, x > 1)",
+                KERNEL,
+                "name the constants: `x in [1, 2]`",
+            )
+        ],
+    ),
+    (
+        "features['age'] == 1u",
+        [
+            (
+                "not-yet-supported",
+                "features['age']",
+                "an index: there are no lists or maps of values",
+                "features['age']",
+                KERNEL,
+                "write `features.age`",
+            ),
+            (
+                "not-yet-supported",
+                "1u",
+                "unsigned integers: no feature or attribute has such a value",
+                "1u",
+                KERNEL,
+                "leave the `u` out",
+            ),
+        ],
+    ),
+    (
+        "day_since(features.joined) > now.x",
+        [
+            (
+                "unknown-function",
+                "day_since(features.joined)",
+                "no function is called 'day_since'",
+                "day_since()",
+                FUNCTIONS,
+                "did you mean 'days_since'?",
+            ),
+            ("unknown-name", "now.x", "`now` has no fields", "", "`now`", ""),
+        ],
+    ),
+    (
+        "features.joined.days_since() > 3",
+        [
+            (
+                "unknown-function",
+                "features.joined.days_since()",
+                "no function is called 'days_since'",
+                "days_since()",
+                FUNCTIONS,
+                "write `days_since(features.joined)`",
+            )
+        ],
+    ),
+    (
+        "ratio(features.age, 2) > ratio(1)",
+        [
+            (
+                "wrong-type",
+                "features.age",
+                "this is integer, not number",
+                "integer",
+                "number",
+                "write `double(features.age)`",
+            ),
+            ("wrong-arguments", "ratio(1)", "`ratio()` takes 2 arguments", "1", "`ratio(number, number)`", ""),
+        ],
+    ),
+    (
+        "double(features.city) > 1.0",
+        [
+            (
+                "not-yet-supported",
+                "double(features.city)",
+                "`double()` of text: it converts between integer and number only",
+                "double(features.city)",
+                KERNEL,
+                "",
+            )
+        ],
+    ),
+    (
+        "days(features.age) > duration('1x')",
+        [
+            (
+                "not-yet-supported",
+                "days(features.age)",
+                "`days()`: it takes a literal integer only",
+                "days(features.age)",
+                KERNEL,
+                "write `days(30)`",
+            ),
+            ("bad-duration", "'1x'", "'1x' cannot be read: it is not a duration", "'1x'", '`duration("1h30m")`', ""),
+        ],
+    ),
+    (
+        "days(200000) > days(1)",
+        [
+            (
+                "bad-duration",
+                "200000",
+                "200000 cannot be read: it is longer than about 292 years",
+                "200000",
+                "`days(30)`",
+                "",
+            )
+        ],
+    ),
+    (
+        "now > timestamp('2026-02-30T00:00:00Z')",
+        [
+            (
+                "bad-time",
+                "'2026-02-30T00:00:00Z'",
+                "'2026-02-30T00:00:00Z' cannot be read: there is no such day or hour",
+                "'2026-02-30T00:00:00Z'",
+                '`timestamp("2026-11-21T10:00:00Z")`',
+                "",
+            )
+        ],
+    ),
+    (
+        "has(facts.rich)",
+        [
+            (
+                "bad-has",
+                "has(facts.rich)",
+                "has() of a fact has no meaning: a fact is computed, it is not an input",
+                "facts.rich",
+                "an input",
+                "ask for what the fact reads",
+            )
+        ],
+    ),
+    (
+        "has(1)",
+        [
+            (
+                "bad-has",
+                "has(1)",
+                "has() takes the name of one input",
+                "has(1)",
+                "`has(features.x)`, `has(event.x)` or `has(windows.x)`",
+                "",
+            )
+        ],
+    ),
+    (
+        "event.amount",
+        [
+            (
+                "wrong-type",
+                "event.amount",
+                "this is number, not bool",
+                "number in EUR",
+                "bool",
+                "compare it, as in `x > 0`",
+            )
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), PROBLEMS, ids=[text for text, _ in PROBLEMS])
+def test_problems(text: str, expected: list[tuple[str, str, str, str, str, str]]) -> None:
+    node, problems = check(text, SCOPE, B)
+    assert node is None
+    told = [(p.code, text[p.span.start : p.span.end], p.message, p.found, p.expected, p.hint) for p in problems]
+    assert told == expected
+
+
+@pytest.mark.parametrize(
+    ("on", "text", "code", "found", "hint"),
+    [
+        (
+            ("deposit", "login"),
+            "event.amount > 1",
+            "not-in-every-event",
+            "no 'amount' in 'login'",
+            "say `on: [deposit]`",
+        ),
+        (None, "event.amount > 1", "not-in-every-event", "no 'amount' in 'login'", "say `on: [deposit, payment]`"),
+        (None, "facts.big", "not-in-every-event", "no 'amount' in 'login'", "say `on: [deposit, payment]`"),
+        (
+            None,
+            "event.channel == 'x'",
+            "event-types-differ",
+            "text in 'deposit', 'login'; integer in 'payment'",
+            "name event types that agree in `on`",
+        ),
+        (("login",), "event.amount > 1", "unknown-name", "", ""),
+    ],
+)
+def test_event_types(on: tuple[str, ...] | None, text: str, code: str, found: str, hint: str) -> None:
+    _, problems = check(text, replace(SCOPE, on=on), B)
+    assert [(p.code, p.found, p.hint) for p in problems] == [(code, found, hint)]
+    assert check(text, replace(SCOPE, on=("deposit",)), B)[1] == []
+
+
+@pytest.mark.parametrize("text", ["windows.deposits_30d > 1", "now > event.occurred_at", "facts.rich"])
+def test_roots(text: str) -> None:
+    _, problems = check(text, replace(SCOPE, roots=frozenset({"event", "facts"})), B)
+    assert [(p.code, p.expected) for p in problems] == [("not-available-here", "one of `event.`, `facts.`")]
+
+
+def test_personal_features_in_slots() -> None:
+    assert check("features.phone", replace(SCOPE, personal=True), X)[1] == []
+
+
+def test_facts_that_double_are_refused() -> None:
+    facts: dict[str, Node] = {"f0": SCOPE.facts["rich"]}
+    codes: list[str] = []
+    for i in range(1, 40):
+        node, problems = check(f"facts.f{i - 1} != facts.f{i - 1}", replace(SCOPE, facts=facts), B)
+        codes += [p.code for p in problems]
+        if node is None:
+            break
+        facts[f"f{i}"] = node
+    assert codes == ["too-many-nodes"]
+
+
+def test_facts_that_nest_are_refused() -> None:
+    facts: dict[str, Node] = {"f0": Ref(I, "features.age", Span(0, 1))}
+    for i in range(1, 400):
+        node, problems = check(f"facts.f{i - 1} + 1 ", replace(SCOPE, facts=facts), I)
+        if node is None:
+            assert [p.code for p in problems] == ["too-deep"]
+            assert i == 300
+            return
+        facts[f"f{i}"] = node
+    pytest.fail("nothing was refused")
