@@ -29,7 +29,7 @@ from engine.errors import (
 from engine.explain import Explanation, explain_decision, explain_what_if
 from engine.group import Decide, Group, Pending, apply_groups, without_state
 from engine.identity import CustomerKey, customer_key, parse_decision_id
-from engine.learning.policies import Posteriors
+from engine.learning.snapshot import Learnt
 from engine.metrics import Metrics
 from engine.operations import Confirmation, ConfirmSend, Erase, ProfileChange, PutProfile, RecordOutcome
 from engine.state.model import Profile, ReadBatch, ReadRequest, Store
@@ -54,13 +54,6 @@ class DeciderSettings:
     turns_max: int = 16
     commit_budget_ms: int = 2000
     virtual_time: bool = False
-
-
-@dataclass(slots=True)
-class Learnt:
-    """The newest snapshot of what was learnt; replaced whole."""
-
-    posteriors: Posteriors = field(default_factory=Posteriors)
 
 
 class Decider:
@@ -237,7 +230,7 @@ class Decider:
                 async with asyncio.timeout(self.settings.commit_budget_ms / 1000):
                     read = await self.store.read([ReadRequest(g.key, g.events()) for g in left])
             except (StoreUnavailable, TimeoutError) as error:
-                self.metrics.store_error("read")
+                self.metrics.store_errors.inc()
                 self._decide_without_state(world, left, str(error) or "the store did not answer in time")
                 return
             left = await self._step_and_commit(world, left, read)
@@ -264,7 +257,7 @@ class Decider:
         try:
             statuses = await self.store.commit([c for _, c in writing], not_after_ms)
         except StoreUnavailable as error:
-            self.metrics.store_error("commit")
+            self.metrics.store_errors.inc()
             for group, _ in writing:
                 group.fail(error)
             return []
@@ -273,13 +266,12 @@ class Decider:
             if status.done:
                 self._finish(group)
             elif status.status in ("moved", "late"):
-                self.metrics.store_error("collision")
                 again.append(group)
-            elif status.status in ("generation", "log_full"):
+            elif status.status in ("generation", "log_full", "refused"):
                 group.refuse(world.bundle.revision, status.status)
                 self._finish(group)
             else:
-                self.metrics.store_error(status.status)
+                self.metrics.store_errors.inc()
                 group.fail(
                     CommitUnknown(f"the store did not confirm the commit ({status.status}); retry with the same ids")
                 )
@@ -297,8 +289,6 @@ class Decider:
 
     def _finish(self, group: Group) -> None:
         for p in group.pending:
-            if isinstance(p.operation, Decide) and isinstance(p.result, list):
-                self.metrics.decisions(cast("list[Decision]", p.result))
             p.finish(p.result)
 
     def _decide_without_state(self, world: World, groups: list[Group], why: str) -> None:

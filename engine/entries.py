@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.compiler.reference import Absent, Defaulted
 from engine.decision import Decision, Outcome
 from engine.plan import MessageStep
-from engine.state.log import DecisionEntry
+from engine.state.log import CandidateEntry, DecisionEntry, VariantEntry
 from engine.step import Drawn, Step, World
 
 _EMPTY = Drawn([], [], None, False)
@@ -53,11 +53,11 @@ def _entry(
     profile_version: bytes,
 ) -> DecisionEntry:
     choice = drawn.choice
-    candidates: list[tuple[str, int, float, int]] = []
+    candidates: list[CandidateEntry] = []
     for k, fit in enumerate(drawn.fits):
         share = choice.message_shares[k] if choice is not None else 0
-        candidates.append((fit.step.message.name, 0, fit.rank, share))
-    candidates += [(m.message.name, int(stop.reason), 0.0, 0) for m, stop in drawn.stops]
+        candidates.append(CandidateEntry(fit.step.message.name, 0, fit.rank, share))
+    candidates += [CandidateEntry(m.message.name, int(stop.reason), 0.0, 0) for m, stop in drawn.stops]
     fit_drawn = choice.fit if choice is not None else None
     policy = fit_drawn.step.policy if fit_drawn is not None else None
     considered = [f.step for f in drawn.fits] + [m for m, _ in drawn.stops]
@@ -80,7 +80,9 @@ def _entry(
         policy_version=fit_drawn.shares.version if fit_drawn is not None else 0,
         segment=fit_drawn.segment if fit_drawn is not None else "",
         candidates=candidates,
-        variants=list(zip(fit_drawn.variants, fit_drawn.shares.shares, strict=True)) if fit_drawn is not None else [],
+        variants=[VariantEntry(*pair) for pair in zip(fit_drawn.variants, fit_drawn.shares.shares, strict=True)]
+        if fit_drawn is not None
+        else [],
         u_message=choice.u_message if choice is not None else 0,
         u_variant=choice.u_variant if choice is not None else 0,
         send_at_ms=fit_drawn.at_ms if fit_drawn is not None else 0,

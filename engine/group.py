@@ -97,7 +97,10 @@ class Group:
     def refuse(self, revision: str, status: str) -> None:
         """The store may not be written: decisions say so, everything else is an error."""
         reason = Reason.LOG_FULL if status == "log_full" else Reason.STATE_UNKNOWN
-        cause = "" if status == "log_full" else "the store lost its data; caps cannot be trusted until acknowledged"
+        cause = {
+            "generation": "the store lost its data; caps cannot be trusted until that is acknowledged",
+            "refused": "the store refuses to be written",
+        }.get(status, "")
         for p in self.pending:
             if isinstance(p.operation, Decide) and isinstance(p.result, list):
                 details = Details(cause=cause)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
-from engine.decision import Reason
+from engine.decision import Decision, Reason
 
 _LATENCY_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _SIZES = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
@@ -20,21 +22,30 @@ class Metrics:
         self._calls = Histogram(
             "tact_call_seconds", "Calls, by method.", ["method"], buckets=_LATENCY_S, registry=self.registry
         )
-        self._batches = Histogram("tact_batch_events", "Events per batch call.", buckets=_SIZES, registry=self.registry)
-        self.store_errors = Counter("tact_store_errors", "Failed accesses to the store.", registry=self.registry)
+        self._batches = Histogram(
+            "tact_batch_operations", "Operations per batch of the pipeline.", buckets=_SIZES, registry=self.registry
+        )
+        self._store_errors = Counter(
+            "tact_store_errors", "Accesses to the store that did not go through.", ["what"], registry=self.registry
+        )
         self.log_dropped = Gauge("tact_log_dropped", "Log entries dropped since start.", registry=self.registry)
 
-    def decided(self, reason: Reason) -> None:
-        """One decision was answered."""
-        self._decisions[reason].inc()
+    def decisions(self, decisions: Sequence[Decision]) -> None:
+        """One event was answered."""
+        for decision in decisions:
+            self._decisions[decision.reason].inc()
 
     def called(self, method: str, seconds: float) -> None:
         """One call ended."""
         self._calls.labels(method.rpartition("/")[2]).observe(seconds)
 
     def batch(self, size: int) -> None:
-        """One batch was begun."""
+        """One batch of the pipeline began with `size` operations."""
         self._batches.observe(size)
+
+    def store_error(self, what: str) -> None:
+        """The store did not do what it was asked: read, commit, collision, or a commit's status."""
+        self._store_errors.labels(what).inc()
 
     def serve(self, host: str, port: int) -> None:
         """Serves /metrics from a thread. Raises OSError where it cannot bind."""

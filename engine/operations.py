@@ -239,15 +239,25 @@ class PutProfile:
 
     def apply(self, world: World, subject: Subject, spilled: dict[int, bytes], change: Change) -> None:
         """Features not named stay; `contact` absent stays; a withdrawal is never cleared by absence."""
-        profile, now_ms = subject.profile, subject.now_ms
+        profile, now_ms, contact = subject.profile, subject.now_ms, self.change.contact
         for name, value in self.change.features.items():
             profile.cells[name] = Cell(world.bundle.ruleset.features[name].type.value, value, now_ms)
         for name in self.change.clear_features:
             profile.cells.pop(name, None)
-        if self.change.contact is not None:
-            profile.contact = merge_contact(profile.contact, self.change.contact, now_ms)
+        if contact is not None:
+            profile.contact = contact = merge_contact(profile.contact, contact, now_ms)
         change.profile = True
-        change.entries.append(ProfileEntry(at_ms=now_ms, customer=subject.key.digest))
+        change.entries.append(
+            ProfileEntry(
+                at_ms=now_ms,
+                customer=subject.key.digest,
+                profile_version=b"",
+                written=sorted(self.change.features),
+                removed=sorted(self.change.clear_features),
+                contact=contact is not None,
+                consents=[list(c) for c in contact.consents] if contact is not None else [],
+            )
+        )
 
 
 @dataclass(slots=True)

@@ -74,7 +74,7 @@ class RevisionStore:
     """All methods raise StoreUnavailable where the store cannot be reached or refuses."""
 
     def __init__(self, admin: redis.asyncio.Redis, key: Callable[[str], bytes]) -> None:
-        self._admin = admin
+        self._admin: Any = admin  # redis-py types its answers for both of its modes at once
         self._key = key
         self._script = admin.register_script(_SCRIPT)
 
@@ -126,8 +126,8 @@ class RevisionStore:
     async def before(self) -> str:
         """The revision that was active before the active one, or ""."""
         with _store_errors():
-            found: Any = await self._admin.lindex(self._key("activations"), 1)  # type: ignore[misc]
-        return (found or b"").decode()
+            found = await self._admin.lindex(self._key("activations"), 1)
+        return bytes(found or b"").decode()
 
     async def files(self, revision: str) -> dict[str, bytes]:
         """The files of a revision. Raises NotFound, and ValueError where they are damaged."""
@@ -156,7 +156,7 @@ class RevisionStore:
         if len(stored) <= KEPT_REVISIONS:
             return
         with _store_errors():
-            needed = {r.decode() for r in await self._admin.lrange(self._key("activations"), 0, -1)}  # type: ignore[misc]
+            needed = {r.decode() for r in await self._admin.lrange(self._key("activations"), 0, -1)}
             oldest = sorted(stored, key=lambda s: max(s.activated_at_ms, s.deployed_at_ms))
             spare = [s.revision for s in oldest if s.revision not in needed][: len(stored) - KEPT_REVISIONS]
             pipeline = self._admin.pipeline(transaction=True)
@@ -169,12 +169,12 @@ class RevisionStore:
     async def pause(self, target: str, reason: str) -> None:
         """Holds `message:<name>`, `purpose:<name>` or `all`."""
         with _store_errors():
-            await self._admin.hset(self._key("paused"), target, reason)  # type: ignore[misc]
+            await self._admin.hset(self._key("paused"), target, reason)
 
     async def resume(self, target: str) -> None:
         """Lets it go again."""
         with _store_errors():
-            await self._admin.hdel(self._key("paused"), target)  # type: ignore[misc]
+            await self._admin.hdel(self._key("paused"), target)
 
 
 @contextmanager

@@ -7,15 +7,16 @@ second. Whatever cannot be read or compiled leaves the old revision serving, and
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.bundle import Active, Bundle, Pauses, compile_bundle
+from engine.compiler.ruleset import read_directory, revision_of
 from engine.compiler.source import render
 from engine.errors import Conflict, NotFound, RulesInvalid, StoreUnavailable
 from engine.revision_store import RevisionStore, Stored, pack, unpack
@@ -27,15 +28,6 @@ logger = logging.getLogger(__name__)
 
 POLL_S = 0.3
 _CACHED_BUNDLES = 4
-
-
-def content_hash(files: Mapping[str, bytes]) -> str:
-    """What a directory holds, told by 16 hex digits, whether it compiles or not."""
-    digest = hashlib.blake2b(digest_size=8, person=b"tact-directory")
-    for path in sorted(files):
-        for part in (path.encode(), files[path]):
-            digest.update(len(part).to_bytes(8, "little") + part)
-    return digest.hexdigest()
 
 
 class Revisions:
@@ -54,12 +46,12 @@ class Revisions:
         self._changing = asyncio.Lock()  # what the store says and what is served change together
         self._serving = ""  # the store's name of what is served
         self._refused = ""  # a stored revision that did not load; not tried again
-        self._directory: Mapping[str, bytes] | None = None  # to be taken over once the store is back
+        self._directory: Path | None = None  # to be taken over once the store is back
         self.connected = False
 
     # Start
 
-    async def start(self, directory: Mapping[str, bytes]) -> Active:
+    async def start(self, directory: Path) -> Active:
         """What to serve: a directory that changed since it was last taken over, else the active revision.
 
         A broken directory gives way to the active revision, and that to the last one served from
@@ -72,20 +64,22 @@ class Revisions:
         except StoreUnavailable as error:
             logger.error("starting without the store: %s", error)
             self._directory = directory
-            await self._first_that_loads([lambda: self._serve_directory(directory), self._serve_last_good])
+            await self._first_that_loads([partial(self._serve_directory, directory), self._serve_last_good])
         return self.active
 
-    async def _take_over(self, directory: Mapping[str, bytes]) -> None:
+    async def _take_over(self, directory: Path) -> None:
         control = await self._store.control()
-        digest = content_hash(directory)
-        choices = [lambda: self._deploy_directory(directory, digest), self._serve_last_good]
+        choices: list[Callable[[], Awaitable[None]]] = [
+            partial(self._deploy_directory, directory),
+            self._serve_last_good,
+        ]
         if control.active:
-            place = 0 if control.directory == digest else 1
-            choices.insert(place, lambda: self._serve_stored(control.active))
+            held = await asyncio.to_thread(_content_hash, directory)
+            choices.insert(0 if held == control.directory else 1, partial(self._serve_stored, control.active))
         await self._first_that_loads(choices)
         self.active.pauses = control.pauses
 
-    async def _first_that_loads(self, choices: list[Callable[[], Awaitable[None]]]) -> None:
+    async def _first_that_loads(self, choices: Sequence[Callable[[], Awaitable[None]]]) -> None:
         invalid: RulesInvalid | None = None
         for choice in choices:
             try:
@@ -101,14 +95,15 @@ class Revisions:
                 return
         raise invalid or RulesInvalid([])
 
-    async def _deploy_directory(self, directory: Mapping[str, bytes], digest: str) -> None:
-        bundle = await self._compile(directory)
+    async def _deploy_directory(self, directory: Path) -> None:
+        files = await asyncio.to_thread(read_directory, directory)
+        bundle = await self._compile(files)
         described = _describe(bundle, "from the rules directory")
-        await self._store.keep(described, directory, "", activate=True, directory=digest)
+        await self._store.keep(described, files, "", activate=True, directory=revision_of(files))
         await self._serve(bundle.revision, bundle)
 
-    async def _serve_directory(self, directory: Mapping[str, bytes]) -> None:
-        bundle = await self._compile(directory)
+    async def _serve_directory(self, directory: Path) -> None:
+        bundle = await self._compile(await asyncio.to_thread(read_directory, directory))
         await self._serve(bundle.revision, bundle)
 
     async def _serve_stored(self, revision: str) -> None:
@@ -281,6 +276,14 @@ class Revisions:
             await (self._store.resume(target) if resume else self._store.pause(target, reason))
             self._hold((await self._store.control()).pauses)
         return self.active.pauses
+
+
+def _content_hash(directory: Path) -> str:
+    """What the directory holds, whether it compiles or not; "" where there is nothing to read."""
+    try:
+        return revision_of(read_directory(directory))
+    except RulesInvalid:
+        return ""
 
 
 def _describe(bundle: Bundle, note: str) -> Stored:

@@ -107,17 +107,4 @@ class MessageTree(_Base):
     fields: list[tuple[str, Tree]]
 
 
-Tree = (
-    Literal
-    | Ident
-    | Select
-    | Index
-    | Call
-    | Unary
-    | Binary
-    | Chain
-    | Ternary
-    | ListTree
-    | MapTree
-    | MessageTree
-)
+Tree = Literal | Ident | Select | Index | Call | Unary | Binary | Chain | Ternary | ListTree | MapTree | MessageTree

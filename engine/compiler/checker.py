@@ -87,9 +87,7 @@ class _Checker(Reporter):
         kind = _LITERAL.get(tree.kind)
         if kind is None:
             what = {"uint": "unsigned integers", "bytes": "bytes", "null": "null"}[tree.kind]
-            hint = {"uint": "leave the `u` out", "null": "has(x) tells whether a value is there"}.get(
-                tree.kind, ""
-            )
+            hint = {"uint": "leave the `u` out", "null": "has(x) tells whether a value is there"}.get(tree.kind, "")
             self.unsupported(tree, what, "no feature or attribute has such a value", hint)
             return None
         return Const(kind, tree.value, tree.span)
@@ -235,12 +233,7 @@ class _Checker(Reporter):
             node = self.visit(item)
             if node is None:
                 continue
-            if (
-                left is not None
-                and left.type is Type.NUMBER
-                and node.type is Type.INTEGER
-                and is_integer_literal(item)
-            ):
+            if left is not None and left.type is Type.NUMBER and node.type is Type.INTEGER and is_integer_literal(item):
                 node = self.adapted(item)
             if isinstance(node, Const) and (left is None or node.type is left.type):
                 constants.append(node.value)
@@ -363,9 +356,7 @@ class _Checker(Reporter):
             root = root.operand
         if isinstance(root, Ident) and root.name == "facts":
             message = "has() of a fact has no meaning: a fact is computed, it is not an input"
-            self.problem(
-                "bad-has", tree.span, message, self.shown(arg), "an input", "ask for what the fact reads"
-            )
+            self.problem("bad-has", tree.span, message, self.shown(arg), "an input", "ask for what the fact reads")
             return None
         node = self.select(arg, in_has=True)
         return None if node is None else Op(Type.BOOL, "has", (node,), tree.span)

@@ -32,10 +32,9 @@ from engine.compiler.tree import Document, ListNode, MapNode, Node, Scalar
 FILE_BYTES_MAX = 1 << 20
 DEPTH_MAX = 32
 NODES_MAX = 100_000
+LINE_MAX = 1 << 16
 REPEATS_MAX = 20  # aliases, anchors, tags and duplicate keys told one by one; then the file is refused as a whole
 
-# The scanner looks far ahead of the events, so runs of brackets are refused before it sees them.
-_BRACKETS = re.compile(rf"(?:[\[{{][ \t\r\n]*){{{DEPTH_MAX + 1}}}")
 _TAB_INDENT = re.compile(r"^ *(\t)[ \t]*[^ \t\r\n]", re.M)
 
 
@@ -77,7 +76,7 @@ class _Builder:
                 start, end = event.start_mark.index, event.end_mark.index
                 flow = bool(self.flows) and self.flows[-1]
                 node = Scalar(self.document, event.value, event.style or "", start, end, flow)
-                self._properties(event, start)
+                node.spoiled = self._properties(event, start)
                 self._place(node)
             elif isinstance(event, (MappingEndEvent, SequenceEndEvent)):
                 self._close(event)
@@ -88,12 +87,12 @@ class _Builder:
             elif isinstance(event, DocumentStartEvent):
                 self._start_document(event)
 
-    def _properties(self, event: Any, start: int) -> None:
-        """Tags and anchors, which would swallow the beginning of a text."""
+    def _properties(self, event: Any, start: int) -> bool:
+        """Whether there are tags or anchors, which would swallow the beginning of a text."""
         key = self.keys[-1] if self.keys else None
         tag = event.tag
         if tag is None and event.anchor is None:
-            return
+            return False
         if key is not None:  # the reader's marks begin behind the tag, so look from the key on
             begin = self.document.text.find("!" if tag is not None else "&", key.end)
             start = begin if begin >= 0 else start
@@ -109,6 +108,7 @@ class _Builder:
                 "an unquoted '&' starts a YAML anchor, not a text",
                 hint,
             )
+        return True
 
     def _alias(self, event: Any) -> None:
         start, end = event.start_mark.index, event.end_mark.index
@@ -119,7 +119,9 @@ class _Builder:
             "YAML aliases are not read",
             "write the value out, or use 'like' in a message",
         )
-        self._place(Scalar(self.document, event.anchor, '"', start, end, False))
+        node = Scalar(self.document, event.anchor, "", start, end, False)
+        node.spoiled = True
+        self._place(node)
 
     def _start_document(self, event: Any) -> None:
         start = event.start_mark.index
@@ -186,6 +188,7 @@ class _Builder:
         before_key, before = list(parent.entries.values())[-1]
         if not isinstance(before, Scalar) or before.style:
             return False
+        before.spoiled = True
         whole = self.document.text[before.start : key.end]
         if not any(f.code == "flow-split" and f.position == before.position for f in self.findings):
             self.add(
@@ -208,6 +211,7 @@ class _Builder:
             return
         if self.document.text[node.end : node.end + 1] != ",":
             return
+        node.spoiled = True
         whole = syntax.balanced(self.document.rest_of_line(node.start))
         message = "inside brackets a comma ends an unquoted text"
         self.add("flow-split", node.start, node.start + len(whole), message, f"quote it: {syntax.quote(whole)}")
@@ -220,8 +224,10 @@ def _failed(document: Document, error: YAMLError) -> Finding:
         return document.finding("yaml-syntax", start, start + 1, message)
     context = error.context_mark if isinstance(error, MarkedYAMLError) else None
     mark = error.problem_mark or context if isinstance(error, MarkedYAMLError) else None
-    start = min(mark.index if mark is not None else 0, len(document.text))
     problem = str(getattr(error, "problem", None) or "")
+    if context is not None and ("could not find" in problem or "expected ','" in problem):
+        mark, context = context, mark  # what is not closed says more than where it was noticed
+    start = min(mark.index if mark is not None else 0, len(document.text))
     if "\\t" in problem and document.text[start : start + 1] == "\t":
         return document.finding("yaml-tab", start, start + 1, "tabs are not allowed here", hint="use spaces")
     line = document.line_text(start)
@@ -232,6 +238,17 @@ def _failed(document: Document, error: YAMLError) -> Finding:
 
 def _refusal(path: str, message: str, code: str) -> Read:
     return Read(None, [Finding(code, Position(path, 1, 1), 1, message)])
+
+
+def _limit_lines(builder: _Builder, text: str) -> None:
+    """Refuses what the scanner would work on for long before its first event: it looks far ahead of them."""
+    start = 0
+    for line in text.split("\n"):
+        if len(line) > LINE_MAX:
+            builder.refuse("too-large", start, f"a line of more than {LINE_MAX} characters")
+        if line.count("[") + line.count("{") - line.count("]") - line.count("}") > DEPTH_MAX:
+            builder.refuse("too-deep", start, f"nested deeper than {DEPTH_MAX} levels")
+        start += len(line) + 1
 
 
 def read(path: str, content: bytes) -> Read:
@@ -254,9 +271,7 @@ def read(path: str, content: bytes) -> Read:
         return Read(None, tabs[:REPEATS_MAX])
     builder = _Builder(document)
     try:
-        deep = _BRACKETS.search(text)
-        if deep is not None:
-            builder.refuse("too-deep", deep.start(), f"nested deeper than {DEPTH_MAX} levels")
+        _limit_lines(builder, text)
         builder.consume(YAML(typ="safe", pure=True).parse(text))
     except _Refused:
         return Read(None, builder.findings)

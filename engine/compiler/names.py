@@ -118,16 +118,12 @@ class Names:
             message = f"{reads}not every event type has '{name}'"
             found = f"no '{name}' in {_listed(lacking)}"
             hint = f"say `on: [{', '.join(owners[:5])}]`"
-            self._problem(
-                "not-in-every-event", span, message, found, "an attribute of every event type in `on`", hint
-            )
+            self._problem("not-in-every-event", span, message, found, "an attribute of every event type in `on`", hint)
         else:
             message = f"{reads}'{name}' is not of one type"
             found = "; ".join(f"{kind} in {_listed(group)}" for kind, group in having.items())
             hint = "name event types that agree in `on`"
-            self._problem(
-                "event-types-differ", span, message, found, "one type in every event type of `on`", hint
-            )
+            self._problem("event-types-differ", span, message, found, "one type in every event type of `on`", hint)
         return None
 
     def _unknown_attribute(self, name: str, types: tuple[str, ...], reads: str, span: Span) -> None:
@@ -136,9 +132,7 @@ class Names:
         where = f"event type {_listed(types)}" if 0 < len(types) <= 3 else "these event types"
         message = f"{reads}no attribute '{name}' in {where}"
         hint = did_you_mean(name, known) or self._elsewhere(name, "event")
-        self._problem(
-            "unknown-name", span, message, "", "an attribute of the event, occurred_at or type", hint
-        )
+        self._problem("unknown-name", span, message, "", "an attribute of the event, occurred_at or type", hint)
 
     # facts
 
@@ -183,9 +177,7 @@ class Names:
     # what is wrong
 
     def _allowed(self) -> str:
-        allowed = [
-            f"`{root}`" if root == "now" else f"`{root}.`" for root in ROOTS if root in self.scope.roots
-        ]
+        allowed = [f"`{root}`" if root == "now" else f"`{root}.`" for root in ROOTS if root in self.scope.roots]
         return "one of " + ", ".join(allowed) if allowed else "only constants"
 
     def _not_here(self, root: str, span: Span) -> None:
@@ -194,9 +186,7 @@ class Names:
 
     def _personal(self, message: str, span: Span) -> None:
         expected = "personal features only in slots and in has()"
-        self._problem(
-            "personal-in-condition", span, message, "", expected, "`has(..)` tells whether it is there"
-        )
+        self._problem("personal-in-condition", span, message, "", expected, "`has(..)` tells whether it is there")
 
     def _elsewhere(self, name: str, root: str) -> str:
         """A hint where `name` is known under another root."""
@@ -244,9 +234,7 @@ class Names:
         return hint
 
     def _unknown_member(self, root: str, name: str, span: Span) -> None:
-        known = {"features": self.scope.features, "windows": self.scope.windows, "facts": self.scope.facts}[
-            root
-        ]
+        known = {"features": self.scope.features, "windows": self.scope.windows, "facts": self.scope.facts}[root]
         assert isinstance(known, Mapping)
         first = name.partition(".")[0]
         if first != name and first in known:

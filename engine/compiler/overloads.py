@@ -60,9 +60,7 @@ _WIDTH = ("there is one kind of integer here", "")
 UNSUPPORTED: dict[str, tuple[str, str]] = {  # of CEL: reason, hint
     **dict.fromkeys(("all", "exists", "exists_one", "existsOne", "filter", "map", "size"), _LISTS),
     **dict.fromkeys(("contains", "endsWith", "matches", "startsWith", "string", "join", "split"), _TEXTS),
-    **dict.fromkeys(
-        ("charAt", "indexOf", "lowerAscii", "upperAscii", "replace", "substring", "trim"), _TEXTS
-    ),
+    **dict.fromkeys(("charAt", "indexOf", "lowerAscii", "upperAscii", "replace", "substring", "trim"), _TEXTS),
     **dict.fromkeys(("getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getFullYear"), _PARTS),
     **dict.fromkeys(("getHours", "getMilliseconds", "getMinutes", "getMonth", "getSeconds"), _PARTS),
     **dict.fromkeys(("dyn", "type"), _DYNAMIC),

@@ -76,6 +76,8 @@ class Reading:
             return node
         if isinstance(node, Scalar) and node.absent:
             return MapNode(node.document, node.start)
+        if isinstance(node, Scalar) and node.spoiled:
+            return None
         self.add("wrong-shape", node, f"{what} must be a map", found=shape(node), expected="a map `{key: value}`")
         return None
 
@@ -83,7 +85,7 @@ class Reading:
         """The items of `node`; a finding where it is no list."""
         if isinstance(node, ListNode):
             return node.items
-        if not (isinstance(node, Scalar) and node.absent):
+        if not (isinstance(node, Scalar) and (node.absent or node.spoiled)):
             self.add("wrong-shape", node, f"{what} must be a list", found=shape(node), expected="a list `[a, b]`")
         return ()
 
@@ -98,7 +100,7 @@ class Reading:
                 self.unknown("unknown-key", key, f"{what} has no key '{name}'", known)
             elif isinstance(value, Scalar) and value.absent:
                 self.add("missing-value", key, f"'{name}' has no value")
-            else:
+            elif not (isinstance(value, Scalar) and value.spoiled):
                 result[name] = (key, value)
         for name in required:
             if name not in mapping.entries:
@@ -108,6 +110,8 @@ class Reading:
     def scalar(self, node: Node, what: str) -> Scalar | None:
         """`node` as a scalar with something in it."""
         if isinstance(node, Scalar):
+            if node.spoiled:
+                return None
             if node.value.strip():
                 return node
             self.add("missing-value", node, f"{what} is empty")
@@ -152,7 +156,9 @@ class Reading:
             if name is None or not isinstance(item, Scalar):
                 continue
             if known is not None and name not in known:
-                self.unknown(code, item, f"'{name}' is not known to {what}", known)
+                kind = code.removeprefix("unknown-").replace("-", " ")
+                told = f"'{name}' cannot stand in '{what}'" if kind == code else f"no {kind} is called '{name}'"
+                self.unknown(code, item, told, known)
             elif name in result:
                 self.add("duplicate-name", item, f"'{name}' stands twice in {what}")
             else:
@@ -219,7 +225,14 @@ class Reading:
         if value <= 1.0 and not (value == 1.0 and not match[2]):
             return value
         hint = f"write {match[1]}%" if not match[2] and value <= 100 else ""
-        self.add("bad-share", node, f"{what} is not a share", found=match[0], expected="0.05 or 5%", hint=hint)
+        self.add(
+            "bad-share",
+            node,
+            f"a bare {match[1]} is not a share" if hint else "not a share",
+            found=match[0],
+            expected="0.05 or 5%",
+            hint=hint,
+        )
         return None
 
     def period(self, node: Node, what: str) -> Period | None:
@@ -252,14 +265,16 @@ class Reading:
             return True
         rest = scalar.document.rest_of_line(scalar.end).rstrip()
         whole, part = syntax.quote(scalar.value + rest), syntax.quote(scalar.value)
-        hint = f"quote it: {whole}, or {part} if a comment was meant"
+        hint = f"quote it: {whole}"
+        if scalar.value.count('"') % 2 == 0 and scalar.value.count("'") % 2 == 0:
+            hint += f", or {part} if a comment was meant"
         message = f"{what} ends at ' #': what follows on the line is read as a comment"
         self.add("text-cut-off", scalar, message, found=scalar.value, hint=hint)
         return False
 
     def by_language(self, node: Node, what: str, value: Callable[[Node, str], T | None]) -> dict[str, T]:
         """A map from language tags; `value` reads one entry."""
-        if isinstance(node, Scalar):
+        if isinstance(node, Scalar) and not node.spoiled:
             hint = f"write {{en: {syntax.quote(node.value)}}}" if node.value else ""
             self.add("wrong-shape", node, f"{what} needs a language", expected="a map `{en: ..}`", hint=hint)
             return {}

@@ -38,9 +38,7 @@ class Reporter:
         self.problems: list[Problem] = []
         self.names = Names(scope, self.problems)
 
-    def problem(
-        self, code: str, span: Span, message: str, found: str = "", expected: str = "", hint: str = ""
-    ) -> None:
+    def problem(self, code: str, span: Span, message: str, found: str = "", expected: str = "", hint: str = "") -> None:
         self.problems.append(Problem(code, span, message, found, expected, hint))
 
     def unsupported(self, tree: Tree, what: str, reason: str, hint: str = "") -> None:
@@ -74,9 +72,7 @@ class Reporter:
             self.problem("too-many-nodes", node.span, message, "more than that", f"at most {NODES_MAX}", hint)
         elif height > HEIGHT_MAX:
             message = "the expression is nested too deeply, with its facts written out"
-            self.problem(
-                "too-deep", node.span, message, f"{height} levels", f"at most {HEIGHT_MAX} levels", hint
-            )
+            self.problem("too-deep", node.span, message, f"{height} levels", f"at most {HEIGHT_MAX} levels", hint)
 
     def expect(self, tree: Tree, node: Node, expected: Type) -> Node | None:
         """`node` where it has the type wanted, adapted where it is an integer literal for a number."""
@@ -92,9 +88,7 @@ class Reporter:
             hint = f"write `int({source})`, which cuts the fraction off"
         elif expected is Type.BOOL:
             hint = _BOOL_HINT.get(node.type, "")
-        self.problem(
-            "wrong-type", tree.span, f"this is {node.type}, not {expected}", found, str(expected), hint
-        )
+        self.problem("wrong-type", tree.span, f"this is {node.type}, not {expected}", found, str(expected), hint)
         return None
 
     def adapted(self, tree: Tree) -> Node | None:
@@ -106,9 +100,7 @@ class Reporter:
             source = self.shown(tree)
             message = f"{source} is no exact number: it would become {int(value)}"
             expected = "an integer that a double holds exactly"
-            self.problem(
-                "inexact-literal", tree.span, message, source, expected, "integers are exact up to 2^53"
-            )
+            self.problem("inexact-literal", tree.span, message, source, expected, "integers are exact up to 2^53")
             return None
         return Const(Type.NUMBER, -0.0 if tree.minus and not value else value, tree.span)
 
@@ -135,21 +127,12 @@ class Reporter:
             return
         message = f"there is no `{op}` for {left.type} and {right.type}"
         expected = _FOR_OP.get(op, "two values of one type")
-        self.problem(
-            "no-such-operator", tree.span, message, found, expected, self.operand_hint(tree, left, right)
-        )
+        self.problem("no-such-operator", tree.span, message, found, expected, self.operand_hint(tree, left, right))
 
     def operand_hint(self, tree: Binary, left: Node, right: Node) -> str:
         first = tree.left
-        if (
-            type(first) is Binary
-            and first.op in COMPARISONS
-            and left.type is Type.BOOL
-            and tree.op in COMPARISONS
-        ):
-            return (
-                f"write `{self.shown(first)} && {self.shown(first.right)} {tree.op} {self.shown(tree.right)}`"
-            )
+        if type(first) is Binary and first.op in COMPARISONS and left.type is Type.BOOL and tree.op in COMPARISONS:
+            return f"write `{self.shown(first)} && {self.shown(first.right)} {tree.op} {self.shown(tree.right)}`"
         for side, node, other in ((tree.left, left, right.type), (tree.right, right, left.type)):
             hint = self.literal_hint(side, node, other)
             if hint:

@@ -21,7 +21,6 @@ On = tuple[str, ...] | None
 
 ALL_ROOTS = frozenset(("event", "features", "windows", "facts", "now"))
 FACT_DEPTH_MAX = 16
-FACT_NODES_MAX = 4_000
 
 _STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'')
 _PATH = re.compile(r"(?<![\w.])(event|features|windows|facts)\s*\.\s*([A-Za-z_]\w*)")
@@ -37,20 +36,6 @@ def paths(text: str) -> list[tuple[str, str, int, int]]:
     """(root, name, start, end) of what an expression mentions, strings left out."""
     bare = _STRING.sub(lambda m: '"' + " " * (len(m[0]) - 2) + '"', text)
     return [(m[1], m[2], m.start(), m.end()) for m in _PATH.finditer(bare)]
-
-
-def tree_size(node: Node) -> int:
-    """How many nodes the expression has when written out; shared ones count each time."""
-    sizes: dict[int, int] = {}
-
-    def size(n: Node) -> int:
-        known = sizes.get(id(n))
-        if known is None:
-            known = 1 + (sum(size(a) for a in n.args) if isinstance(n, Op) else 0)
-            sizes[id(n)] = known
-        return known
-
-    return size(node)
 
 
 class _Facts(Mapping[str, Node]):
@@ -155,6 +140,8 @@ class Expressions:
         key = (name, on)
         known = self._facts.get(key)
         if known is None:
+            for used in self._uses[name]:  # bottom up, so that the checker's recursion stays one fact deep
+                self.fact(used, on)
             known = self._check(self.facts[name].value, on, None, ALL_ROOTS, False)
             if known.problems:
                 known = _Checked(None, known.problems)
@@ -221,11 +208,6 @@ class Expressions:
         if checked.node is None:
             self.broken.add(f"facts.{name}")
             self._report(scalar, checked.problems)
-            return None
-        if tree_size(checked.node) > FACT_NODES_MAX:
-            self.broken.add(f"facts.{name}")
-            message = f"the fact has more than {FACT_NODES_MAX} parts once the facts it uses are written out"
-            self.reading.add("too-large", scalar, message)
             return None
         return Expression(scalar.value, checked.node, scalar.position)
 

@@ -118,7 +118,9 @@ class _MessageReader:
         about = self._expression(fields, "about", None)
         if about is not None and about.node.type not in (Type.TEXT, Type.INTEGER):
             node = fields["about"][1]
-            self.reading.add("bad-type", node, f"'about' is {about.node.type}", expected="a text or an integer: an id")
+            self.reading.add(
+                "wrong-type", node, f"'about' is {about.node.type}", expected="a text or an integer: an id"
+            )
         value = self._expression(fields, "value", Type.NUMBER) or _one(self.key)
         channels = self._channels(fields)
         named = frozenset(c.channel for c in channels)

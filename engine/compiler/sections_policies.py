@@ -120,7 +120,7 @@ def _segment(reading: Reading, node: Node, expressions: Expressions, on: On) -> 
     expression = expressions.expression(scalar, on, None) if scalar is not None else None
     if expression is not None and expression.node.type not in (Type.TEXT, Type.BOOL, Type.INTEGER):
         expected = "text, bool or integer: each value learns on its own"
-        reading.add("bad-type", node, f"'by' cannot be a {expression.node.type}", expected=expected)
+        reading.add("wrong-type", node, f"'by' cannot be a {expression.node.type}", expected=expected)
         return None
     return expression
 

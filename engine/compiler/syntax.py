@@ -82,7 +82,7 @@ def explain(problem: str, line: str, column: int) -> tuple[str, str]:
     if value[:1] in ("!", "&", "*"):
         return f"an unquoted text cannot begin with '{value[0]}'", hint
     if "could not find expected ':'" in problem:
-        return "a key without ':' behind it", "write 'key: value', and quote texts of several lines"
+        return "a key without ':' behind it", "write 'key: value' with a space, and quote texts of several lines"
     if "but got ':'" in problem or "unexpected ':'" in problem:
         return "inside brackets an unquoted text cannot contain ':'", "quote the text"
     if "flow" in problem or "expected ','" in problem:

@@ -60,9 +60,13 @@ class Document:
 
 
 class Scalar:
-    """Raw text with its style: "" plain, `'`, `"`, `|` or `>`. `start` and `end` enclose it in the file."""
+    """Raw text with its style: "" plain, `'`, `"`, `|` or `>`. `start` and `end` enclose it in the file.
 
-    __slots__ = ("document", "end", "flow", "start", "style", "value")
+    A `spoiled` one has its finding already (a tag swallowed its beginning, a comma cut it): nothing
+    that follows from its text is worth telling.
+    """
+
+    __slots__ = ("document", "end", "flow", "spoiled", "start", "style", "value")
 
     def __init__(self, document: Document, value: str, style: str, start: int, end: int, flow: bool) -> None:
         self.document = document
@@ -71,6 +75,7 @@ class Scalar:
         self.start = start
         self.end = end
         self.flow = flow
+        self.spoiled = False
 
     @property
     def position(self) -> Position:
@@ -79,7 +84,7 @@ class Scalar:
     @property
     def absent(self) -> bool:
         """Whether nothing is written, as in `key:`."""
-        return not self.style and not self.value
+        return not self.style and not self.value and not self.spoiled
 
     @property
     def cut_off(self) -> bool:

@@ -62,7 +62,10 @@ _INTS, _DOUBLES = "int64[::1]", "float64[::1]"
 
 @njit(f"void(int64, {_CODE}, {_CELLS}, {_BITS}, int64)", cache=True, error_model="numpy")
 def _integers(op, nodes, ins, cells, ok, count):  # type: ignore[no-untyped-def]
-    """Integers and durations; overflow and division by zero clear `ok`."""
+    """Integers and durations; overflow and division by zero clear `ok`.
+
+    What may wrap is unsigned: LLVM takes signed overflow for impossible and drops the check after it.
+    """
     for node in nodes:
         o, a, b = ins[node, 0], ins[node, 1], ins[node, 2]
         bad = _U(0)
@@ -71,26 +74,26 @@ def _integers(op, nodes, ins, cells, ok, count):  # type: ignore[no-untyped-def]
             wrong = False
             z = np.int64(0)
             if op == INT_ADD:
-                z = x + y
+                z = np.int64(_U(x) + _U(y))
                 wrong = ((x ^ z) & (y ^ z)) < 0
             elif op == INT_SUB:
-                z = x - y
+                z = np.int64(_U(x) - _U(y))
                 wrong = ((x ^ y) & (x ^ z)) < 0
             elif op == INT_NEG:
-                z = -x
+                z = np.int64(-_U(x))
                 wrong = x == _INT_MIN
             elif op == INT_MUL:
-                z = x * y
+                z = np.int64(_U(x) * _U(y))
                 if (x == -1 and y == _INT_MIN) or (y == -1 and x == _INT_MIN):
                     wrong = True
                 elif x != 0:
-                    wrong = z // x != y or z - (z // x) * x != 0
+                    wrong = z // x != y or z % x != 0
             else:
                 wrong = y == 0 or (y == -1 and x == _INT_MIN)
                 if wrong:
                     y = np.int64(1)
                 z = x // y  # floors; CEL truncates
-                rest = x - z * y
+                rest = x % y
                 if rest != 0 and (x < 0) != (y < 0):
                     z += 1
                     rest -= y
@@ -161,12 +164,11 @@ def _times(op, nodes, ins, cells, ok, count, first, zone, starts, at_s, offset_s
                 # int64 nanoseconds reach from -9223372037 s + 145224192 ns to 9223372036 s + 854775807 ns
                 wrong = s > 9223372036 or s < -9223372037
                 wrong = wrong or (s == 9223372036 and n > 854775807) or (s == -9223372037 and n < 145224192)
-                cells[o, k] = s * _NS + n
+                cells[o, k] = np.int64(_U(s) * _U(_NS) + _U(n))
                 bad |= _U(wrong) << _U(k)
         else:
             for k in range(count):
-                ds = cells[b, k] // _NS
-                dn = cells[b, k] - ds * _NS
+                ds, dn = cells[b, k] // _NS, cells[b, k] % _NS
                 if op == TIME_ADD:
                     s, n = cells[a, k] + ds, cells[a + 1, k] + dn
                 else:

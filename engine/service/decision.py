@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Protocol
 
 from engine.bundle import Active
 from engine.decider import Decider
-from engine.decision import DecideRequest, Decision, Outcomes, Reason
+from engine.decision import DecideRequest, Decision, Outcomes
 from engine.errors import InvalidInput, TactError, Unavailable, Violation
 from engine.pb.tact.v1 import decision_pb2 as pb
 from engine.revisions import Revisions
@@ -25,24 +24,14 @@ _PATH = "/tact.v1.DecisionService/"
 _GOING_AWAY = "the server is going away; requests without an answer may be sent again"
 
 
-class Observer(Protocol):
-    """Who is told of decisions; `metrics.Metrics` is one."""
-
-    def decided(self, reason: Reason) -> None: ...
-    def batch(self, size: int) -> None: ...
-
-
 class DecisionService:
     """The methods of tact.v1.DecisionService over one decider."""
 
-    def __init__(
-        self, decider: Decider, active: Active, revisions: Revisions, limiter: Limiter, observer: Observer | None = None
-    ) -> None:
+    def __init__(self, decider: Decider, active: Active, revisions: Revisions, limiter: Limiter) -> None:
         self._decider = decider
         self._active = active
         self._revisions = revisions
         self._limiter = limiter
-        self._observer = observer
         self._streams: set[_Stream] = set()
         self._draining = False
 
@@ -67,7 +56,7 @@ class DecisionService:
         """One event."""
         request = decode_request(parse(pb.DecideRequest, payload), self._active.bundle.ruleset)
         with self._limiter.take():
-            return to_bytes(self._answer(request, (await self._decider.decide([request]))[0], 0))
+            return to_bytes(_answer(request, (await self._decider.decide([request]))[0], 0))
 
     async def decide_batch(self, payload: bytes, call: Call) -> bytes:
         """Up to 1,000 events; what is wrong with one costs that one."""
@@ -77,8 +66,6 @@ class DecisionService:
 
     async def _decide_items(self, items: Sequence[bytes], first_index: int) -> list[pb.DecideResponse]:
         """The answers, in order, each with its error where it has one."""
-        if self._observer is not None:
-            self._observer.batch(len(items))
         responses: list[pb.DecideResponse | None] = [None] * len(items)
         requests: list[DecideRequest] = []
         places: list[int] = []
@@ -95,21 +82,13 @@ class DecisionService:
         for place, request, result in zip(places, requests, await self._decide(requests), strict=True):
             index = first_index + place
             try:
-                responses[place] = self._answer(request, result, index)
+                responses[place] = _answer(request, result, index)
             except TactError as error:
                 responses[place] = _failed(error, request.event.event_id, index)
         return [r for r in responses if r is not None]
 
     async def _decide(self, requests: Sequence[DecideRequest]) -> list[list[Decision] | TactError]:
         return await self._decider.decide(requests) if requests else []
-
-    def _answer(self, request: DecideRequest, result: list[Decision] | TactError, index: int) -> pb.DecideResponse:
-        if isinstance(result, TactError):
-            raise result
-        if self._observer is not None:
-            for decision in result:
-                self._observer.decided(decision.reason)
-        return encode_response(result, request.event.event_id, index)
 
     async def decide_stream(self, requests: AsyncIterator[bytes], call: Call) -> AsyncIterator[bytes]:
         """Answers as they come. At most 256 are under way: a caller that does not read is not read from."""
@@ -229,3 +208,9 @@ class _Stream:
 
 def _failed(error: BaseException, event_id: str, index: int) -> pb.DecideResponse:
     return pb.DecideResponse(error=item_status(error), event_id=event_id, request_index=index)
+
+
+def _answer(request: DecideRequest, result: list[Decision] | TactError, index: int) -> pb.DecideResponse:
+    if isinstance(result, TactError):
+        raise result
+    return encode_response(result, request.event.event_id, index)

@@ -7,53 +7,15 @@ from collections.abc import Sequence
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from engine.decider import CandidateView, Confirmation, Explanation
 from engine.decision import Decision, Details
+from engine.explain import CandidateView, Explanation
+from engine.operations import Confirmation
 from engine.pb.tact.v1 import decision_pb2 as pb
 
-# Fields of Decision and Details that are called and typed the same on both sides.
-_PLAIN = [
-    "decision_id",
-    "event_id",
-    "customer_id",
-    "reason_text",
-    "message",
-    "variant",
-    "channel",
-    "locale",
-    "text",
-    "sender",
-    "purpose",
-    "topic",
-    "stage",
-    "product",
-    "confirm_before_sending",
-    "provisional",
-    "slot",
-    "score",
-    "propensity",
-    "message_share",
-    "variant_share",
-    "policy",
-    "policy_version",
-    "revision",
-]
-_PLAIN_DETAILS = [
-    "message",
-    "feature",
-    "window",
-    "attribute",
-    "condition",
-    "cap",
-    "gap",
-    "slot",
-    "channel",
-    "purpose",
-    "topic",
-    "count",
-    "limit",
-    "cause",
-]
+# What is called and typed the same on both sides.
+_OWN = {"outcome", "reason", "details", "slots", "suggested_replies", "send_after", "send_before", "report_by"}
+_PLAIN = tuple(f.name for f in pb.Decision.DESCRIPTOR.fields if f.name not in _OWN)
+_PLAIN_DETAILS = tuple(f.name for f in pb.Details.DESCRIPTOR.fields if f.name != "frees_at")
 _BLANK_DETAILS = Details()
 
 

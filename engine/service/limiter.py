@@ -20,9 +20,8 @@ class Limiter:
     def take(self, items: int = 1) -> Iterator[None]:
         """Holds `items` places meanwhile. Raises Overloaded; a batch larger than all fits an idle server."""
         if self.in_flight and self.in_flight + items > self.capacity:
-            raise Overloaded(
-                f"{self.in_flight} items are in flight, at most {self.capacity} are taken", self._retry_delay_ms
-            )
+            what = f"{self.in_flight} items are in flight, at most {self.capacity} are taken"
+            raise Overloaded(what, self._retry_delay_ms)
         self.in_flight += items
         try:
             yield

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from engine.compiler.model import RuleSet
-from engine.decider import ProfileChange
+from engine.operations import ProfileChange
 from engine.pb.tact.v1 import profile_pb2 as pb
 from engine.service.encode import timestamp
 from engine.service.values import (

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from engine.bundle import Active
-from engine.decider import Decider, ProfileChange
+from engine.decider import Decider
 from engine.errors import InvalidInput, NotFound
+from engine.operations import ProfileChange
 from engine.pb.tact.v1 import profile_pb2 as pb
 from engine.service.codec import parse, split
 from engine.service.encode import to_bytes
@@ -51,9 +52,9 @@ class ProfileService:
                 results[i].error.CopyFrom(item_status(error))
         with self._limiter.take(len(items)):
             errors = await self._decider.put_profiles(changes) if changes else []
-        for place, error in zip(places, errors, strict=True):
-            if error is not None:
-                results[place].error.CopyFrom(item_status(error))
+        for place, failed in zip(places, errors, strict=True):
+            if failed is not None:
+                results[place].error.CopyFrom(item_status(failed))
         return to_bytes(pb.PutProfilesResponse(results=results))
 
     async def get_profile(self, payload: bytes, call: Call) -> bytes:

@@ -23,7 +23,6 @@ class Reflection:
 
     def __init__(self, services: Sequence[str]) -> None:
         self._services = sorted(services)
-        self._pool = descriptor_pool.Default()
 
     def methods(self, guard: Guard) -> list[Method]:
         """The service's part of the method table."""
@@ -39,24 +38,25 @@ class Reflection:
             yield response.SerializeToString()
 
     def _answer(self, request: Any) -> Any:
+        pool: Any = descriptor_pool.Default()
         kind = request.WhichOneof("message_request")
         if kind == "list_services":
             services = [pb.ServiceResponse(name=name) for name in self._services]
             return pb.ServerReflectionResponse(list_services_response=pb.ListServiceResponse(service=services))
         try:
             if kind == "file_by_filename":
-                return _files(self._pool.FindFileByName(request.file_by_filename))
+                return _files(pool.FindFileByName(request.file_by_filename))
             if kind == "file_containing_symbol":
-                return _files(self._pool.FindFileContainingSymbol(request.file_containing_symbol))
+                return _files(pool.FindFileContainingSymbol(request.file_containing_symbol))
             if kind == "file_containing_extension":
                 wanted = request.file_containing_extension
-                message = self._pool.FindMessageTypeByName(wanted.containing_type)
-                return _files(self._pool.FindExtensionByNumber(message, wanted.extension_number).file)
-            message = self._pool.FindMessageTypeByName(request.all_extension_numbers_of_type)
+                message = pool.FindMessageTypeByName(wanted.containing_type)
+                return _files(pool.FindExtensionByNumber(message, wanted.extension_number).file)
+            message = pool.FindMessageTypeByName(request.all_extension_numbers_of_type)
         except KeyError:
             error = pb.ErrorResponse(error_code=Code.NOT_FOUND, error_message="not found")
             return pb.ServerReflectionResponse(error_response=error)
-        numbers = sorted(extension.number for extension in self._pool.FindAllExtensions(message))
+        numbers = sorted(extension.number for extension in pool.FindAllExtensions(message))
         found = pb.ExtensionNumberResponse(base_type_name=message.full_name, extension_number=numbers)
         return pb.ServerReflectionResponse(all_extension_numbers_response=found)
 

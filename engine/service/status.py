@@ -65,11 +65,8 @@ def rpc_error(error: BaseException) -> RpcError:
             return RpcError(code, _cut(str(error)) or reason, details)
     incident = secrets.token_hex(4)
     logger.error("internal error, incident %s", incident, exc_info=error)
-    return RpcError(
-        Code.INTERNAL,
-        f"internal error, incident {incident}: see the server's log",
-        [_info("INTERNAL", incident=incident)],
-    )
+    message = f"internal error, incident {incident}: see the server's log"
+    return RpcError(Code.INTERNAL, message, [_info("INTERNAL", incident=incident)])
 
 
 def item_status(error: BaseException) -> status_pb2.Status:

@@ -36,7 +36,7 @@ class Table:
         plain = Guard()
         self._guard = guard
         self._health = Health(SERVICES)
-        self._decisions = DecisionService(decider, active, revisions, limiter, metrics)
+        self._decisions = DecisionService(decider, active, revisions, limiter)
         described = (*SERVICES, health.SERVICE, reflection.SERVICES[1])
         self.methods: list[Method] = [
             *self._decisions.methods(guard),

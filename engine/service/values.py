@@ -158,12 +158,7 @@ def parse_duration(text: str) -> int | None:
             return None
         end = part.end()
         unit = _UNIT_NS[part[3]]
-        fraction = part[2] or ""
-        total += (
-            int(part[1]) * unit + int(fraction.ljust(9, "0")) * unit // 1_000_000_000
-            if fraction
-            else int(part[1]) * unit
-        )
+        total += int(part[1]) * unit + int((part[2] or "").ljust(9, "0")) * unit // 1_000_000_000
     total *= sign
     return total if end == len(body) and -_INT64 <= total < _INT64 else None
 

@@ -80,7 +80,7 @@ class Archiver:
         self._keys = [store.bucket_key(b, "log") for b in range(BUCKETS)]
         self._bucket_of = {key: b for b, key in enumerate(self._keys)}
         self._offsets: list[str] | None = None
-        self._run = 0
+        self._run = 0  # the last one that counts
         self._untrimmed: set[int] = set()
 
     async def run_once(self) -> ArchiveReport:
@@ -91,20 +91,27 @@ class Archiver:
         rows, behind = await self._read(self._offsets)
         report = ArchiveReport(self._run, len(rows), behind=behind)
         if rows:
-            report.run = self._run + 1
-            report.written = await asyncio.to_thread(self._write, report.run, rows)
-            self._run = report.run
-            for row in rows:
-                self._offsets[row.bucket] = row.log_id
-                self._untrimmed.add(row.bucket)
-            await asyncio.to_thread(self._remember, self._offsets)
-            self.archived += len(rows)
+            await self._keep(report, rows, self._offsets)
         await self._trim(report, self._offsets)
         self._speak(report)
         return report
 
     async def close(self) -> None:
         await self._connection.close()
+
+    async def _keep(self, report: ArchiveReport, rows: list[LogRow], offsets: list[str]) -> None:
+        run = self._run + 1
+        try:
+            report.written = await asyncio.to_thread(self._write, run, rows)
+            self._run = report.run = run
+            for row in rows:
+                offsets[row.bucket] = row.log_id
+            await asyncio.to_thread(self._remember, offsets)
+        except BaseException:
+            self._offsets = None  # where this run stands is what the directory says: look again
+            raise
+        self._untrimmed.update(row.bucket for row in rows)
+        self.archived += len(rows)
 
     # Reading and trimming
 
@@ -207,6 +214,7 @@ class Archiver:
         self._directory.mkdir(parents=True, exist_ok=True)
         offsets = [_START] * BUCKETS
         state = self._directory / "offsets.json"
+        self._run = 0
         if state.exists():
             known = orjson.loads(state.read_bytes())
             self._run = known["run"]

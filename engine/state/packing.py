@@ -5,13 +5,15 @@ distances from it in the fewest bytes that hold the largest.
 
     byte 0      length of the minimum (high nibble), width of a distance (low nibble)
     minimum     0 to 9 bytes, signed, little endian
-    distances   width 0, 1, 2, 4, 5 or 8 bytes each; a constant column has width 0
+    distances   width 0, 1, 2, 3, 4, 5, 6 or 8 bytes each; a constant column has width 0
 
-The number of values is the caller's to keep.
+A column of doubles begins with a byte: 0, they follow as f64; 1, all are whole hundredths (money),
+and a column of these follows. The number of values is the caller's to keep.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 
@@ -24,8 +26,9 @@ class CorruptBlob(TactError):
     """Stored bytes that are no profile, record or log entry of a layout this version reads."""
 
 
-_WIDTHS = (0, 1, 2, 4, 4, 5, 8, 8, 8)  # by bytes needed: 3, 6 and 7 are rounded up for speed
 _CODES = {2: "H", 4: "I", 8: "Q"}
+_PARTS = {3: ("HB", 16), 5: ("IB", 32), 6: ("IH", 32)}  # low and high part, bits of the low one
+_HUNDREDTHS_MAX = float(1 << 53)
 
 
 def pack_ints(values: Sequence[int]) -> bytes:
@@ -35,19 +38,40 @@ def pack_ints(values: Sequence[int]) -> bytes:
     low = min(values)
     span = max(values) - low
     size = (low.bit_length() + 8) >> 3 if low else 0
-    needed = (span.bit_length() + 7) >> 3
-    if size > 9 or needed > 8:
+    width = (span.bit_length() + 7) >> 3
+    if size > 9 or width > 8:
         raise ValueError(f"{low} .. {low + span} do not lie in one 64-bit range")
-    width = _WIDTHS[needed]
+    if width == 7:
+        width = 8
     head = bytes((size << 4 | width,)) + low.to_bytes(size, "little", signed=True)
     if width == 0:
         return head
     distances = [v - low for v in values] if low else values
     if width == 1:
         return head + bytes(distances)
-    if width == 5:
-        return head + b"".join([d.to_bytes(5, "little") for d in distances])
+    if width in _PARTS:
+        return head + b"".join([d.to_bytes(width, "little") for d in distances])
     return head + struct.pack(f"<{len(values)}{_CODES[width]}", *distances)
+
+
+def whole_hundredths(value: float) -> int | None:
+    """The number of hundredths a double stands for, where that gives back the very same double."""
+    hundredths = value * 100
+    if not -_HUNDREDTHS_MAX < hundredths < _HUNDREDTHS_MAX:  # infinities and NaN too
+        return None
+    n = round(hundredths)
+    return n if n / 100 == value and (n or math.copysign(1, value) > 0) else None
+
+
+def pack_floats(values: Sequence[float]) -> bytes:
+    """One column of doubles."""
+    hundredths = []
+    for value in values:
+        n = whole_hundredths(value)
+        if n is None:
+            return struct.pack(f"<B{len(values)}d", 0, *values)
+        hundredths.append(n)
+    return b"\1" + pack_ints(hundredths)
 
 
 class Reader:
@@ -89,14 +113,21 @@ class Reader:
         start = self.skip(width * count)
         if width == 1:
             found: Sequence[int] = self.data[start : self.pos]
-        elif width == 5:
-            parts = struct.unpack_from("<" + "IB" * count, self.data, start)
-            found = [a | b << 32 for a, b in zip(parts[::2], parts[1::2], strict=True)]
         elif width in _CODES:
             found = struct.unpack_from(f"<{count}{_CODES[width]}", self.data, start)
+        elif width in _PARTS:
+            codes, bits = _PARTS[width]
+            parts = struct.unpack_from("<" + codes * count, self.data, start)
+            found = [a | b << bits for a, b in zip(parts[::2], parts[1::2], strict=True)]
         else:
             raise CorruptBlob(f"{self.what}: a column of width {width} at {start}")
         return [low + d for d in found] if low else list(found)
+
+    def floats(self, count: int) -> list[float]:
+        """One column of `count` doubles."""
+        if self.u8():
+            return [n / 100 for n in self.ints(count)]
+        return list(struct.unpack_from(f"<{count}d", self.data, self.skip(8 * count)))
 
     def end(self) -> None:
         """Raises CorruptBlob where bytes are left over."""

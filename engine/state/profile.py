@@ -6,8 +6,8 @@
     9       2      size of the schema section
     11      ..     schema: 0 or 1 (deflated), then: n cells (u16), n type bytes, names joined by NUL
     ..      ..     as_of of each cell, ms: one column (see packing)
-    ..      ..     values in the order of the names: number f64; integer, time, duration i64;
-                   bool u8; text u32, its length in UTF-8
+    ..      ..     how each value is kept, a hex digit each (see _KEPT), two to a byte
+    ..      ..     the values in the order of the names
     ..      4      size of the texts, then the texts
     ..      4      size of the contact section (0: none), then a JSON array: [[purpose, granted,
                    changed_at_ms, source, wording_version], ..], blocked topics, blocked channels,
@@ -16,7 +16,8 @@
 Every cell carries its name and type, so features are added, removed and re-typed without rewriting.
 Names are sorted, so customers with the same features share the schema section byte for byte: it is
 packed and unpacked once per set of features, and deflated, which halves the profile. (Hashes of names
-are not stored: they follow from the names, and 40 of them would cost 320 bytes.)
+are not stored: they follow from the names, and 40 of them would cost 320 bytes.) Values take the fewest
+bytes that give back the very same value.
 """
 
 from __future__ import annotations
@@ -38,13 +39,19 @@ VERSION_SIZE = 8
 _SCHEMA_LIMIT = 1 << 22  # bytes of an inflated schema section: a deflate bomb ends here
 _TYPES = (Type.BOOL, Type.INTEGER, Type.NUMBER, Type.TEXT, Type.TIME, Type.DURATION)
 _CODE_OF_TYPE = {t: i for i, t in enumerate(_TYPES)}
-_FORMAT = {
-    Type.BOOL: "?",
-    Type.INTEGER: "q",
-    Type.NUMBER: "d",
-    Type.TEXT: "I",
-    Type.TIME: "q",
-    Type.DURATION: "q",
+
+# How a value is kept, by hex digit: its code in `struct`. 1 to 4 are integers, times and durations;
+# 5 to b numbers: f64, f32, then hundredths and whole ones as integers; e and f the length of a text.
+_KEPT = str.maketrans("0123456789abcdef", "xbhiqdfhihbi??BI")
+_WHOLE_FLOATS = "9ab"
+_NUMBER, _INTEGER = frozenset("56789ab"), frozenset("1234")
+_DIGITS_OF = {
+    Type.BOOL: frozenset("c"),
+    Type.INTEGER: _INTEGER,
+    Type.NUMBER: _NUMBER,
+    Type.TEXT: frozenset("ef"),
+    Type.TIME: _INTEGER,
+    Type.DURATION: _INTEGER,
 }
 
 

@@ -9,7 +9,7 @@
 
     tag  payload (each begins with its number of entries, u16; a column is as in packing)
     1    windows: columns key, since_ms, last_used_ms, 2 x buckets + is_float; then per window: first bucket
-         (column of one), column of steps between buckets, values (column of integers, or f64 each)
+         (column of one), column of steps between buckets, column of values
     2    touches: number of distinct names (u16), the names (u64 each), 1 where send_before and
          report_by are kept as distance from at (0: none), then one column per field of Touch; fields
          that hold a name hold its place in the list of names
@@ -27,7 +27,7 @@ import struct
 from collections.abc import Sequence
 
 from engine.state.model import Answer, Record, Touch, WindowState
-from engine.state.packing import MAX_COUNT, CorruptBlob, Reader, pack_ints
+from engine.state.packing import MAX_COUNT, CorruptBlob, Reader, pack_floats, pack_ints
 
 LAYOUT = 1
 VERSION_SIZE = 8
@@ -63,7 +63,7 @@ def _pack_windows(windows: dict[int, WindowState]) -> bytes:
         parts.append(pack_ints(w.buckets[:1]))
         parts.append(pack_ints([b - a for a, b in zip(w.buckets, w.buckets[1:], strict=False)]))
         if w.is_float:
-            parts.append(struct.pack(f"<{len(w.values)}d", *w.values))
+            parts.append(pack_floats(w.values))
         else:
             parts.append(pack_ints(w.values))  # type: ignore[arg-type]
     return b"".join(parts)
@@ -82,7 +82,7 @@ def _unpack_windows(reader: Reader) -> dict[int, WindowState]:
             bucket = reader.ints(1)[0]
             state.buckets = [bucket, *[bucket := bucket + step for step in reader.ints(size - 1)]]
             if is_float:
-                state.values = list(struct.unpack_from(f"<{size}d", reader.data, reader.skip(8 * size)))
+                state.values = reader.floats(size)
             else:
                 state.values = list(reader.ints(size))
         windows[key] = state

@@ -31,6 +31,7 @@ from engine.errors import StoreUnavailable
 from engine.identity import CustomerKey
 from engine.state.connection import Command, Connection, Reply
 from engine.state.generation import Generation
+from engine.state.log import DecisionEntry, decode
 from engine.state.model import Commit, CommitStatus, ReadBatch, ReadEntry, ReadRequest
 
 log = logging.getLogger(__name__)
@@ -140,6 +141,25 @@ class RedisStore:
             await asyncio.sleep(self._seconds_until(not_after_ms))
             return [CommitStatus("unknown")] * len(commits)
         return [self._status(c, r) for c, r in zip(commits, replies, strict=True)]
+
+    async def find_decision(self, customer: CustomerKey, event: int, slot: int) -> DecisionEntry | None:
+        """See `model.Store`. Looks through the bucket's stream from its end, at most 10,000 entries back."""
+        key, last = self.bucket_key(customer.bucket, "log"), "+"
+        for _ in range(10):
+            [reply] = await self._connection.pipeline([("XREVRANGE", key, last, "-", "COUNT", 1000)])
+            if type(reply) is not list:
+                self._misread(reply)
+            for log_id, pairs in reply:
+                last = "(" + log_id.decode()
+                if pairs[1][:1] != b"\x01":
+                    continue
+                entry = decode(pairs[1])
+                if isinstance(entry, DecisionEntry) and entry.customer == customer.digest:
+                    if entry.event == event and entry.slot == slot:
+                        return entry
+            if len(reply) < 1000:
+                return None
+        return None
 
     def _pack(self, commit: Commit, not_after_ms: int) -> Command:
         c = commit

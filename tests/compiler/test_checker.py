@@ -11,7 +11,7 @@ from engine.compiler.model import Attribute, EventType, Feature, Position
 from engine.compiler.nodes import Const, Node, Op, Ref, Span, Type
 
 PLACE = Position("schema.yaml", 1, 1)
-B, I, N, X, T, D = Type.BOOL, Type.INTEGER, Type.NUMBER, Type.TEXT, Type.TIME, Type.DURATION
+B, INT, N, X, T, D = Type.BOOL, Type.INTEGER, Type.NUMBER, Type.TEXT, Type.TIME, Type.DURATION
 
 
 def event(name: str, **attributes: Type) -> EventType:
@@ -26,7 +26,7 @@ def feature(name: str, kind: Type, unit: str | None = None, personal: bool = Fal
 
 FEATURES = [
     feature("savings_balance", N, "EUR"),
-    feature("age", I),
+    feature("age", INT),
     feature("city", X),
     feature("joined", T),
     feature("active", B),
@@ -35,11 +35,11 @@ FEATURES = [
 SCOPE = Scope(
     events={
         "deposit": event("deposit", amount=N, channel=X),
-        "payment": event("payment", amount=N, channel=I),
+        "payment": event("payment", amount=N, channel=INT),
         "login": event("login", channel=X),
     },
     features={one.name: one for one in FEATURES},
-    windows={"deposits_30d": I, "last_payment": T},
+    windows={"deposits_30d": INT, "last_payment": T},
     facts={
         "rich": Op(B, "gt", (Ref(N, "features.savings_balance", Span(0, 5)), Const(N, 9.0, Span(6, 9))), Span(0, 9)),
         "big": Op(B, "gt", (Ref(N, "event.amount", Span(0, 5)), Const(N, 9.0, Span(6, 9))), Span(0, 9)),
@@ -123,7 +123,7 @@ def test_inlined_facts_lie_where_they_are_named() -> None:
     [
         ("12", N, "12.0"),
         ("-12", N, "-12.0"),
-        ("12", I, "12"),
+        ("12", INT, "12"),
         ("features.age", None, "age"),
         ("'x'", None, "'x'"),
         ("0.5", N, "0.5"),
@@ -728,9 +728,9 @@ def test_facts_that_double_are_refused() -> None:
 
 
 def test_facts_that_nest_are_refused() -> None:
-    facts: dict[str, Node] = {"f0": Ref(I, "features.age", Span(0, 1))}
+    facts: dict[str, Node] = {"f0": Ref(INT, "features.age", Span(0, 1))}
     for i in range(1, 400):
-        node, problems = check(f"facts.f{i - 1} + 1 ", replace(SCOPE, facts=facts), I)
+        node, problems = check(f"facts.f{i - 1} + 1 ", replace(SCOPE, facts=facts), INT)
         if node is None:
             assert [p.code for p in problems] == ["too-deep"]
             assert i == 300

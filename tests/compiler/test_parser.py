@@ -202,10 +202,10 @@ def test_within_limits(text: str) -> None:
 def test_any_text_is_a_tree_or_one_problem(text: str) -> None:
     try:
         tree, _ = parse(text)
+        start, end = tree.start, tree.end
     except Refused as refused:
-        assert 0 <= refused.problem.span.start <= refused.problem.span.end <= len(text)
-    else:
-        assert 0 <= tree.start < tree.end <= len(text)
+        start, end = refused.problem.span.start, refused.problem.span.end
+    assert 0 <= start <= end <= len(text)
 
 
 def test_cost_is_linear_in_the_text() -> None:

@@ -11,7 +11,6 @@ warm()
 for kernel in (calendar.local_day, contact.rolling_load, evaluate.evaluate, funnel.funnel, philox.uniform30):
     assert not kernel.stats.cache_misses, kernel
     assert kernel.stats.cache_hits, kernel
-    assert kernel._can_compile is False, kernel
 """
 
 

@@ -87,10 +87,10 @@ def test_a_crash_at_any_step_loses_and_doubles_nothing(
         assert archived(tmp_path, "decision") == Counter(range(250))
         assert archived(tmp_path, "outcome") == Counter(range(250))
         assert await left(store) == 0
-        assert not list(tmp_path.glob(".run-*"))
         await second.close()
 
     runner.run(scenario())
+    assert not list(tmp_path.glob(".run-*"))
 
 
 async def guarded(archiver: Archiver) -> None:
@@ -99,6 +99,28 @@ async def guarded(archiver: Archiver) -> None:
         await archiver.run_once()
     except KeyboardInterrupt:
         raise asyncio.CancelledError from None
+
+
+def test_a_disk_that_was_full_is_got_over(
+    store: RedisStore, runner: asyncio.Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    async def scenario() -> None:
+        archiver = Archiver(store, tmp_path)
+        await write(store, 0, 50)
+        for step in ("_write_synced", "_sync"):
+            with monkeypatch.context() as patch:
+                patch.setattr(f"engine.state.archive.{step}", full)
+                with pytest.raises(OSError, match="No space"):
+                    await archiver.run_once()
+        await archiver.run_once()
+        assert archived(tmp_path, "decision") == Counter(range(50))
+        assert await left(store) == 0
+        await archiver.close()
+
+    runner.run(scenario())
 
 
 def test_nothing_unlearnt_is_trimmed(store: RedisStore, runner: asyncio.Runner, tmp_path: Path) -> None:

@@ -94,7 +94,8 @@ def test_values_json_cannot_hold_come_back() -> None:
 def test_fields_of_newer_versions_are_ignored_and_missing_ones_default() -> None:
     blob = encode(no_message())
     at = blob.index(b"[")
-    longer = orjson.loads(blob[at:]) + [0, {}, [], "", "", "", "", 0, "", [], 0, 0, 0, 0, False, False, "new", 5]
+    added = [0, {}, [], "", "", "", "", 0, "", [], 0, 0, 0, 0, False, False, "new", 5]
+    longer = [*orjson.loads(blob[at:]), *added]
     assert decode(blob[:at] + orjson.dumps(longer)) == no_message()
     with pytest.raises(CorruptBlob, match="kind 9"):
         decode(b"\x09")

@@ -1,0 +1,91 @@
+"""Learning as a fold of the decision log: each closed trial enters once, together with its reward.
+
+A trial closes when its attribution window has passed since it was to be sent. Per bucket the fold
+stops at the first trial that is still open, so the offset says exactly what has been learnt, and
+everything before it may be trimmed. Not learnt from: what was withheld, sticky draws, fixed weights,
+and decisions nobody reported as having arrived.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from engine.compiler.model import Policy
+from engine.decision import Outcome, OutcomeKind
+from engine.learning.policies import ArmKey, learnt_message, scaled_reward
+from engine.state.log import DecisionEntry, Entry, OutcomeEntry
+
+ARRIVED = frozenset(OutcomeKind) - {OutcomeKind.NOT_DELIVERED}
+
+
+@dataclass(slots=True)
+class Increments:
+    """What a turn of the fold adds: arm -> [trials, reward in REWARD_UNIT]."""
+
+    arms: dict[ArmKey, list[int]] = field(default_factory=dict)
+
+    def add(self, arm: ArmKey, reward: int) -> None:
+        """One closed trial."""
+        sums = self.arms.setdefault(arm, [0, 0])
+        sums[0] += 1
+        sums[1] += reward
+
+
+@dataclass(slots=True)
+class BucketFold:
+    """One bucket's log from the last folded id on. `offset` is the id up to which all is folded."""
+
+    offset: str = ""
+    read: str = ""
+    ahead: deque[tuple[str, Entry]] = field(default_factory=deque)
+
+    def extend(self, entries: Iterable[tuple[str, Entry]]) -> None:
+        """Appends what was read, in log order."""
+        for log_id, entry in entries:
+            self.ahead.append((log_id, entry))
+            self.read = log_id
+
+    def settle(self, now_ms: int, policies: Mapping[str, Policy], increments: Increments) -> str:
+        """Folds every entry before the first open trial; returns the id folded up to ("" for none).
+
+        The entries stay in `ahead` until `settled` is called with that id, so a failed commit costs nothing.
+        """
+        upto = ""
+        for place, (log_id, entry) in enumerate(self.ahead):
+            if isinstance(entry, DecisionEntry) and entry.outcome == Outcome.SEND and entry.policy:
+                policy = policies.get(entry.policy)
+                if policy is not None and policy.kind != "fixed" and not entry.withheld and not entry.sticky:
+                    closes_ms = max(entry.at_ms, entry.send_at_ms) + entry.attribution_s * 1000
+                    if now_ms < closes_ms:
+                        break
+                    self._close(entry, place, closes_ms, policy, increments)
+            upto = log_id
+        return upto
+
+    def settled(self, upto: str) -> None:
+        """What was folded up to `upto` is committed."""
+        while self.ahead:
+            log_id, _ = self.ahead.popleft()
+            if log_id == upto:
+                break
+        self.offset = upto
+
+    def _close(
+        self, trial: DecisionEntry, place: int, closes_ms: int, policy: Policy, increments: Increments
+    ) -> None:
+        kinds: set[OutcomeKind] = set()
+        for k in range(place + 1, len(self.ahead)):
+            entry = self.ahead[k][1]
+            if (
+                isinstance(entry, OutcomeEntry)
+                and entry.customer == trial.customer
+                and entry.event == trial.event
+                and entry.slot == trial.slot
+                and entry.occurred_ms <= closes_ms
+            ):
+                kinds.add(OutcomeKind(entry.kind))
+        if kinds & ARRIVED:
+            arm = ArmKey(policy.name, learnt_message(policy, trial.message), trial.segment, trial.variant)
+            increments.add(arm, scaled_reward(policy, kinds))

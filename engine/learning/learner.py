@@ -1,0 +1,153 @@
+"""The learner: reads the buckets' logs, folds what is closed, and keeps this process's snapshot fresh."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from importlib import resources
+from typing import Any
+
+import orjson
+
+from engine.bundle import Active
+from engine.errors import StoreUnavailable
+from engine.identity import BUCKETS
+from engine.learning.fold import BucketFold, Increments
+from engine.learning.policies import ArmKey, ArmState, Posteriors
+from engine.learning.snapshot import Learnt
+from engine.state.connection import Connection
+from engine.state.log import decode
+from engine.state.packing import CorruptBlob
+from engine.state.redis import RedisStore
+
+log = logging.getLogger("tact.learner")
+
+_SCRIPT = resources.files("engine.state").joinpath("lua/fold.lua").read_text()
+_STREAMS_PER_READ = 512
+_ENTRIES_PER_STREAM = 1000
+
+
+class Learner:
+    """Folds one store's log into its sums. Any number may run: a commit moves offsets by compare-and-set."""
+
+    def __init__(self, store: RedisStore, active: Active) -> None:
+        self._store = store
+        self._active = active
+        self._connection = Connection(store.url, store.timeout_ms / 1000)  # not in the hot path's way
+        self._keys = [store.bucket_key(b, "log") for b in range(BUCKETS)]
+        self._bucket_of = {key: b for b, key in enumerate(self._keys)}
+        self._folds: list[BucketFold] | None = None
+        self._sums = [store.key(name) for name in ("learn:offsets", "learn:sums", "learn:version")]
+
+    def safe_id(self, bucket: int) -> str:
+        """The last log id folded: what follows must not be trimmed."""
+        return (self._folds[bucket].offset or "0-0") if self._folds is not None else "0-0"
+
+    async def run_once(self, now_ms: int) -> int:
+        """Reads what is new and folds what has closed by `now_ms`; the number of trials learnt.
+
+        Raises StoreUnavailable.
+        """
+        if self._folds is None:
+            self._folds = await self._load()
+        await self._read(self._folds)
+        increments = Increments()
+        policies = self._active.bundle.ruleset.policies
+        moves: list[tuple[int, str]] = []
+        for bucket, fold in enumerate(self._folds):
+            if fold.ahead:
+                upto = fold.settle(now_ms, policies, increments)
+                if upto:
+                    moves.append((bucket, upto))
+        if not moves:
+            return 0
+        arguments: list[object] = [len(moves)]
+        for bucket, upto in moves:
+            arguments += [bucket, self._folds[bucket].offset, upto]
+        arguments.append(len(increments.arms))
+        for arm, (trials, reward) in increments.arms.items():
+            arguments += [orjson.dumps(list(arm)), trials, reward]
+        version = await self._command("EVAL", _SCRIPT, 3, *self._sums, *arguments)
+        if version == -1:  # another learner was faster: begin again from its offsets
+            self._folds = None
+            return 0
+        for bucket, upto in moves:
+            self._folds[bucket].settled(upto)
+        return sum(trials for trials, _ in increments.arms.values())
+
+    async def close(self) -> None:
+        """Closes the learner's own connection."""
+        await self._connection.close()
+
+    async def _load(self) -> list[BucketFold]:
+        flat = await self._command("HGETALL", self._sums[0])
+        folds = [BucketFold() for _ in range(BUCKETS)]
+        for bucket, offset in zip(flat[::2], flat[1::2], strict=True):
+            folds[int(bucket)].offset = folds[int(bucket)].read = offset.decode()
+        return folds
+
+    async def _read(self, folds: list[BucketFold]) -> None:
+        for first in range(0, BUCKETS, _STREAMS_PER_READ):
+            buckets = list(range(first, first + _STREAMS_PER_READ))
+            while buckets:
+                ids = [folds[b].read or "0-0" for b in buckets]
+                found = await self._command(
+                    "XREAD", "COUNT", _ENTRIES_PER_STREAM, "STREAMS", *[self._keys[b] for b in buckets], *ids
+                )
+                buckets = []
+                for key, entries in found or ():
+                    bucket = self._bucket_of[key]
+                    folds[bucket].extend(_decoded(entries))
+                    if len(entries) == _ENTRIES_PER_STREAM:
+                        buckets.append(bucket)
+
+    async def _command(self, *command: Any) -> Any:
+        [reply] = await self._connection.pipeline([command])
+        if isinstance(reply, Exception):
+            raise StoreUnavailable(f"the store refused the learner: {reply}")
+        return reply
+
+
+def _decoded(entries: Any) -> list[tuple[str, Any]]:
+    rows = []
+    for log_id, pairs in entries:
+        try:
+            rows.append((log_id.decode(), decode(pairs[1])))
+        except CorruptBlob as error:  # a later version's kind: carried over, learnt from by that version
+            log.warning("log entry %s: %s", log_id.decode(), error)
+            rows.append((log_id.decode(), None))
+    return rows
+
+
+async def refresh(store: RedisStore, learnt: Learnt) -> bool:
+    """Replaces the snapshot where the sums have moved; whether it did. Raises redis' errors."""
+    admin = store.admin
+    version = int(await admin.get(store.key("learn:version")) or 0)
+    if version == learnt.posteriors.version:
+        return False
+    arms: dict[ArmKey, list[int]] = {}
+    for name, value in (await admin.hgetall(store.key("learn:sums"))).items():
+        arm = ArmKey(*orjson.loads(name[1:]))
+        arms.setdefault(arm, [0, 0])[0 if name[:1] == b"n" else 1] = int(value)
+    learnt.posteriors = Posteriors(version, {arm: ArmState(*sums) for arm, sums in arms.items()})
+    return True
+
+
+async def keep_learnt_fresh(store: RedisStore, learnt: Learnt, every_s: float) -> None:
+    """Refreshes for ever; a store that is away is tried again."""
+    while True:
+        try:
+            await refresh(store, learnt)
+        except Exception as error:
+            log.warning("what was learnt could not be read: %s", error)
+        await asyncio.sleep(every_s)
+
+
+async def keep_learning(learner: Learner, every_s: float, now_ms: Any) -> None:
+    """Folds for ever; `now_ms()` gives the time. A store that is away is tried again."""
+    while True:
+        try:
+            await learner.run_once(now_ms())
+        except StoreUnavailable as error:
+            log.warning("the log could not be folded: %s", error)
+        await asyncio.sleep(every_s)
