@@ -22,9 +22,8 @@ class Metrics:
         self._calls = Histogram(
             "tact_call_seconds", "Calls, by method.", ["method"], buckets=_LATENCY_S, registry=self.registry
         )
-        self._batches = Histogram(
-            "tact_batch_operations", "Operations per batch of the pipeline.", buckets=_SIZES, registry=self.registry
-        )
+        about = "Operations per batch of the pipeline."
+        self._batches = Histogram("tact_batch_operations", about, buckets=_SIZES, registry=self.registry)
         self._store_errors = Counter(
             "tact_store_errors", "Accesses to the store that did not go through.", ["what"], registry=self.registry
         )

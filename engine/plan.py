@@ -75,16 +75,18 @@ class StepPlan:
     touches_kept_ms: int
 
 
-def _currency(node: Node, ruleset: RuleSet) -> str | None:
-    """The currency of a plain reference, from its declared unit."""
+def _currency(node: Node, on: tuple[str, ...] | None, ruleset: RuleSet) -> str | None:
+    """The currency of a plain reference, from its declared unit; None where event types differ in it."""
     if not isinstance(node, Ref):
         return None
     root, _, name = node.path.partition(".")
-    unit = None
+    units: set[str | None] = set()
     if root == "features":
-        unit = ruleset.features[name].unit
+        units = {ruleset.features[name].unit}
     elif root == "event":
-        unit = next((e.attributes[name].unit for e in ruleset.events.values() if name in e.attributes), None)
+        types = [e for e in ruleset.events.values() if on is None or e.name in on]
+        units = {e.attributes[name].unit for e in types if name in e.attributes}
+    unit = units.pop() if len(units) == 1 else None
     return unit if unit is not None and len(unit) == 3 and unit.isupper() else None
 
 
@@ -142,7 +144,11 @@ def _message_step(index: int, message: Message, ruleset: RuleSet, program: Progr
         otherwise=product.otherwise if product else {},
         channels=tuple(channels),
         slots={
-            name: SlotPlan(root_of["message.slot:" + message.name, name], slot.shape, _currency(slot.expression.node, ruleset))
+            name: SlotPlan(
+                root_of["message.slot:" + message.name, name],
+                slot.shape,
+                _currency(slot.expression.node, message.on, ruleset),
+            )
             for name, slot in message.slots.items()
         },
         variant_keys={name: name_hash(name) for name in message.variants},

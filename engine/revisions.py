@@ -80,20 +80,19 @@ class Revisions:
         self.active.pauses = control.pauses
 
     async def _first_that_loads(self, choices: Sequence[Callable[[], Awaitable[None]]]) -> None:
-        invalid: RulesInvalid | None = None
+        invalid: list[RulesInvalid] = []
         for choice in choices:
             try:
                 await choice()
             except RulesInvalid as error:
-                _log_findings("a rule set has findings and is not served", error)
-                invalid = invalid or error
+                invalid.append(error)
             except (NotFound, ValueError, OSError) as error:
                 logger.warning("a rule set cannot be loaded: %s", error)
             else:
-                if invalid is not None:
-                    logger.error("serving revision %s instead", self._serving)
+                for refused in invalid:
+                    _log_findings(f"serving revision {self._serving} instead of a rule set with findings", refused)
                 return
-        raise invalid or RulesInvalid([])
+        raise invalid[0] if invalid else RulesInvalid([])
 
     async def _deploy_directory(self, directory: Path) -> None:
         files = await asyncio.to_thread(read_directory, directory)

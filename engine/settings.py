@@ -117,10 +117,7 @@ _OPTIONS = (
     _Option("transport", _transport, "NAME", "grpcio"),
     _Option("data", Path, "DIR", "where the embedded store and the last good rule set are kept (.tact)"),
     _Option(
-        "audit",
-        _one_of("require", "best-effort"),
-        "HOW",
-        "when the log is full: require refuses, best-effort drops (require)",
+        "audit", _one_of("require", "best-effort"), "HOW", "log full: refuse (require) or drop (best-effort)"
     ),
     _Option("max_log", _integer(1, 1_000_000_000), "N", "entries a log stream may hold until archived (100000)"),
     _Option("secret", _secret, "TEXT", "key of the customer hashes; better given as TACT_SECRET"),

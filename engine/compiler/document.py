@@ -96,18 +96,10 @@ class _Builder:
         if key is not None:  # the reader's marks begin behind the tag, so look from the key on
             begin = self.document.text.find("!" if tag is not None else "&", key.end)
             start = begin if begin >= 0 else start
-        written = syntax.without_comment(self.document.rest_of_line(start))
-        hint = f"quote it: {syntax.quote(written)}"
-        if tag is not None:
-            self.add("yaml-tag", start, start + len(written), "an unquoted '!' starts a YAML tag, not a text", hint)
-        else:
-            self.add(
-                "yaml-anchor",
-                start,
-                start + len(written),
-                "an unquoted '&' starts a YAML anchor, not a text",
-                hint,
-            )
+        rest = self.document.rest_of_line(start)
+        written = syntax.balanced(rest) if self.flows and self.flows[-1] else syntax.without_comment(rest)
+        message, hint = syntax.marked(written)
+        self.add("yaml-tag" if tag is not None else "yaml-anchor", start, start + len(written), message, hint)
         return True
 
     def _alias(self, event: Any) -> None:
@@ -222,11 +214,15 @@ def _failed(document: Document, error: YAMLError) -> Finding:
         start = int(error.position)
         message = f"the character U+{ord(document.text[start]):04X} is not allowed in a rule file"
         return document.finding("yaml-syntax", start, start + 1, message)
-    context = error.context_mark if isinstance(error, MarkedYAMLError) else None
-    mark = error.problem_mark or context if isinstance(error, MarkedYAMLError) else None
-    problem = str(getattr(error, "problem", None) or "")
+    if not isinstance(error, MarkedYAMLError):
+        return document.finding("yaml-syntax", 0, 1, f"not valid YAML: {error}")
+    context, mark, problem = error.context_mark, error.problem_mark or error.context_mark, str(error.problem or "")
+    if context is not None and any(w in str(error.context) for w in ("a tag", "an anchor", "an alias")):
+        return _mark_failed(document, context.index)
     if context is not None and ("could not find" in problem or "expected ','" in problem):
         mark, context = context, mark  # what is not closed says more than where it was noticed
+        if "got ':'" in problem and context is not None and mark.line != context.line:
+            problem = "expected ',' or a closing bracket"
     start = min(mark.index if mark is not None else 0, len(document.text))
     if "\\t" in problem and document.text[start : start + 1] == "\t":
         return document.finding("yaml-tab", start, start + 1, "tabs are not allowed here", hint="use spaces")
@@ -234,6 +230,16 @@ def _failed(document: Document, error: YAMLError) -> Finding:
     message, hint = syntax.explain(problem, line, document.position(start).column - 1)
     also = document.position(context.index) if context and mark and context.line != mark.line else None
     return document.finding("yaml-syntax", start, start + 1, message, hint=hint, also=also)
+
+
+def _mark_failed(document: Document, start: int) -> Finding:
+    """A tag, anchor or alias that YAML itself cannot read."""
+    rest = document.rest_of_line(start)
+    before = document.line_text(start)[: document.position(start).column - 1]
+    written = syntax.balanced(rest) if "[" in before or "{" in before else syntax.without_comment(rest)
+    message, hint = syntax.marked(written)
+    code = {"!": "yaml-tag", "&": "yaml-anchor"}.get(rest[:1], "yaml-alias")
+    return document.finding(code, start, start + len(written), message, hint=hint)
 
 
 def _refusal(path: str, message: str, code: str) -> Read:

@@ -10,8 +10,12 @@ import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from engine.compiler.nodes import Const, Node, Op, Ref, Type
+from engine.compiler.plan import I32
 from engine.kernels import evaluate as k
 
 INSTRUCTIONS_MAX = 1_000_000
@@ -42,15 +46,20 @@ _INT_C = dict(zip(_CONSTANT, range(k.INT_EQ_C, k.INT_GE_C + 1), strict=True))
 _DBL_C = dict(zip(_CONSTANT, range(k.DBL_EQ_C, k.DBL_GE_C + 1), strict=True))
 _MIRRORED = {"eq": "eq", "ne": "ne", "lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}
 INPUT = -1  # in place of an operation
+FORMULAS = 1 << 30
 
 
 class TooLarge(ValueError):
     """More instructions or columns than the limits above."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Value:
-    """An instruction's result, or an input. `slot` is a plane for conditions, else a row."""
+    """An instruction's result, or an input. `slot` is a row, or for conditions a plane.
+
+    Planes of conditions on conditions count from `FORMULAS` on, until `Builder.settled` moves them behind
+    those of plain tests: these are read again and again and must lie close together.
+    """
 
     number: int
     op: int
@@ -68,7 +77,7 @@ class Builder:
         self.imm: list[int] = []
         self.lits: list[int] = []
         self.pool: list[int] = []
-        self.rows = self.planes = 0
+        self.rows = self.tests = self.formulas = 0
         self.inputs: dict[str, tuple[Type, int, Value]] = {}  # path -> type, column, value
         self.width = 0
         self.codes: dict[str, int] = {}
@@ -91,6 +100,12 @@ class Builder:
             value = self._operation(node)
         self._lowered[id(node)] = (node, value)
         return value
+
+    def settled(self, slots: Sequence[Any]) -> I32:
+        """An array of slots, with those of formulas where they are in the end."""
+        array = np.array(slots, np.int32)
+        array[array >= FORMULAS] += self.tests - FORMULAS
+        return array
 
     def cell(self, node: Const) -> int:
         """The int64 of a constant that fits one."""
@@ -117,9 +132,12 @@ class Builder:
         return value
 
     def _slot(self, op: int, width: int) -> int:
+        if op >= k.AND:
+            self.formulas += 1
+            return FORMULAS + self.formulas - 1
         if op >= k.INT_EQ:
-            self.planes += 1
-            return self.planes - 1
+            self.tests += 1
+            return self.tests - 1
         self.rows += width
         if self.rows > COLUMNS_MAX:
             raise TooLarge(f"the conditions need more than {COLUMNS_MAX} columns")

@@ -77,15 +77,14 @@ class Funnel:
         self._rows = batch.rows
         starts = np.zeros(n + 1, np.int64)
         furthest, stage = np.empty(n, np.int32), np.empty(n, np.int8)
-        found = np.empty(32 * n, np.int32)  # a guess; where it is too small the kernel runs again
-        stops = np.empty((3, len(tables.messages)), np.uint64)
+        # room for every message that listens: pages that are not written cost nothing
+        kinds = batch.words[:, 0]
+        heard = (tables.spans[kinds, 1] - tables.spans[kinds, 0]).astype(np.int64)
+        found = np.empty(int(heard @ batch.words[:, 2]), np.int32)
+        stops = np.empty((len(tables.messages), 3), np.uint64)
         counts, best = np.empty(WORD, np.int64), np.empty(WORD, np.float64)
-        room = total = 0
-        while n and (room == 0 or room < total):
-            if total:
-                found = np.empty(total, np.int32)
-            room = len(found)
-            total = run_funnel(
+        if n:
+            run_funnel(
                 batch.words, tables.spans, tables.listening, tables.ranked, tables.messages, tables.eligible,
                 tables.constant, batch.values.view(np.float64), batch.value_ok, batch.trues, batch.possibles,
                 stops, counts, best, starts, found, furthest, stage,

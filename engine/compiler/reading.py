@@ -157,7 +157,8 @@ class Reading:
                 continue
             if known is not None and name not in known:
                 kind = code.removeprefix("unknown-").replace("-", " ")
-                told = f"'{name}' cannot stand in '{what}'" if kind == code else f"no {kind} is called '{name}'"
+                declared = code.startswith("unknown-")
+                told = f"no {kind} is called '{name}'" if declared else f"'{name}' cannot stand in {what}"
                 self.unknown(code, item, told, known)
             elif name in result:
                 self.add("duplicate-name", item, f"'{name}' stands twice in {what}")

@@ -208,7 +208,7 @@ def _single(reading: Reading, sections: _Sections) -> tuple[Holdout | None, str]
     if "defaults" in sections.single:
         fields = reading.fields(sections.single["defaults"][1], "'defaults'", ("language",))
         if fields and "language" in fields:
-            language = reading.name(fields["language"][1], "language") or language
+            language = reading.name(fields["language"][1], "'language'") or language
     return holdout, language
 
 

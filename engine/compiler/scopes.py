@@ -163,28 +163,43 @@ class Expressions:
 
     def _order(self) -> list[str]:
         """Facts after those they use. Circles and chains that are too long are found and left out."""
-        done: dict[str, int] = {}
-        waiting = dict(self._uses)
-        while waiting:
-            ready = [name for name, uses in waiting.items() if not any(u in waiting for u in uses)]
-            for name in ready or self._circle(waiting):
-                uses = waiting.pop(name)
-                done[name] = 1 + max((done.get(u, 0) for u in uses), default=0)
-                if done[name] == FACT_DEPTH_MAX + 1:
-                    message = f"facts that use facts more than {FACT_DEPTH_MAX} deep"
-                    self.reading.add("too-deep", self.facts[name], message)
-                if done[name] > FACT_DEPTH_MAX:
-                    self.broken.add(f"facts.{name}")
-        return list(done)
+        users: dict[str, list[str]] = {name: [] for name in self._uses}
+        open_uses = {name: len(uses) for name, uses in self._uses.items()}
+        for name, uses in self._uses.items():
+            for used in uses:
+                users[used].append(name)
+        depth: dict[str, int] = {}
+        ready = [name for name, count in open_uses.items() if count == 0]
+        while open_uses:
+            batch = ready or self._circle(open_uses)
+            for name in batch:
+                del open_uses[name]
+                depth[name] = 1 + max((depth.get(u, 0) for u in self._uses[name]), default=0)
+                self._limit_depth(name, depth[name])
+            ready = []
+            for user in (u for name in batch for u in users[name] if u in open_uses):
+                open_uses[user] -= 1
+                if open_uses[user] == 0:
+                    ready.append(user)
+        return list(depth)
 
-    def _circle(self, waiting: Mapping[str, frozenset[str]]) -> list[str]:
-        trail: list[str] = []
+    def _limit_depth(self, name: str, depth: int) -> None:
+        if depth == FACT_DEPTH_MAX + 1:
+            self.reading.add("too-deep", self.facts[name], f"facts that use facts more than {FACT_DEPTH_MAX} deep")
+        if depth > FACT_DEPTH_MAX:
+            self.broken.add(f"facts.{name}")
+
+    def _circle(self, waiting: Mapping[str, int]) -> list[str]:
+        """One circle among facts that all wait for others of them; it is told at its first fact."""
+        trail: dict[str, None] = {}
         name = next(iter(waiting))
         while name not in trail:
-            trail.append(name)
-            name = next(u for u in sorted(waiting[name]) if u in waiting)
-        circle = trail[trail.index(name) :]
-        first = min(circle, key=list(self.facts).index)
+            trail[name] = None
+            name = next(u for u in sorted(self._uses[name]) if u in waiting)
+        names = list(trail)
+        circle = names[names.index(name) :]
+        rank = {n: i for i, n in enumerate(self.facts)}
+        first = min(circle, key=rank.__getitem__)
         turn = circle.index(first)
         told = [*circle[turn:], *circle[:turn], first]
         self.reading.add("fact-cycle", self.facts[first], "facts use each other in a circle", found=" -> ".join(told))

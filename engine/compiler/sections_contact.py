@@ -31,15 +31,15 @@ def read_purposes(reading: Reading, section: Section, quiet_hours: Iterable[str]
         if fields is None:
             continue
         options = ("required", "not_required")
-        consent = reading.choice(fields["consent"][1], "consent", options) if "consent" in fields else None
+        consent = reading.choice(fields["consent"][1], "'consent'", options) if "consent" in fields else None
         quiet = None
         if "quiet_hours" in fields:
             quiet = reading.reference(fields["quiet_hours"][1], "quiet hours", quiet_hours)
         unknown = None
         if "if_state_unknown" in fields:
-            unknown = reading.choice(fields["if_state_unknown"][1], "if_state_unknown", ("silent", "send"))
-        holdout = reading.flag(fields["holdout"][1], "holdout") if "holdout" in fields else None
-        tier = reading.whole(fields["tier"][1], "tier", 1, 9) if "tier" in fields else None
+            unknown = reading.choice(fields["if_state_unknown"][1], "'if_state_unknown'", ("silent", "send"))
+        holdout = reading.flag(fields["holdout"][1], "'holdout'") if "holdout" in fields else None
+        tier = reading.whole(fields["tier"][1], "'tier'", 1, 9) if "tier" in fields else None
         if unknown == "send" and consent == "required":
             reading.add(
                 "state-needed", fields["if_state_unknown"][0],
@@ -65,7 +65,7 @@ def read_channels(reading: Reading, section: Section, expressions: Expressions) 
         fields = reading.fields(node, f"the channel '{name}'", ("when",)) if reading.named(key, "a channel") else None
         if fields is None:
             continue
-        scalar = reading.scalar(fields["when"][1], "when") if "when" in fields else None
+        scalar = reading.scalar(fields["when"][1], "'when'") if "when" in fields else None
         when = expressions.expression(scalar, None, Type.BOOL) if scalar is not None else None
         channels[name] = Channel(name, when, key.position)
     return channels
@@ -88,7 +88,7 @@ def read_quiet_hours(reading: Reading, section: Section) -> dict[str, QuietHours
         minutes = [_minutes(reading, fields[k][1], k) if k in fields else None for k in ("from", "to")]
         zone = "customer"
         if "zone" in fields:
-            scalar = reading.scalar(fields["zone"][1], "zone")
+            scalar = reading.scalar(fields["zone"][1], "'zone'")
             zone = scalar.value if scalar is not None else zone
             if scalar is not None and zone != "customer" and zone not in _zones():
                 reading.unknown(
@@ -97,7 +97,7 @@ def read_quiet_hours(reading: Reading, section: Section) -> dict[str, QuietHours
                     f"no time zone is called '{zone[:40]}'",
                     ("customer", *_near(zone)),
                 )
-        then = reading.choice(fields["then"][1], "then", ("defer", "drop")) if "then" in fields else "defer"
+        then = reading.choice(fields["then"][1], "'then'", ("defer", "drop")) if "then" in fields else "defer"
         begin, end = minutes
         if begin is None or end is None or then is None:
             continue
@@ -133,7 +133,7 @@ def read_caps(reading: Reading, nodes: Sequence[Node], purposes: Iterable[str]) 
         fields = reading.fields(node, "a cap", ("at_most", "per", "in", "purposes", "name"), ("at_most", "per", "in"))
         if fields is None:
             continue
-        at_most = reading.whole(fields["at_most"][1], "at_most", 0, 1000) if "at_most" in fields else None
+        at_most = reading.whole(fields["at_most"][1], "'at_most'", 0, 1000) if "at_most" in fields else None
         per, held = _per(reading, fields), _purposes(reading, fields, purposes)
         span = _span(reading, fields["in"][1]) if "in" in fields else None
         if at_most is None or per is None or span is None:
@@ -153,7 +153,7 @@ def read_gaps(reading: Reading, nodes: Sequence[Node], purposes: Iterable[str]) 
         fields = reading.fields(node, "a gap", ("at_least", "per", "purposes", "name"), ("at_least", "per"))
         if fields is None:
             continue
-        apart = reading.period(fields["at_least"][1], "at_least") if "at_least" in fields else None
+        apart = reading.period(fields["at_least"][1], "'at_least'") if "at_least" in fields else None
         per, held = _per(reading, fields), _purposes(reading, fields, purposes)
         if apart is None or per is None:
             continue
@@ -166,18 +166,20 @@ def _per(reading: Reading, fields: Fields) -> tuple[str, ...] | None:
     """What is counted apart. `customer` is always meant, and need not be said."""
     if "per" not in fields:
         return None
-    per = reading.names(fields["per"][1], "per", PER, "bad-value")
+    per = reading.names(fields["per"][1], "'per'", PER, "bad-value")
     return ("customer", *(p for p in per if p != "customer")) if per else None
 
 
 def _purposes(reading: Reading, fields: Fields, purposes: Iterable[str]) -> tuple[str, ...] | None:
     return (
-        reading.names(fields["purposes"][1], "purposes", purposes, "unknown-purpose") if "purposes" in fields else None
+        reading.names(fields["purposes"][1], "'purposes'", purposes, "unknown-purpose")
+        if "purposes" in fields
+        else None
     )
 
 
 def _title(reading: Reading, fields: Fields) -> str | None:
-    return reading.text(fields["name"][1], "name") if "name" in fields else None
+    return reading.text(fields["name"][1], "'name'") if "name" in fields else None
 
 
 def _said(purposes: tuple[str, ...] | None) -> str:
@@ -185,13 +187,18 @@ def _said(purposes: tuple[str, ...] | None) -> str:
 
 
 def _span(reading: Reading, node: Node) -> Period | str | None:
-    scalar = reading.scalar(node, "in")
+    scalar = reading.scalar(node, "'in'")
     if scalar is None:
         return None
     calendar = _CALENDAR.fullmatch(scalar.value)
     if calendar is not None:
         return calendar[1]
-    period = reading.period(scalar, "in")
+    if scalar.value.startswith("calendar"):
+        reading.add(
+            "bad-value", scalar, "no such calendar span", expected="calendar day, calendar week or calendar month"
+        )
+        return None
+    period = reading.period(scalar, "'in'")
     if period is not None and period.span_s > _CAP_PERIOD_DAYS_MAX * 86400:
         reading.add(
             "bad-value",

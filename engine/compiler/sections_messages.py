@@ -77,7 +77,7 @@ def events_of(reading: Reading, mapping: MapNode, known: Mapping[str, object], t
     quiet = reading if told else Reading()
     if isinstance(node, ListNode) and not node.items:
         quiet.add("missing-value", node, "'on' names no event type", hint="leave 'on' out for every event")
-    return quiet.names(node, "on", known, "unknown-event-type")
+    return quiet.names(node, "'on'", known, "unknown-event-type")
 
 
 def read_messages(reading: Reading, maps: Mapping[str, tuple[Scalar, MapNode]], known: Known) -> dict[str, Message]:
@@ -112,7 +112,7 @@ class _MessageReader:
             return None
         self.on = events_of(self.reading, self.mapping, self.known.expressions.events, told=True)
         product, purpose = self._reference(fields, "product"), self._reference(fields, "purpose")
-        topic, stage = (self.reading.name(fields[k][1], k) if k in fields else None for k in ("topic", "stage"))
+        topic, stage = (self.reading.name(fields[k][1], f"'{k}'") if k in fields else None for k in ("topic", "stage"))
         policy = self._reference(fields, "policy")
         when, unless = (self._expression(fields, k, Type.BOOL) for k in ("when", "unless"))
         about = self._expression(fields, "about", None)
@@ -128,8 +128,8 @@ class _MessageReader:
         if "slots" in fields:
             words.declare(fields["slots"][1])
         variants = self._variants(fields, words)
-        sender = self.reading.text(fields["sender"][1], "sender") if "sender" in fields else None
-        was = self.reading.names(fields["was"][1], "was") if "was" in fields else ()
+        sender = self.reading.text(fields["sender"][1], "'sender'") if "sender" in fields else None
+        was = self.reading.names(fields["was"][1], "'was'") if "was" in fields else ()
         if len(self.reading.findings) > before or purpose is None:
             return None
         message = Message(
@@ -160,7 +160,7 @@ class _MessageReader:
         return self.reading.reference(fields[kind][1], kind, self.known.declared[kind])
 
     def _expression(self, fields: Fields, name: str, expected: Type | None) -> Expression | None:
-        scalar = self.reading.scalar(fields[name][1], name) if name in fields else None
+        scalar = self.reading.scalar(fields[name][1], f"'{name}'") if name in fields else None
         return self.known.expressions.expression(scalar, self.on, expected) if scalar is not None else None
 
     def _channels(self, fields: Fields) -> tuple[ChannelChoice, ...]:

@@ -48,7 +48,7 @@ def _policy(reading: Reading, key: Scalar, node: Node, expressions: Expressions,
     fields = reading.fields(node, what, _KEYS, ("kind",))
     if fields is None or "kind" not in fields:
         return None
-    scalar = reading.scalar(fields["kind"][1], "kind")
+    scalar = reading.scalar(fields["kind"][1], "'kind'")
     if scalar is None:
         return None
     kind = scalar.value
@@ -69,19 +69,19 @@ def _policy(reading: Reading, key: Scalar, node: Node, expressions: Expressions,
     if kind == "thompson" and not reward and len(reading.findings) == before:
         expected = "`reward: {replied: 1.0}`"
         reading.add("missing-key", fields["kind"][0], f"{what} learns from rewards and has none", expected=expected)
-    attribution = reading.period(fields["attribution"][1], "attribution") if "attribution" in fields else None
-    floor = reading.share(fields["floor"][1], "floor") if "floor" in fields else None
-    control = reading.name(fields["control"][1], "control") if "control" in fields else None
+    attribution = reading.period(fields["attribution"][1], "'attribution'") if "attribution" in fields else None
+    floor = reading.share(fields["floor"][1], "'floor'") if "floor" in fields else None
+    control = reading.name(fields["control"][1], "'control'") if "control" in fields else None
     weights = _numbers(reading, fields, "weights", None)
     if weights and not any(weights.values()):
         reading.add("bad-value", fields["weights"][1], "all weights are zero", expected="one above zero")
-    sticky = "sticky" in fields and reading.choice(fields["sticky"][1], "sticky", ("customer",)) is not None
-    pool = reading.flag(fields["pool"][1], "pool") if "pool" in fields else None
+    sticky = "sticky" in fields and reading.choice(fields["sticky"][1], "'sticky'", ("customer",)) is not None
+    pool = reading.flag(fields["pool"][1], "'pool'") if "pool" in fields else None
     if_unfit = (
-        reading.choice(fields["if_unfit"][1], "if_unfit", ("leave_out", "drop")) if "if_unfit" in fields else None
+        reading.choice(fields["if_unfit"][1], "'if_unfit'", ("leave_out", "drop")) if "if_unfit" in fields else None
     )
     by = (
-        [_segment(reading, item, expressions, on) for item in reading.list(fields["by"][1], "by")]
+        [_segment(reading, item, expressions, on) for item in reading.list(fields["by"][1], "'by'")]
         if "by" in fields
         else []
     )
@@ -143,7 +143,7 @@ def _check_variants(reading: Reading, policy: Policy, node: Node, messages: list
             reading.unknown("unknown-variant", key, f"no message of this policy has a variant '{name[:40]}'", variants)
     for message in messages:
         for name in message.variants:
-            if name not in policy.weights:
+            if name not in weights.entries:
                 text = f"no weight for the variant '{name}' of the message '{message.name}'"
                 reading.add("missing-weight", weights, text, hint=f"add `{name}: 1`, or `{name}: 0` to leave it out")
 
@@ -153,5 +153,5 @@ def read_holdout(reading: Reading, node: Node) -> Holdout | None:
     fields = reading.fields(node, "holdout", ("share", "salt"), ("share", "salt"))
     if fields is None or len(fields) < 2:
         return None
-    share, salt = reading.share(fields["share"][1], "share"), reading.text(fields["salt"][1], "salt")
+    share, salt = reading.share(fields["share"][1], "'share'"), reading.text(fields["salt"][1], "'salt'")
     return None if share is None or salt is None else Holdout(share, salt, node.position)

@@ -40,7 +40,7 @@ def read_products(
                     if parts is None or "is" not in parts:
                         continue
                     because = reading.texts(parts["because"][1], "'because'") if "because" in parts else {}
-                    scalar = reading.scalar(parts["is"][1], "is")
+                    scalar = reading.scalar(parts["is"][1], "'is'")
                     expression = _expression(reading, scalar, expressions, on) if scalar is not None else None
                     if expression is not None:
                         conditions.append(Condition(condition_key.value, expression, because))

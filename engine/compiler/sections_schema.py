@@ -95,8 +95,8 @@ def read_events(reading: Reading, section: Section, broken: set[str]) -> dict[st
 
 
 def _unit_and_personal(reading: Reading, fields: Fields) -> tuple[str | None, bool]:
-    unit = reading.scalar(fields["unit"][1], "unit") if "unit" in fields else None
-    personal = reading.flag(fields["personal"][1], "personal") if "personal" in fields else None
+    unit = reading.scalar(fields["unit"][1], "'unit'") if "unit" in fields else None
+    personal = reading.flag(fields["personal"][1], "'personal'") if "personal" in fields else None
     return unit.value if unit else None, bool(personal)
 
 
@@ -119,10 +119,10 @@ def read_features(reading: Reading, section: Section, broken: set[str]) -> dict[
         )
         bounds: dict[str, float | None] = {}
         for bound in ("above", "at_least", "at_most"):
-            bounds[bound] = reading.number(fields[bound][1], bound) if bound in fields else None
+            bounds[bound] = reading.number(fields[bound][1], f"'{bound}'") if bound in fields else None
             if bound in fields and kind not in (Type.INTEGER, Type.NUMBER):
                 reading.add("bad-value", fields[bound][0], f"'{bound}' is for numbers, and {what} is {kind}")
-        max_age = reading.period(fields["max_age"][1], "max_age") if "max_age" in fields else None
+        max_age = reading.period(fields["max_age"][1], "'max_age'") if "max_age" in fields else None
         features[name] = Feature(
             name, kind, unit, personal, default, bounds["above"], bounds["at_least"], bounds["at_most"],
             max_age.span_s if max_age else None, key.position,
@@ -167,22 +167,22 @@ def _window(reading: Reading, key: Scalar, node: Node, expressions: Expressions)
     fields = reading.fields(node, what, (kind, "over", "where", "since_start"), required)
     if fields is None or kind not in fields:
         return None
-    source = reading.scalar(fields[kind][1], kind)
+    source = reading.scalar(fields[kind][1], f"'{kind}'")
     before = len(reading.findings)
     read = _source(reading, source, kind, expressions) if source is not None else None
-    over = reading.period(fields["over"][1], "over") if "over" in fields else None
+    over = reading.period(fields["over"][1], "'over'") if "over" in fields else None
     if kind == "last" and "over" in fields:
         message = "'last' keeps the latest value, however old"
         reading.add("bad-value", fields["over"][0], message, hint="compare its time in a condition")
     if kind == "months_with" and over is not None and over.unit != "month":
         reading.add("bad-value", fields["over"][1], "'months_with' counts months", expected="`12 months`")
-    zero = "since_start" in fields and reading.choice(fields["since_start"][1], "since_start", ("zero",)) == "zero"
+    zero = "since_start" in fields and reading.choice(fields["since_start"][1], "'since_start'", ("zero",)) == "zero"
     if read is None:
         return None
     event, value, kind_type = read
     where = None
     if "where" in fields:
-        scalar = reading.scalar(fields["where"][1], "where")
+        scalar = reading.scalar(fields["where"][1], "'where'")
         if scalar is not None:
             where = expressions.expression(scalar, (event,), Type.BOOL, roots=frozenset(("event",)))
     if len(reading.findings) > before or ("where" in fields and where is None) or (kind != "last" and over is None):

@@ -52,7 +52,7 @@ def read_tests(reading: Reading, nodes: Sequence[Node], schema: Schema) -> tuple
         given = _given(reading, fields, schema)
         event = _event(reading, fields["event"][1], schema) if "event" in fields else None
         expect = _expect(reading, fields, schema)
-        holdout = reading.flag(fields["holdout"][1], "holdout") if "holdout" in fields else None
+        holdout = reading.flag(fields["holdout"][1], "'holdout'") if "holdout" in fields else None
         if name is not None and event is not None and expect is not None:
             tests.append(Test(name, given, event[0], event[1], expect, bool(holdout), node.position))
     return tuple(tests)
@@ -68,8 +68,8 @@ def _given(reading: Reading, fields: Fields, schema: Schema) -> Given:
     windows = _values(reading, parts, "windows", schema.windows, schema)
     consent: tuple[str, ...] = ()
     if "consent" in parts:
-        consent = reading.names(parts["consent"][1], "consent", schema.declared["purpose"], "unknown-purpose")
-    now = typed_value(reading, parts["now"][1], Type.TIME, "now") if "now" in parts else None
+        consent = reading.names(parts["consent"][1], "'consent'", schema.declared["purpose"], "unknown-purpose")
+    now = typed_value(reading, parts["now"][1], Type.TIME, "'now'") if "now" in parts else None
     return Given(features, windows, consent, now if isinstance(now, int) else None)
 
 
@@ -134,20 +134,20 @@ def _expect(reading: Reading, fields: Fields, schema: Schema) -> Expect | None:
     send = reading.reference(parts["send"][1], "message", schema.declared["message"]) if "send" in parts else None
     reason = None
     if "no_message" in parts:
-        scalar = reading.scalar(parts["no_message"][1], "no_message")
+        scalar = reading.scalar(parts["no_message"][1], "'no_message'")
         if scalar is not None and scalar.value not in REASONS:
             reading.unknown("unknown-reason", scalar, f"no reason is called '{scalar.value[:60]}'", REASONS)
         reason = scalar.value if scalar is not None else None
     eligible = None
     if "eligible" in parts and isinstance(parts["eligible"][1], ListNode):
-        eligible = reading.names(parts["eligible"][1], "eligible", schema.declared["product"], "unknown-product")
+        eligible = reading.names(parts["eligible"][1], "'eligible'", schema.declared["product"], "unknown-product")
     elif "eligible" in parts:
-        reading.list(parts["eligible"][1], "eligible")
-    variant = reading.name(parts["variant"][1], "variant") if "variant" in parts else None
+        reading.list(parts["eligible"][1], "'eligible'")
+    variant = reading.name(parts["variant"][1], "'variant'") if "variant" in parts else None
     sent = schema.messages.get(send or "")
     if variant is not None and sent is not None and variant not in sent.variants:
         message = f"the message '{sent.name}' has no variant '{variant}'"
         reading.add("unknown-variant", parts["variant"][1], message, expected=", ".join(sent.variants))
-    channel = reading.name(parts["channel"][1], "channel") if "channel" in parts else None
-    text = reading.text(parts["text"][1], "text") if "text" in parts else None
+    channel = reading.name(parts["channel"][1], "'channel'") if "channel" in parts else None
+    text = reading.text(parts["text"][1], "'text'") if "text" in parts else None
     return Expect(send, reason, eligible, variant, channel, text)

@@ -60,6 +60,12 @@ def balanced(text: str) -> str:
     return without_comment(text)
 
 
+def marked(written: str) -> tuple[str, str]:
+    """A sentence and a hint for a text that begins like a tag, an anchor or an alias."""
+    kind = {"!": "a YAML tag", "&": "a YAML anchor", "*": "a YAML alias"}.get(written[:1], "a YAML mark")
+    return f"an unquoted '{written[:1]}' starts {kind}, not a text", f"quote it: {quote(written)}"
+
+
 def explain(problem: str, line: str, column: int) -> tuple[str, str]:
     """A sentence and a hint for a YAML reader's error at `column` of `line`."""
     lead = _LEAD.match(line)
@@ -74,13 +80,12 @@ def explain(problem: str, line: str, column: int) -> tuple[str, str]:
     if "mapping values are not allowed" in problem:
         if ": " in value:
             return "an unquoted text cannot contain ': '", hint
-        return "a key is not expected here: is the line indented like its neighbours?", ""
+        where = "indent the line like its neighbours, and put a space behind the ':' of the line above"
+        return "a key is not expected here", where
     if _QUOTED_START.match(value) and begin < column:
         return "nothing may follow a quoted text", hint
     if "cannot start any token" in problem:
         return f"an unquoted text cannot begin with '{line[column : column + 1]}'", hint
-    if value[:1] in ("!", "&", "*"):
-        return f"an unquoted text cannot begin with '{value[0]}'", hint
     if "could not find expected ':'" in problem:
         return "a key without ':' behind it", "write 'key: value' with a space, and quote texts of several lines"
     if "but got ':'" in problem or "unexpected ':'" in problem:

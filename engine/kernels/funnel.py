@@ -14,7 +14,7 @@ ELIGIBILITY, WHEN, UNLESS = 1, 2, 3  # the filter at which a message stopped
 
 
 @njit(
-    "int64(int32[:, ::1], int32[:, ::1], int32[::1], int32[::1], int32[:, ::1], int32[::1], float64[::1],"
+    "void(int32[:, ::1], int32[:, ::1], int32[::1], int32[:, ::1], int32[:, ::1], int32[::1], float64[::1],"
     "float64[:, ::1], uint64[:, ::1], uint64[:, ::1], uint64[:, ::1], uint64[:, ::1],"
     "int64[::1], float64[::1], int64[::1], int32[::1], int32[::1], int8[::1])",
     cache=True,
@@ -26,19 +26,19 @@ def funnel(  # type: ignore[no-untyped-def]
     values, value_ok, trues, possibles, stops, counts, best,
     starts, found, furthest, stage,
 ):  # fmt: skip
-    """Fills candidates and the furthest message of every event; returns how many candidates there are.
+    """Fills candidates and the furthest message of every event; `found` must hold all that could be.
 
     words (W, 3)      event type, first event, events
     spans (types, 2)  a type's messages in `listening` (ascending) and `ranked` (by tier; in a tier those
-                      with a constant value ahead, larger first, equal ones by name)
+                      with a constant value ahead, larger first, equal ones by name; each with its tier
+                      and the column of its value)
     messages (M, 7)   begin and end in `eligible`, when, unless, column of the value, tier, place by name;
                       conditions are columns of trues and possibles, -1 where there is none
     constant (M,)     the value where its column is -1
     values (events, V), value_ok (W, V), trues, possibles (W, B): results of `evaluate`, values as doubles
-    stops (3, M)      scratch: the events that pass; that stop at when; at unless
+    stops (M, 3)      scratch: the events that pass; that stop at when; at unless
     counts, best (64,) scratch: candidates of an event; value of its furthest message
-    starts (events + 1,) and found: candidates of event i are found[starts[i]:starts[i + 1]]; what does
-                      not fit is only counted, and the caller comes back with more room
+    starts (events + 1,) and found: candidates of event i are found[starts[i]:starts[i + 1]]
     furthest, stage   (events,) of events without candidates, stage 0 where no message listens
     """
     total = 0
@@ -59,7 +59,7 @@ def funnel(  # type: ignore[no-untyped-def]
             free = heard
             if messages[m, 3] >= 0:
                 free = heard & ~possibles[w, messages[m, 3]]
-            stops[0, m], stops[1, m], stops[2, m] = free, alive & ~heard, heard & ~free
+            stops[m, 0], stops[m, 1], stops[m, 2] = free, alive & ~heard, heard & ~free
             passed |= free
             at_when |= alive & ~heard
             at_unless |= heard & ~free
@@ -76,11 +76,10 @@ def funnel(  # type: ignore[no-untyped-def]
         if passed:
             for i in range(begin, end):
                 m = listening[i]
-                free, k = stops[0, m], 0
+                free, k = stops[m, 0], 0
                 while free:
                     if free & _U(1):
-                        if counts[k] < found.shape[0]:
-                            found[counts[k]] = m
+                        found[counts[k]] = m
                         counts[k] += 1
                     free >>= _U(1)
                     k += 1
@@ -91,17 +90,16 @@ def funnel(  # type: ignore[no-untyped-def]
         at_first = left & ~at_unless & ~at_when
         tier, settled, fixed = 0, _U(0), _U(0)
         for i in range(begin, end):
-            m = ranked[i]
-            if messages[m, 5] != tier:
-                tier, left = messages[m, 5], left & ~settled
+            m, column = ranked[i, 0], ranked[i, 2]
+            if ranked[i, 1] != tier:
+                tier, left = ranked[i, 1], left & ~settled
                 fixed = _U(0)
                 if not left:
                     break
-            column = messages[m, 4]
             here = left if column >= 0 else left & ~fixed
             if not here:
                 continue
-            one, two, three = stops[0, m] | stops[1, m] | stops[2, m], stops[1, m], stops[2, m]
+            one, two, three = stops[m, 0] | stops[m, 1] | stops[m, 2], stops[m, 1], stops[m, 2]
             here &= (at_unless & three) | (at_when & two) | (at_first & ~one)
             settled |= here
             if column < 0:
@@ -123,4 +121,3 @@ def funnel(  # type: ignore[no-untyped-def]
                 here >>= _U(1)
                 k += 1
     starts[words[-1, 1] + words[-1, 2]] = total
-    return total

@@ -31,7 +31,7 @@ def warm() -> None:
         i64x2, f64x2, u64, u64, u64, u64, i64x2, u64x2, u64x2, u64x2,
     )  # fmt: skip
     funnel(
-        words, spans, i32, i32, messages, i32, f64, f64x2, u64x2, u64x2, u64x2, u64x2,
+        words, spans, i32, i32x2, messages, i32, f64, f64x2, u64x2, u64x2, u64x2, u64x2,
         i64, f64, i64, i32, i32, np.zeros(2, np.int8),
     )  # fmt: skip
     uniform30(0, 0, 0, 0, 0, 0)

@@ -105,19 +105,21 @@ class Reader:
 
     def ints(self, count: int) -> Sequence[int]:
         """One column of `count` values."""
-        head = self.u8()
+        data, at = self.data, self.pos
+        head = data[at] if at < len(data) else 0
         size, width = head >> 4, head & 15
-        low = int.from_bytes(self.take(size), "little", signed=True) if size else 0
+        start = at + 1 + size
+        self.skip(1 + size + width * count)
+        low = int.from_bytes(data[at + 1 : start], "little", signed=True) if size else 0
         if width == 0:
             return [low] * count
-        start = self.skip(width * count)
         if width == 1:
-            found: Sequence[int] = self.data[start : self.pos]
+            found: Sequence[int] = data[start : self.pos]
         elif width in _CODES:
-            found = struct.unpack_from(f"<{count}{_CODES[width]}", self.data, start)
+            found = struct.unpack_from(f"<{count}{_CODES[width]}", data, start)
         elif width in _PARTS:
             codes, bits = _PARTS[width]
-            parts = struct.unpack_from("<" + codes * count, self.data, start)
+            parts = struct.unpack_from("<" + codes * count, data, start)
             found = [a | b << bits for a, b in zip(parts[::2], parts[1::2], strict=True)]
         else:
             raise CorruptBlob(f"{self.what}: a column of width {width} at {start}")

@@ -22,9 +22,11 @@ bytes that give back the very same value.
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import zlib
+from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -32,7 +34,7 @@ import orjson
 
 from engine.compiler.nodes import Type
 from engine.state.model import Cell, ConsentEntry, Contact, Profile
-from engine.state.packing import MAX_COUNT, CorruptBlob, Reader, pack_ints
+from engine.state.packing import MAX_COUNT, CorruptBlob, Reader, pack_ints, whole_hundredths
 
 LAYOUT = 1
 VERSION_SIZE = 8
@@ -40,19 +42,11 @@ _SCHEMA_LIMIT = 1 << 22  # bytes of an inflated schema section: a deflate bomb e
 _TYPES = (Type.BOOL, Type.INTEGER, Type.NUMBER, Type.TEXT, Type.TIME, Type.DURATION)
 _CODE_OF_TYPE = {t: i for i, t in enumerate(_TYPES)}
 
-# How a value is kept, by hex digit: its code in `struct`. 1 to 4 are integers, times and durations;
-# 5 to b numbers: f64, f32, then hundredths and whole ones as integers; e and f the length of a text.
-_KEPT = str.maketrans("0123456789abcdef", "xbhiqdfhihbi??BI")
-_WHOLE_FLOATS = "9ab"
-_NUMBER, _INTEGER = frozenset("56789ab"), frozenset("1234")
-_DIGITS_OF = {
-    Type.BOOL: frozenset("c"),
-    Type.INTEGER: _INTEGER,
-    Type.NUMBER: _NUMBER,
-    Type.TEXT: frozenset("ef"),
-    Type.TIME: _INTEGER,
-    Type.DURATION: _INTEGER,
-}
+# How a value is kept, by hex digit: its code in `struct`. 1 to 4: integers, times, durations; 5 to b:
+# numbers as f64, f32, hundredths (7, 8) and whole ones (9 to b); c: bool; d: whole seconds of a time or
+# a duration; e and f: the length of a text.
+_KEPT = str.maketrans("0123456789abcdef", "xbhiqdfhibhi?IBI")
+_SECOND_NS = 1_000_000_000
 
 
 def new_version() -> bytes:
@@ -65,27 +59,79 @@ def new_version() -> bytes:
 class _Schema(NamedTuple):
     names: tuple[str, ...]
     types: tuple[Type, ...]
-    values: struct.Struct
-    texts: tuple[int, ...]  # where text cells stand
 
 
-def _layout_of(names: tuple[str, ...], types: tuple[Type, ...]) -> _Schema:
-    texts = tuple(i for i, t in enumerate(types) if t is Type.TEXT)
-    return _Schema(names, types, struct.Struct("<" + "".join(_FORMAT[t] for t in types)), texts)
+def _digit_of_whole(n: int, digits: str) -> str:
+    """The digit for an integer of 1, 2 or 4 bytes, "" where it needs more."""
+    for digit, limit in zip(digits, (1 << 7, 1 << 15, 1 << 31), strict=True):
+        if -limit <= n < limit:
+            return digit
+    return ""
+
+
+def _keep_number(value: float) -> tuple[str, object]:
+    if value.is_integer() and (value or math.copysign(1, value) > 0):
+        if digit := _digit_of_whole(int(value), "9ab"):
+            return digit, int(value)
+    elif (n := whole_hundredths(value)) is not None and (digit := _digit_of_whole(n, "778")):
+        return digit, n
+    with suppress(OverflowError):
+        if struct.unpack("<f", struct.pack("<f", value))[0] == value:
+            return "6", value
+    return "5", value
+
+
+def _keep(cell: Cell) -> tuple[str, object]:
+    """How a cell's value is kept: the digit, and what is packed under it."""
+    kind, value = cell.type, cell.value
+    if kind == Type.TEXT:
+        size = len(str(value).encode())
+        return ("e" if size < 256 else "f"), size
+    if kind == Type.BOOL:
+        return "c", bool(value)
+    if kind == Type.NUMBER:
+        return _keep_number(float(value))  # type: ignore[arg-type]
+    whole = int(value)  # type: ignore[call-overload]
+    seconds, rest = divmod(whole, _SECOND_NS)
+    if digit := _digit_of_whole(whole, "123"):
+        return digit, whole
+    if kind != Type.INTEGER and not rest and 0 <= seconds < 1 << 32:
+        return "d", seconds
+    return "4", whole
+
+
+def _read_values(reader: Reader, count: int) -> list[object]:
+    kept = reader.take((count + 1) // 2).hex()[:count]
+    form = struct.Struct("<" + kept.translate(_KEPT))
+    values = list(form.unpack_from(reader.data, reader.skip(form.size)))
+    if len(values) != count:
+        raise CorruptBlob("a profile keeps a value in a way this version does not know")
+    heap = Reader(reader.take(reader.number(4)), "a profile's texts")
+    for i, digit in enumerate(kept):
+        if digit in "789abdef":
+            if digit in "78":
+                values[i] /= 100
+            elif digit in "9ab":
+                values[i] = float(values[i])
+            elif digit == "d":
+                values[i] *= _SECOND_NS
+            else:
+                values[i] = heap.take(values[i]).decode()
+    heap.end()
+    return values
 
 
 @lru_cache(maxsize=1024)
-def _pack_schema(names: tuple[str, ...], types: tuple[str, ...]) -> tuple[_Schema, bytes]:
+def _pack_schema(names: tuple[str, ...], types: tuple[str, ...]) -> bytes:
     if len(names) > MAX_COUNT or any("\0" in n for n in names):
         raise ValueError("a profile holds at most 65535 cells, and no name holds a NUL")
-    schema = _layout_of(names, tuple(Type(t) for t in types))
-    plain = struct.pack("<H", len(names)) + bytes(_CODE_OF_TYPE[t] for t in schema.types) + "\0".join(names).encode()
+    plain = struct.pack("<H", len(names)) + bytes(_CODE_OF_TYPE[Type(t)] for t in types) + "\0".join(names).encode()
     squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
     deflated = squeeze.compress(plain) + squeeze.flush()
     section = b"\1" + deflated if len(deflated) < len(plain) else b"\0" + plain
     if len(section) > 65535:
         raise ValueError(f"the names of {len(names)} cells take {len(section)} bytes, more than 65535")
-    return schema, section
+    return section
 
 
 @lru_cache(maxsize=1024)
@@ -111,7 +157,7 @@ def _unpack_schema(section: bytes) -> _Schema:
         raise CorruptBlob(f"a profile's schema section: {e}") from None
     if len(names) != count or len(set(names)) != count:
         raise CorruptBlob(f"a profile's schema section has {len(names)} names for {count} cells")
-    return _layout_of(names, types)
+    return _Schema(names, types)
 
 
 def _pack_contact(contact: Contact | None) -> bytes:
@@ -144,18 +190,14 @@ def encode(profile: Profile) -> bytes:
     if len(profile.version) != VERSION_SIZE:
         raise ValueError(f"a stored profile needs a version of 8 bytes, not {len(profile.version)}")
     items = sorted(profile.cells.items())
-    schema, section = _pack_schema(tuple(n for n, _ in items), tuple(str(c.type) for _, c in items))
-    values: list[object] = [cell.value for _, cell in items]
-    texts: list[bytes] = []
-    for i in schema.texts:
-        text = str(values[i]).encode()
-        texts.append(text)
-        values[i] = len(text)
+    section = _pack_schema(tuple(n for n, _ in items), tuple(str(c.type) for _, c in items))
+    kept = [_keep(cell) for _, cell in items]
+    digits = "".join([digit for digit, _ in kept])
     try:
-        packed = schema.values.pack(*values)
+        packed = struct.pack("<" + digits.translate(_KEPT), *[value for _, value in kept])
     except struct.error as e:
         raise ValueError(f"a cell's value does not fit its type: {e}") from None
-    heap = b"".join(texts)
+    heap = b"".join([str(c.value).encode() for _, c in items if c.type == Type.TEXT])
     contact = _pack_contact(profile.contact)
     return b"".join(
         (
@@ -163,6 +205,7 @@ def encode(profile: Profile) -> bytes:
             struct.pack("<BH", LAYOUT, len(section)),
             section,
             pack_ints([c.as_of_ms for _, c in items]),
+            bytes.fromhex(digits + "0" * (len(digits) & 1)),
             packed,
             struct.pack("<I", len(heap)),
             heap,
@@ -183,16 +226,10 @@ def decode(blob: bytes) -> Profile:
         raise CorruptBlob(f"a profile of layout {layout}; this version reads {LAYOUT}")
     schema = _unpack_schema(reader.take(reader.number(2)))
     as_of = reader.ints(len(schema.names))
-    values: list[object] | tuple[object, ...] = schema.values.unpack_from(blob, reader.skip(schema.values.size))
-    heap = Reader(reader.take(reader.number(4)), "a profile's texts")
-    if schema.texts:
-        values = list(values)
-        try:
-            for i in schema.texts:
-                values[i] = heap.take(int(values[i])).decode()  # type: ignore[call-overload]
-        except UnicodeDecodeError as e:
-            raise CorruptBlob(f"a profile's texts: {e}") from None
-    heap.end()
+    try:
+        values = _read_values(reader, len(schema.names))
+    except UnicodeDecodeError as e:
+        raise CorruptBlob(f"a profile's texts: {e}") from None
     contact = _unpack_contact(reader.take(reader.number(4)))
     reader.end()
     cells = dict(zip(schema.names, map(Cell, schema.types, values, as_of), strict=True))

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from itertools import chain
 
 from engine.state.model import Answer, Record, Touch, WindowState
 from engine.state.packing import MAX_COUNT, CorruptBlob, Reader, pack_floats, pack_ints
@@ -91,9 +92,8 @@ def _unpack_windows(reader: Reader) -> dict[int, WindowState]:
 
 def _pack_touches(touches: Sequence[Touch]) -> bytes:
     columns: list[Sequence[int]] = list(zip(*touches, strict=True))
-    names: dict[int, int] = {}
-    for i in range(_NAMES.start, _NAMES.stop):
-        columns[i] = [names.setdefault(name, len(names)) for name in columns[i]]
+    names = {name: place for place, name in enumerate(dict.fromkeys(chain(*columns[_NAMES])))}
+    columns[_NAMES] = [list(map(names.__getitem__, c)) for c in columns[_NAMES]]
     at = columns[_AT]
     relative = all(
         not due or due > t for c in (_SEND_BEFORE, _REPORT_BY) for due, t in zip(columns[c], at, strict=True)
@@ -112,8 +112,7 @@ def _unpack_touches(reader: Reader) -> list[Touch]:
     relative = reader.u8()
     columns = [reader.ints(count) for _ in Touch._fields]
     try:
-        for i in range(_NAMES.start, _NAMES.stop):
-            columns[i] = [names[place] for place in columns[i]]
+        columns[_NAMES] = [list(map(names.__getitem__, c)) for c in columns[_NAMES]]
     except IndexError:
         raise CorruptBlob("a record's touch names what its list of names does not hold") from None
     if relative:

@@ -7,7 +7,8 @@
     <prefix>{<bucket>}g                      generation (see generation.py)
     <prefix>{0}<name>                        what the whole deployment shares (`key`)
 
-All of a customer's keys and the bucket's stream share a hash tag, so a commit is one script in one
+<customer> is the digest in base 64 without padding: 10 bytes less than in hex, 48 less in memory for
+both keys. All of a customer's keys and the bucket's stream share a hash tag, so a commit is one script in one
 cluster slot. One node; times are the store's.
 """
 
@@ -17,6 +18,7 @@ import asyncio
 import hashlib
 import logging
 import time
+from binascii import b2a_base64
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -94,7 +96,7 @@ class RedisStore:
 
     def _customer_keys(self, customer: CustomerKey) -> tuple[str, str, str]:
         tag = f"{self.prefix}{{{customer.bucket}}}"
-        name = customer.digest.hex()
+        name = b2a_base64(customer.digest, newline=False)[:22].decode()
         return f"{tag}p:{name}", f"{tag}r:{name}", f"{tag}a:{name}:"
 
     # The hot path
@@ -154,9 +156,12 @@ class RedisStore:
                 if pairs[1][:1] != b"\x01":
                     continue
                 entry = decode(pairs[1])
-                if isinstance(entry, DecisionEntry) and entry.customer == customer.digest:
-                    if entry.event == event and entry.slot == slot:
-                        return entry
+                if (
+                    isinstance(entry, DecisionEntry)
+                    and entry.customer == customer.digest
+                    and (entry.event, entry.slot) == (event, slot)
+                ):
+                    return entry
             if len(reply) < 1000:
                 return None
         return None

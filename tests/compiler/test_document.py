@@ -98,11 +98,17 @@ TRAPS = [
     ("a: x ? y : z\n", "yaml-syntax", "1:10", 'quote it: "x ? y : z"'),
     ('a: "x" == y\n', "yaml-syntax", "1:8", "quote it: '\"x\" == y'"),
     ("a: @x\n", "yaml-syntax", "1:4", 'quote it: "@x"'),
-    ("a: [b, c\nd: 1\n", "yaml-syntax", "2:2", "quote the text"),
+    ("a: [b, c\nd: 1\n", "yaml-syntax", "1:4", "quote the text"),
     ('a: "b\n', "yaml-syntax", "2:1", "close it with the quote or bracket that opened it"),
-    ("a:1\nb: 2\n", "yaml-syntax", "1:1", "write 'key: value' with a space, and quote texts of several lines"),
+    (
+        "a:1\nb: 2\n",
+        "yaml-syntax",
+        "2:2",
+        "indent the line like its neighbours, and put a space behind the ':' of the line above",
+    ),
+    ("a: 1\nb:2\nc: 3\n", "yaml-syntax", "2:1", "write 'key: value' with a space, and quote texts of several lines"),
     ("a: x\0y\n", "yaml-syntax", "1:5", ""),
-    ("a: {b: max(x, y) > 3}\n", "flow-split", "1:8", 'quote it: b: "max(x, y) > 3"'),
+    ("a: {b: max(x, y) > 3}\n", "flow-split", "1:8", 'quote it: "max(x, y) > 3"'),
     ("a: [max(x, y) > 3, z]\n", "flow-split", "1:5", 'quote it: "max(x, y) > 3"'),
     ("a: {b: {is: ratio(x, y), as: money}}\n", "flow-split", "1:13", 'quote it: "ratio(x, y)"'),
 ]
@@ -128,7 +134,11 @@ def test_a_finding_shows_the_line_and_the_place() -> None:
 
 def test_not_utf8_names_the_byte() -> None:
     (finding,) = document.read("f.yaml", "a: 1\nb: caf\u00e9\n".encode("latin-1")).findings
-    assert (finding.code, str(finding.position), finding.message) == ("not-utf8", "f.yaml:2:7", "not UTF-8: the byte 0xE9")
+    assert (finding.code, str(finding.position), finding.message) == (
+        "not-utf8",
+        "f.yaml:2:7",
+        "not UTF-8: the byte 0xE9",
+    )
 
 
 HOSTILE = {
@@ -179,7 +189,9 @@ def test_what_other_readers_take_a_text_for(text: str, kind: str) -> None:
     assert syntax.looks_like(text) == kind
 
 
-@given(st.binary(max_size=200) | st.text(st.sampled_from("ab:-{}[],'\"|>#&*!%@` \n\t?~<\\0"), max_size=80).map(str.encode))
+@given(
+    st.binary(max_size=200) | st.text(st.sampled_from("ab:-{}[],'\"|>#&*!%@` \n\t?~<\\0"), max_size=80).map(str.encode)
+)
 def test_reading_raises_nothing_and_knows_its_places(content: bytes) -> None:
     read = document.read("f.yaml", content)
     assert read.root is not None or read.findings

@@ -94,10 +94,7 @@ def _value(value: dict[str, object]) -> object:
 def _profile(line: str) -> tuple[str, Profile]:
     written = json.loads(line)
     contact = written["contact"]
-    consents = [
-        ConsentEntry(c["purpose"], c["state"] == "GRANTED", 1, c["source"], "")
-        for c in contact["consents"]
-    ]
+    consents = [ConsentEntry(c["purpose"], c["state"] == "GRANTED", 1, c["source"], "") for c in contact["consents"]]
     cells = {n: Cell(KINDS[next(iter(v))], _value(v), 0) for n, v in written["features"].items()}
     return written["customerId"], Profile(cells=cells, contact=Contact(consents, contact.get("blockedTopics", [])))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 
 import pytest
 from hypothesis import given, settings
@@ -17,12 +18,13 @@ from engine.state.packing import CorruptBlob
 INT64 = st.integers(-(2**63), 2**63 - 1)
 TEXT = st.text(max_size=20)
 NAME = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
+NUMBERS = [0.0, -0.0, 0.01, -327.68, 1234.56, 0.1 + 0.2, 1e300, 65536.0, -1e9, 2.0**31, 9.995, 1e15 + 0.5]
 VALUES = {
     Type.BOOL: st.booleans(),
     Type.INTEGER: INT64,
-    Type.NUMBER: st.floats(allow_nan=False),
+    Type.NUMBER: st.floats(allow_nan=False) | st.floats(width=32, allow_nan=False) | st.sampled_from(NUMBERS),
     Type.TEXT: TEXT,
-    Type.TIME: INT64,
+    Type.TIME: INT64 | st.integers(-5, 2**32).map(lambda s: s * 10**9),
     Type.DURATION: INT64,
 }
 AS_OF = st.integers(0, 2**45)
@@ -45,12 +47,13 @@ PROFILES = st.builds(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=150)
 @given(PROFILES)
 def test_everything_comes_back(wanted: Profile) -> None:
     blob = profile.encode(wanted)
     assert profile.decode(blob) == wanted
     assert blob[:8] == wanted.version
+    assert repr(profile.decode(blob).cells) == repr(dict(sorted(wanted.cells.items())))  # tells -0.0 from 0.0
     assert all(type(cell.type) is Type for cell in profile.decode(blob).cells.values())
 
 
@@ -90,6 +93,8 @@ def test_empty_and_versions() -> None:
 def test_what_cannot_be_stored_is_refused() -> None:
     with pytest.raises(ValueError, match="8 bytes"):
         profile.encode(Profile())
+    nan = profile.decode(profile.encode(Profile(b"1" * 8, {"a": Cell(Type.NUMBER, math.nan, 0)})))
+    assert math.isnan(nan.cells["a"].value)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="does not fit"):
         profile.encode(Profile(b"1" * 8, {"a": Cell(Type.INTEGER, 2**63, 0)}))
     with pytest.raises(CorruptBlob, match="layout 9"):

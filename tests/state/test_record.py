@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from engine.errors import TactError
 from engine.state import record
 from engine.state.model import Answer, Record, Touch, WindowState
-from engine.state.packing import CorruptBlob, Reader, pack_ints
+from engine.state.packing import CorruptBlob, Reader, pack_floats, pack_ints
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 HASH = st.integers(0, 2**64 - 1)
@@ -85,6 +85,16 @@ def test_damaged_bytes_raise_nothing_else(wanted: Record, data: st.DataObject) -
 def test_columns_come_back(values: list[int]) -> None:
     reader = Reader(pack_ints(values), "a column")
     assert reader.ints(len(values)) == values
+    reader.end()
+
+
+MONEY = st.integers(-(10**9), 10**9).map(lambda n: n / 100)
+
+
+@given(st.lists(st.floats()) | st.lists(MONEY))
+def test_columns_of_doubles_come_back(values: list[float]) -> None:
+    reader = Reader(pack_floats(values), "a column")
+    assert repr(reader.floats(len(values))) == repr(values)
     reader.end()
 
 

@@ -63,9 +63,9 @@ def test_all_of_a_group_is_written(store: RedisStore, runner: asyncio.Runner) ->
         assert entries[-1][0].decode() == status.log_id
         [entry] = (await store.read([ReadRequest(ANNA, (5, 8))])).entries
         assert entry.spilled == {5: b"five"}
-        tag = f"{store.prefix}{{{ANNA.bucket}}}"
-        assert 0 < await store.admin.pttl(f"{tag}a:{ANNA.hex}:{5:016x}") <= 60_000
-        assert 0 < await store.admin.pttl(f"{tag}r:{ANNA.hex}") <= 90_000
+        _, record, answer = store._customer_keys(ANNA)
+        assert 0 < await store.admin.pttl(f"{answer}{5:016x}") <= 60_000
+        assert 0 < await store.admin.pttl(record) <= 90_000
 
     runner.run(scenario())
 

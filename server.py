@@ -1,0 +1,264 @@
+"""Serves Tact: the composition root. Nothing imports it.
+
+Exit status: 0 after SIGTERM or SIGINT, 1 where it cannot serve, 2 for wrong settings or rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib.util
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from engine.clock import SystemClock
+from engine.compiler.source import render
+from engine.decider import Decider, DeciderSettings, create_decider
+from engine.errors import RulesInvalid, StoreUnavailable, TactError
+from engine.journal import Journal
+from engine.kernels.warm import warm
+from engine.learning.learner import Learner, keep_learning, keep_learnt_fresh
+from engine.learning.snapshot import Learnt
+from engine.metrics import Metrics
+from engine.revisions import Revisions
+from engine.service.table import Table
+from engine.settings import Settings, UsageError, parse, without_password
+from engine.state.archive import Archiver
+from engine.state.embedded import EmbeddedStore
+from engine.state.redis import RedisStore
+from engine.supervisor import supervise
+from engine.transport import Transport
+from engine.transport.grpcio import GrpcioTransport
+
+logger = logging.getLogger("tact.server")
+
+LAME_DUCK_S = 0.25  # between NOT_SERVING and the end of accepting: balancers look elsewhere
+LEARN_EVERY_S = 5.0
+REFRESH_EVERY_S = 2.0
+ARCHIVE_EVERY_S = 10.0
+
+
+class CannotServe(Exception):
+    """Why this process ends with status 1, in words for people."""
+
+
+@dataclass(slots=True)
+class App:
+    """What one process serves with."""
+
+    settings: Settings
+    store: RedisStore
+    revisions: Revisions
+    decider: Decider
+    table: Table
+    transport: Transport
+    background: list[Coroutine[Any, Any, None]]
+    closing: list[Callable[[], Coroutine[Any, Any, None]]]
+
+    async def drain(self) -> None:
+        """NOT_SERVING first, then accepted calls finish, at most for the grace."""
+        self.table.lame_duck()
+        await asyncio.sleep(LAME_DUCK_S)
+        self.table.close_streams()
+        await self.transport.stop(self.settings.grace_s)
+        try:
+            async with asyncio.timeout(self.settings.grace_s):
+                await self.table.settle()
+                await self.decider.drain()
+        except TimeoutError:
+            logger.error("work was still under way at the end of the grace")
+
+
+async def build(settings: Settings, store_url: str) -> App:
+    """Wires a server up: store, rules, pipeline, services, transport. Raises RulesInvalid, CannotServe."""
+    store = RedisStore(
+        store_url,
+        commit_budget_ms=settings.commit_budget_ms,
+        audit=settings.audit,
+        max_log_length=settings.max_log,
+        generation_file=settings.data / "generation",
+    )
+    await _check(store)
+    revisions = Revisions(store.admin, store.key, settings.data / "last_good" / "rules")
+    active = await revisions.start(settings.rules)
+    learnt = Learnt()
+    metrics = Metrics()
+    metrics.log_dropped.set_function(lambda: store.log_dropped)
+    limits = DeciderSettings(secret=settings.secret, commit_budget_ms=settings.commit_budget_ms)
+    decider = create_decider(active, store, limits, learnt, metrics, Journal(settings.data / "provisional.jsonl").write)
+    table = Table(decider, revisions, metrics if settings.metrics else None)
+    host, port = settings.listen
+    transport = GrpcioTransport(table.methods, host, port, reuse_port=settings.worker_of is not None)
+    background = [revisions.watch(), keep_learnt_fresh(store, learnt, REFRESH_EVERY_S)]
+    closing: list[Callable[[], Coroutine[Any, Any, None]]] = [store.close]
+    if not settings.worker_of:  # one process of a deployment's server is enough
+        learner = Learner(store, active)
+        archiver = Archiver(store, settings.data / "archive", learner.safe_id)
+        background += [keep_learning(learner, LEARN_EVERY_S, SystemClock().now_ms), keep_archiving(archiver)]
+        closing += [learner.close, archiver.close]
+    if settings.metrics is not None:
+        _serve_metrics(metrics, settings)
+    return App(settings, store, revisions, decider, table, transport, background, closing)
+
+
+async def _check(store: RedisStore) -> None:
+    try:
+        found = await store.check()
+    except StoreUnavailable as error:
+        logger.error("the store is down: %s", error)
+        return
+    for sentence in found:
+        # A store that lost its data keeps marketing closed by itself; the others would break promises.
+        if sentence.startswith("refused:") and "generation" not in sentence:
+            raise CannotServe(sentence.removeprefix("refused: "))
+        logger.log(logging.ERROR if sentence.startswith("refused:") else logging.WARNING, "%s", sentence)
+
+
+def _serve_metrics(metrics: Metrics, settings: Settings) -> None:
+    assert settings.metrics is not None
+    host, port = settings.metrics
+    try:
+        metrics.serve(host, port + (settings.worker_of or 0) if port else 0)
+    except OSError as error:
+        raise CannotServe(f"cannot serve metrics on {settings.metrics}: {error.strerror or error}") from error
+
+
+async def keep_archiving(archiver: Archiver) -> None:
+    """Archives for ever; a store or disk that is away is tried again."""
+    while True:
+        await asyncio.sleep(ARCHIVE_EVERY_S)
+        try:
+            while (await archiver.run_once()).behind:
+                pass
+        except (TactError, OSError) as error:
+            logger.error("the log could not be archived: %s", error)
+
+
+async def serve(settings: Settings, store_url: str) -> int:
+    """Serves until told to stop. Raises CannotServe, RulesInvalid."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if settings.worker_of is not None:
+        _stop_with_supervisor(loop, stop)
+    app = await build(settings, store_url)
+    tasks = [asyncio.ensure_future(work) for work in app.background]
+    try:
+        try:
+            address = await app.transport.start()
+        except OSError as error:
+            raise CannotServe(str(error)) from error
+        gc.collect()
+        gc.freeze()  # what is here now stays: leaving it out of collections lowers p99
+        gc.set_threshold(50_000, 20, 20)
+        store = "embedded" if settings.redis is None else without_password(settings.redis)
+        announce(settings, address, app.revisions.serving, store if app.revisions.connected else "down")
+        await stop.wait()
+        logger.info("stopping: accepted calls finish")
+        await app.drain()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for close in app.closing:
+            await close()
+    return 0
+
+
+def announce(settings: Settings, address: str, revision: str, store: str) -> None:
+    """The one line on standard output: this server can serve."""
+    line = {
+        "ready": True,
+        "address": address,
+        "revision": revision,
+        "store": store,
+        "transport": settings.transport,
+        "workers": settings.workers,
+        "pid": os.getpid(),
+    }
+    sys.stdout.write(orjson.dumps(line).decode() + "\n")
+    sys.stdout.flush()
+
+
+def _stop_with_supervisor(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """A worker's standard input ends with its supervisor, however that ended."""
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        loop.call_soon_threadsafe(stop.set)
+
+    threading.Thread(target=watch, daemon=True, name="supervisor-watch").start()
+
+
+def _run_one(settings: Settings) -> int:
+    """One serving process, with its embedded store where it has no other."""
+    embedded = EmbeddedStore(settings.data) if settings.redis is None else None
+    try:
+        url = settings.redis or (embedded.start() if embedded else "")
+        warm()
+        factory = None
+        if importlib.util.find_spec("uvloop") is not None:
+            import uvloop
+
+            factory = uvloop.new_event_loop
+        with asyncio.Runner(loop_factory=factory) as runner:
+            return runner.run(serve(settings, url))
+    finally:
+        if embedded is not None:
+            embedded.stop()
+
+
+def _run_many(settings: Settings, arguments: list[str]) -> int:
+    """The supervisor: owns the embedded store, keeps the workers running."""
+    embedded = EmbeddedStore(settings.data) if settings.redis is None else None
+    try:
+        url = settings.redis or (embedded.start() if embedded else "")
+        command = [sys.executable, str(Path(__file__).resolve()), *arguments]
+        return supervise(settings, command, {**os.environ, "TACT_REDIS": url}, announce)
+    finally:
+        if embedded is not None:
+            embedded.stop()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the server; returns the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        settings = parse(arguments, os.environ)
+    except UsageError as error:
+        sys.stderr.write(f"server.py: {error}\n")
+        return 2
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the loop takes over
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if settings.workers > 1 and settings.worker_of is None:
+            return _run_many(settings, arguments)
+        return _run_one(settings)
+    except RulesInvalid as error:
+        findings = "\n".join(render(f) for f in error.findings)
+        sys.stderr.write(f"{findings}\nserver.py: {settings.rules}: {error}, and no earlier one can serve\n")
+        return 2
+    except (CannotServe, TactError, OSError) as error:
+        sys.stderr.write(f"server.py: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
