@@ -77,22 +77,24 @@ async def serving(store: RedisStore, tmp_path: Path, **options: Any) -> AsyncIte
     table = Table(decider, revisions, **options)
     transport = GrpcioTransport(table.methods, "127.0.0.1", 0)
     address = await transport.start()
-    async with grpc.aio.insecure_channel(address) as channel:
-        yield Served(
-            address,
-            decider,
-            revisions,
-            table,
-            transport,
-            decision_pb2_grpc.DecisionServiceStub(channel),
-            profile_pb2_grpc.ProfileServiceStub(channel),
-            rules_pb2_grpc.RuleServiceStub(channel),
-            channel,
-        )
-    table.close_streams()
-    await transport.stop(5)
-    await table.settle()
-    await decider.drain()
+    try:
+        async with grpc.aio.insecure_channel(address) as channel:
+            yield Served(
+                address,
+                decider,
+                revisions,
+                table,
+                transport,
+                decision_pb2_grpc.DecisionServiceStub(channel),
+                profile_pb2_grpc.ProfileServiceStub(channel),
+                rules_pb2_grpc.RuleServiceStub(channel),
+                channel,
+            )
+    finally:
+        table.close_streams()
+        await transport.stop(5)
+        await table.settle()
+        await decider.drain()
 
 
 def deposit(event_id: str = "e1", customer_id: str = "c1", **attributes: Any) -> pb.DecideRequest:

@@ -1,0 +1,127 @@
+"""The fold of the log: trial and reward enter together, once, when the window closes."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+import pytest
+
+from engine.bundle import Active, Bundle, compile_bundle
+from engine.compiler.model import Policy, Position
+from engine.decision import Outcome, OutcomeKind, Reason
+from engine.learning.fold import BucketFold, Increments
+from engine.learning.learner import Learner, refresh
+from engine.learning.policies import REWARD_UNIT, ArmKey, scaled_reward, variant_shares
+from engine.learning.snapshot import Learnt
+from engine.state.log import DecisionEntry, Entry, OutcomeEntry, encode
+from engine.state.redis import RedisStore
+
+HERE = Position("x.yaml", 1, 1)
+POLICY = Policy("bandit", "thompson", {"replied": 1.0, "converted": 3.0}, 100, 0.0, None, (), {}, False, False, "drop", HERE)
+ANA = b"a" * 16
+
+
+def sent(at_ms: int, event: int, variant: str = "x", **changes: object) -> DecisionEntry:
+    entry = DecisionEntry(
+        at_ms, ANA, event, 0, b"", b"", "e", "r", int(Outcome.SEND), int(Reason.SELECTED),
+        message="m", variant=variant, policy="bandit", segment="", send_at_ms=at_ms, attribution_s=100,
+    )  # fmt: skip
+    return dataclasses.replace(entry, **changes)  # type: ignore[arg-type]
+
+
+def came(at_ms: int, event: int, kind: OutcomeKind) -> OutcomeEntry:
+    return OutcomeEntry(at_ms, at_ms, ANA, event, 0, 0.0, int(kind))
+
+
+def folded(entries: list[Entry], now_ms: int) -> tuple[dict[ArmKey, list[int]], str]:
+    fold, increments = BucketFold(), Increments()
+    fold.extend((f"{i + 1}-0", e) for i, e in enumerate(entries))
+    upto = fold.settle(now_ms, {"bandit": POLICY}, increments)
+    return increments.arms, upto
+
+
+X = ArmKey("bandit", "m", "", "x")
+
+
+@pytest.mark.parametrize(
+    ("entries", "now_ms", "sums"),
+    [
+        ([sent(0, 1), came(5, 1, OutcomeKind.DELIVERED)], 99_999, None),  # still open
+        ([sent(0, 1), came(5, 1, OutcomeKind.DELIVERED)], 100_000, [1, 0]),
+        ([sent(0, 1), came(5, 1, OutcomeKind.REPLIED)], 100_000, [1, REWARD_UNIT // 4]),
+        ([sent(0, 1), came(5, 1, OutcomeKind.REPLIED), came(6, 1, OutcomeKind.CONVERTED)], 100_000, [1, REWARD_UNIT]),
+        ([sent(0, 1), came(100_001, 1, OutcomeKind.REPLIED)], 200_000, None),  # too late to count, and unreported
+        ([sent(0, 1), came(5, 2, OutcomeKind.REPLIED)], 200_000, None),  # of another decision
+        ([sent(0, 1), came(5, 1, OutcomeKind.NOT_DELIVERED)], 200_000, None),
+        ([sent(0, 1)], 200_000, None),  # nobody reported that it arrived
+        ([sent(0, 1, withheld=True), came(5, 1, OutcomeKind.DELIVERED)], 200_000, None),
+        ([sent(0, 1, sticky=True), came(5, 1, OutcomeKind.DELIVERED)], 200_000, None),
+        ([sent(0, 1, policy="gone"), came(5, 1, OutcomeKind.DELIVERED)], 200_000, None),
+    ],
+)
+def test_what_is_learnt_from(entries: list[Entry], now_ms: int, sums: list[int] | None) -> None:
+    assert folded(entries, now_ms)[0] == ({X: sums} if sums else {})
+
+
+def test_the_fold_stops_at_the_first_open_trial() -> None:
+    entries: list[Entry] = [sent(0, 1), came(5, 1, OutcomeKind.DELIVERED), sent(50_000, 2), sent(60_000, 3, policy="")]
+    arms, upto = folded(entries, 120_000)
+    assert arms == {X: [1, 0]}
+    assert upto == "2-0"
+
+
+def test_a_reward_is_a_part_of_the_best_possible_one() -> None:
+    assert scaled_reward(POLICY, {OutcomeKind.CONVERTED}) == REWARD_UNIT * 3 // 4
+    angry = dataclasses.replace(POLICY, reward={"replied": 1.0, "opted_out": -2.0})
+    assert scaled_reward(angry, {OutcomeKind.REPLIED, OutcomeKind.OPTED_OUT}) == 0
+
+
+RULES = {
+    "a.yaml": b"""
+events: {e: {}}
+purposes: {p: {consent: not_required}}
+policies: {bandit: {kind: thompson, reward: {replied: 1.0}, attribution: 100 seconds}}
+messages:
+  m: {purpose: p, on: [e], channels: [sms], policy: bandit, variants: {x: {en: X}, y: {en: Y}}}
+"""
+}
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return compile_bundle(RULES)
+
+
+async def write(store: RedisStore, bucket: int, entries: list[Entry]) -> None:
+    for entry in entries:
+        await store.admin.xadd(store.bucket_key(bucket, "log"), {"d": encode(entry)})
+
+
+def test_exactly_once_over_restarts_and_rivals(store: RedisStore, runner: asyncio.Runner, bundle: Bundle) -> None:
+    async def scenario() -> None:
+        active = Active(bundle)
+        one, two, learnt = Learner(store, active), Learner(store, active), Learnt()
+        for bucket in (3, 77):
+            entries: list[Entry] = []
+            for event in range(1, 11):
+                entries += [sent(event, event), came(event + 1, event, OutcomeKind.REPLIED)]
+            await write(store, bucket, entries)
+        assert await one.run_once(50) == 0
+        assert one.safe_id(3) == "0-0"
+        learned = await asyncio.gather(one.run_once(200_000), two.run_once(200_000))
+        assert sorted(learned) == [0, 20]
+        assert await Learner(store, active).run_once(200_000) == 0  # a restart learns nothing again
+        assert await refresh(store, learnt)
+        assert learnt.posteriors.arms == {X: (20, 20 * REWARD_UNIT)}
+        assert not await refresh(store, learnt)
+        await write(store, 3, [sent(300, 99, "y"), came(301, 99, OutcomeKind.DELIVERED)])
+        assert sum(await asyncio.gather(one.run_once(900_000), two.run_once(900_000))) == 1
+        await refresh(store, learnt)
+        shares = variant_shares(bundle.ruleset.policies["bandit"], "m", "", ["x", "y"], learnt.posteriors)
+        assert shares.version == 2
+        assert shares.shares[0] > shares.shares[1] > 0
+        for learner in (one, two):
+            await learner.close()
+
+    runner.run(scenario())
