@@ -230,7 +230,7 @@ class Decider:
                 async with asyncio.timeout(self.settings.commit_budget_ms / 1000):
                     read = await self.store.read([ReadRequest(g.key, g.events()) for g in left])
             except (StoreUnavailable, TimeoutError) as error:
-                self.metrics.store_errors.inc()
+                self.metrics.store_error("read")
                 self._decide_without_state(world, left, str(error) or "the store did not answer in time")
                 return
             left = await self._step_and_commit(world, left, read)
@@ -257,7 +257,7 @@ class Decider:
         try:
             statuses = await self.store.commit([c for _, c in writing], not_after_ms)
         except StoreUnavailable as error:
-            self.metrics.store_errors.inc()
+            self.metrics.store_error("commit")
             for group, _ in writing:
                 group.fail(error)
             return []
@@ -271,7 +271,7 @@ class Decider:
                 group.refuse(world.bundle.revision, status.status)
                 self._finish(group)
             else:
-                self.metrics.store_errors.inc()
+                self.metrics.store_error(status.status)
                 group.fail(
                     CommitUnknown(f"the store did not confirm the commit ({status.status}); retry with the same ids")
                 )
@@ -289,6 +289,8 @@ class Decider:
 
     def _finish(self, group: Group) -> None:
         for p in group.pending:
+            if isinstance(p.result, list):
+                self.metrics.decisions(p.result)
             p.finish(p.result)
 
     def _decide_without_state(self, world: World, groups: list[Group], why: str) -> None:

@@ -47,7 +47,8 @@ class RulesInvalid(TactError):
     """A rule set has findings; nothing of it was used."""
 
     def __init__(self, findings: Sequence[Finding]) -> None:
-        super().__init__(f"the rule set has {len(findings)} finding(s)")
+        first = f"; first: {findings[0].position}: {findings[0].message}" if findings else ""
+        super().__init__(f"the rule set has {len(findings)} finding(s){first}")
         self.findings = tuple(findings)
 
 

@@ -315,6 +315,7 @@ def _funnel(ruleset: RuleSet, plan: Plan, plans: Sequence[MessagePlan], ranks: S
                 lists[kind].append(index)
     ends = np.cumsum([0, *map(len, listening)])
     return FunnelTables(
+        heard=tuple(map(len, listening)),
         spans=np.stack((ends[:-1], ends[1:]), axis=1).astype(np.int32),
         listening=np.array([m for part in listening for m in part], np.int32),
         ranked=np.array([(m, table[m, 5], table[m, 4]) for part in ranked for m in part], np.int32).reshape(-1, 3),

@@ -27,8 +27,9 @@ class MessagePlan:
 
 @dataclass(frozen=True, slots=True)
 class FunnelTables:
-    """What `kernels.funnel` runs on; shapes are given there."""
+    """What `kernels.funnel` runs on; shapes are given there. `heard`: messages that listen, by type."""
 
+    heard: tuple[int, ...]
     spans: I32
     listening: I32
     ranked: I32
@@ -78,9 +79,8 @@ class Funnel:
         starts = np.zeros(n + 1, np.int64)
         furthest, stage = np.empty(n, np.int32), np.empty(n, np.int8)
         # room for every message that listens: pages that are not written cost nothing
-        kinds = batch.words[:, 0]
-        heard = (tables.spans[kinds, 1] - tables.spans[kinds, 0]).astype(np.int64)
-        found = np.empty(int(heard @ batch.words[:, 2]), np.int32)
+        room = sum(tables.heard[kind] * events for kind, _, events in batch.words.tolist())
+        found = np.empty(room, np.int32)
         stops = np.empty((len(tables.messages), 3), np.uint64)
         counts, best = np.empty(WORD, np.int64), np.empty(WORD, np.float64)
         if n:

@@ -256,14 +256,10 @@ def _tests(op, nodes, ins, pool, fpool, cells, floats, ok, has, true, possible, 
                 s, t, n, m = cells[a, k], cells[b, k], cells[a + 1, k], cells[b + 1, k]
                 same = s == t and n == m
                 less = s < t or (s == t and n < m)
-                if op == TIME_EQ:
-                    v |= _U(same) << _U(k)
-                elif op == TIME_NE:
-                    v |= _U(not same) << _U(k)
-                elif op == TIME_LT:
-                    v |= _U(less) << _U(k)
+                if op <= TIME_NE:
+                    v |= _U(same == (op == TIME_EQ)) << _U(k)
                 else:
-                    v |= _U(less or same) << _U(k)
+                    v |= _U(less or (same and op == TIME_LE)) << _U(k)
         elif op == FLAG:
             for k in range(count):
                 v |= _U(cells[a, k] != 0) << _U(k)
@@ -366,10 +362,8 @@ def evaluate(  # type: ignore[no-untyped-def]
     """
     for w in range(words.shape[0]):
         first, count = words[w, 1], words[w, 2]
-        for part in range(2):
-            kind = 0 if part == 0 else words[w, 0]
-            if part == 1 and kind == 0:
-                continue
+        for part in range(2 if words[w, 0] else 1):
+            kind = words[w, 0] if part else 0
             for i in range(spans[kind, 2], spans[kind, 3], 2):
                 j, row = loads[i], loads[i + 1]
                 here, written = _U(0), _U(0)

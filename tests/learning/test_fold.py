@@ -83,7 +83,7 @@ events: {e: {}}
 purposes: {p: {consent: not_required}}
 policies: {bandit: {kind: thompson, reward: {replied: 1.0}, attribution: 100 seconds}}
 messages:
-  m: {purpose: p, on: [e], channels: [sms], policy: bandit, variants: {x: {en: X}, y: {en: Y}}}
+  m: {purpose: p, on: [e], channels: [sms], policy: bandit, variants: {x: {en: One}, y: {en: Two}}}
 """
 }
 
@@ -111,7 +111,8 @@ def test_exactly_once_over_restarts_and_rivals(store: RedisStore, runner: asynci
         assert one.safe_id(3) == "0-0"
         learned = await asyncio.gather(one.run_once(200_000), two.run_once(200_000))
         assert sorted(learned) == [0, 20]
-        assert await Learner(store, active).run_once(200_000) == 0  # a restart learns nothing again
+        restarted = Learner(store, active)
+        assert await restarted.run_once(200_000) == 0  # nothing is learnt again
         assert await refresh(store, learnt)
         assert learnt.posteriors.arms == {X: (20, 20 * REWARD_UNIT)}
         assert not await refresh(store, learnt)
@@ -121,7 +122,7 @@ def test_exactly_once_over_restarts_and_rivals(store: RedisStore, runner: asynci
         shares = variant_shares(bundle.ruleset.policies["bandit"], "m", "", ["x", "y"], learnt.posteriors)
         assert shares.version == 2
         assert shares.shares[0] > shares.shares[1] > 0
-        for learner in (one, two):
+        for learner in (one, two, restarted):
             await learner.close()
 
     runner.run(scenario())

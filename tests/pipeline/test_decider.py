@@ -103,10 +103,11 @@ def test_a_send_carries_everything(decider: Decider, runner: asyncio.Runner, bun
     async def scenario() -> None:
         await decider.put_profiles([profile(balance=500.0, first_name="Ana", language="es-MX")])
         d = only((await decider.decide([request("e1", amount=10.0)]))[0])
-        assert (d.outcome, d.reason, d.message, d.variant) == (Outcome.SEND, Reason.SELECTED, "offer", "plain")
-        assert (d.channel, d.locale, d.text) == ("push", "es", "Ahorra mas.")  # 'named' has no Spanish
+        assert (d.outcome, d.reason, d.message, d.channel) == (Outcome.SEND, Reason.SELECTED, "offer", "push")
+        said = {"plain": ("es", "Ahorra mas."), "named": ("en", "Ana, save more.")}  # the default where no Spanish is
+        assert (d.locale, d.text) == said[d.variant]
         assert d.send_after_ms < d.send_before_ms < d.report_by_ms
-        assert (d.message_share, d.variant_share, d.propensity) == (1 << 30, 1 << 30, 1.0)
+        assert (d.message_share, d.variant_share, d.propensity) == (1 << 30, 1 << 29, 0.5)
         assert (d.event_id, d.customer_id, d.revision) == ("e1", "ana", bundle.revision)
 
     runner.run(scenario())
