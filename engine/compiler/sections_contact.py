@@ -45,12 +45,6 @@ def read_purposes(reading: Reading, section: Section, quiet_hours: Iterable[str]
                 "state-needed", fields["if_state_unknown"][0],
                 f"{what} asks for consent, and consent is unknown while state is", hint="write `silent`",
             )  # fmt: skip
-        if unknown == "send" and quiet is not None:
-            reading.add(
-                "state-needed", fields["if_state_unknown"][0],
-                f"{what} keeps quiet hours, and the customer's clock is unknown while state is",
-                hint="write `silent`",
-            )  # fmt: skip
         required = consent == "required"
         purposes[name] = Purpose(
             name, required, quiet, unknown or "silent", bool(holdout), tier or TIER_DEFAULT, key.position

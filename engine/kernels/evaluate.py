@@ -71,8 +71,7 @@ def _integers(op, nodes, ins, cells, ok, count):  # type: ignore[no-untyped-def]
         bad = _U(0)
         for k in range(count):
             x, y = cells[a, k], cells[b, k]
-            wrong = False
-            z = np.int64(0)
+            wrong, z = False, np.int64(0)
             if op == INT_ADD:
                 z = np.int64(_U(x) + _U(y))
                 wrong = ((x ^ z) & (y ^ z)) < 0
@@ -246,8 +245,7 @@ def _tests(op, nodes, ins, pool, fpool, cells, floats, ok, has, true, possible, 
     for node in nodes:
         o, a, b = ins[node, 0], ins[node, 1], ins[node, 2]
         if op == HAS:
-            true[o] = has[a]
-            possible[o] = has[a]
+            true[o] = possible[o] = has[a]
             continue
         v, fine = _U(0), ok[a]
         if op <= TIME_LE:
@@ -307,8 +305,7 @@ def _planes(op, nodes, ins, imm, lits, true, possible):  # type: ignore[no-untyp
             t = (ct & true[b]) | (cf & true[c])
             p = ~(ct | cf) | (ct & possible[b]) | (cf & possible[c])
         elif op == CONST_PLANE:
-            t = _ALL if imm[node] else _U(0)
-            p = t
+            t = p = _ALL if imm[node] else _U(0)
         else:
             x, error = true[a], possible[a] & ~true[a]
             if op == NO_ERROR:

@@ -1,6 +1,6 @@
 """Fills numba's cache: one process runs this before workers start, so that none of them compiles.
 
-Importing a kernel compiles it where the cache is cold (about 8 s in all); parallel first compilations
+Importing a kernel compiles it where the cache is cold (about 6 s in all); parallel first compilations
 have crashed, hence one process.
 """
 

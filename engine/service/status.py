@@ -27,11 +27,10 @@ from engine.errors import (
     Unavailable,
     Violation,
 )
-from engine.transport import Code, RpcError
+from engine.transport import Code, RpcError, error_info
 
 logger = logging.getLogger(__name__)
 
-DOMAIN = "tact.v1"
 MAX_DETAIL_BYTES = 3072  # base64 and the message beside it stay under the 8 KiB that clients take
 MAX_MESSAGE_CHARACTERS = 400
 
@@ -57,7 +56,7 @@ def rpc_error(error: BaseException) -> RpcError:
         return _with_violations(str(error), "RULES_INVALID", [_violation(f) for f in error.findings])
     for kind, code, reason in _CODES:
         if isinstance(error, kind):
-            details: list[Message] = [_info(reason)]
+            details: list[Message] = [error_info(reason)]
             if isinstance(error, Overloaded):
                 retry = error_details_pb2.RetryInfo()
                 retry.retry_delay.FromMilliseconds(error.retry_delay_ms)
@@ -66,7 +65,7 @@ def rpc_error(error: BaseException) -> RpcError:
     incident = secrets.token_hex(4)
     logger.error("internal error, incident %s", incident, exc_info=error)
     message = f"internal error, incident {incident}: see the server's log"
-    return RpcError(Code.INTERNAL, message, [_info("INTERNAL", incident=incident)])
+    return RpcError(Code.INTERNAL, message, [error_info("INTERNAL", incident=incident)])
 
 
 def item_status(error: BaseException) -> status_pb2.Status:
@@ -77,11 +76,7 @@ def item_status(error: BaseException) -> status_pb2.Status:
 def deadline_exceeded(started: bool) -> RpcError:
     """The call's time is over. `started` says whether anything may have been done for it."""
     message = "the deadline passed while the call was served" if started else "the deadline had passed on arrival"
-    return RpcError(Code.DEADLINE_EXCEEDED, message, [_info("DEADLINE_EXCEEDED", started=str(started).lower())])
-
-
-def _info(reason: str, **metadata: str) -> error_details_pb2.ErrorInfo:
-    return error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)
+    return RpcError(Code.DEADLINE_EXCEEDED, message, [error_info("DEADLINE_EXCEEDED", started=str(started).lower())])
 
 
 def _cut(text: str) -> str:
@@ -104,7 +99,7 @@ def _with_violations(message: str, reason: str, violations: Sequence[Violation])
         if size > MAX_DETAIL_BYTES and bad.field_violations:
             break
         bad.field_violations.add(field=field, description=description)
-    info = _info(reason)
+    info = error_info(reason)
     if len(bad.field_violations) < len(violations):
         info.metadata["violations"] = str(len(violations))
         info.metadata["violations_listed"] = str(len(bad.field_violations))

@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import Literal, NamedTuple, Protocol
 
 from google.protobuf.message import Message
-from google.rpc import status_pb2
+from google.rpc import error_details_pb2, status_pb2
 
 
 class Code(IntEnum):
@@ -90,6 +90,17 @@ class Bidi(NamedTuple):
 
 Method = Unary | Bidi
 MAX_MESSAGE_BYTES = 4 << 20
+DOMAIN = "tact.v1"
+
+
+def error_info(reason: str, **metadata: str) -> error_details_pb2.ErrorInfo:
+    """The one ErrorInfo that every error carries; `reason` is what programs branch on."""
+    return error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)
+
+
+def going_away() -> RpcError:
+    """Refused, not begun: the server is about to stop. Clients retry this elsewhere."""
+    return RpcError(Code.UNAVAILABLE, "the server is going away", [error_info("GOING_AWAY")])
 
 
 class Transport(Protocol):

@@ -10,11 +10,12 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
 
-from engine.transport import MAX_MESSAGE_BYTES, Bidi, Call, Code, Method, RpcError, Unary
+from engine.transport import MAX_MESSAGE_BYTES, Bidi, Call, Code, Method, RpcError, Unary, going_away
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,23 @@ _OPTIONS = (
 )
 
 
+_QUIET_S = 0.05
+_QUIET_TRIES = 10
+
+
+@dataclass(slots=True)
+class _Gate:
+    """Lets calls in, or refuses them; counts who came."""
+
+    arrived: int = 0
+    closed: bool = False
+
+    def enter(self) -> None:
+        self.arrived += 1
+        if self.closed:
+            raise going_away()
+
+
 class GrpcioTransport:
     """Serves `methods` at `host:port`; port 0 takes a free one."""
 
@@ -42,11 +60,12 @@ class GrpcioTransport:
         self._port = port
         self._reuse_port = reuse_port
         self._server: grpc.aio.Server | None = None
+        self._gate = _Gate()
 
     async def start(self) -> str:
         """Binds and serves; returns HOST:PORT as bound. Raises OSError where it cannot bind."""
         options = (*_OPTIONS, ("grpc.so_reuseport", int(self._reuse_port)))
-        server = grpc.aio.server(handlers=[_Table(self._methods)], options=options)
+        server = grpc.aio.server(handlers=[_Table(self._methods, self._gate)], options=options)
         address = f"{self._host}:{self._port}"
         try:
             port = server.add_insecure_port(address)
@@ -59,23 +78,32 @@ class GrpcioTransport:
 
     async def stop(self, grace_s: float) -> None:
         """Accepts nothing new, lets accepted calls finish for up to `grace_s`, then cuts them off."""
-        if self._server is not None:
-            await self._server.stop(grace_s)
-            self._server = None
+        if self._server is None:
+            return
+        # What grpc has received but not yet handed over when it stops ends as CANCELLED, which clients do
+        # not retry. So new calls are refused as UNAVAILABLE first, until none come (or half a second).
+        self._gate.closed = True
+        for _ in range(_QUIET_TRIES):
+            before = self._gate.arrived
+            await asyncio.sleep(_QUIET_S)
+            if self._gate.arrived == before:
+                break
+        await self._server.stop(grace_s)
+        self._server = None
 
 
 class _Table(grpc.GenericRpcHandler):  # type: ignore[misc]
-    def __init__(self, methods: Sequence[Method]) -> None:
-        self._handlers = {method.path: _handler(method) for method in methods}
+    def __init__(self, methods: Sequence[Method], gate: _Gate) -> None:
+        self._handlers = {method.path: _handler(method, gate) for method in methods}
 
     def service(self, handler_call_details: Any) -> Any:
         return self._handlers.get(handler_call_details.method)
 
 
-def _handler(method: Method) -> Any:
+def _handler(method: Method, gate: _Gate) -> Any:
     if isinstance(method, Unary):
-        return grpc.unary_unary_rpc_method_handler(_unary(method))
-    return grpc.stream_stream_rpc_method_handler(_bidi(method))
+        return grpc.unary_unary_rpc_method_handler(_unary(method, gate))
+    return grpc.stream_stream_rpc_method_handler(_bidi(method, gate))
 
 
 def _call(context: Any) -> Call:
@@ -95,9 +123,10 @@ async def _broken(context: Any, path: str) -> None:
     await _abort(context, RpcError(Code.INTERNAL, "internal error"))
 
 
-def _unary(method: Unary) -> Any:
+def _unary(method: Unary, gate: _Gate) -> Any:
     async def handle(payload: bytes, context: Any) -> bytes | None:
         try:
+            gate.enter()
             return await method.handler(payload, _call(context))
         except RpcError as error:
             await _abort(context, error)
@@ -110,10 +139,11 @@ def _unary(method: Unary) -> Any:
     return handle
 
 
-def _bidi(method: Bidi) -> Any:
+def _bidi(method: Bidi, gate: _Gate) -> Any:
     async def handle(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
         answers = method.handler(requests, _call(context))
         try:
+            gate.enter()
             async for answer in answers:
                 yield answer
         except RpcError as error:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import textwrap
 from pathlib import Path
 
@@ -253,6 +254,18 @@ RENDERED = [
 @pytest.mark.parametrize(("change", "expected"), RENDERED)
 def test_what_people_read(change: tuple[str, str], expected: str) -> None:
     assert "\n".join(render(f) for f in findings(changed(*change))) == textwrap.dedent(expected)
+
+
+def test_every_code_is_explained() -> None:
+    root = Path(ruleset.__file__).parents[2]
+    explained = set(re.findall(r"^### (\S+)$", (root / "docs" / "findings.md").read_text(), re.M))
+    written = set()
+    calls = r"(?:add|add_at|unknown|refuse|finding|_refused|_refusal|[pP]roblem|_limit|Problem|Finding)"
+    for source in (root / "engine" / "compiler").glob("*.py"):
+        written |= set(re.findall(calls + r"\(\s*\"([a-z][a-z0-9-]+)\",", source.read_text()))
+    assert len(written) > 50
+    assert written <= explained
+    assert {m.split()[0] for _, _, told in MISTAKES for m in told} <= explained
 
 
 def test_everything_is_told_at_once_and_in_order() -> None:

@@ -1,0 +1,213 @@
+"""server.py as a process: the ready line, the end, and what is said where it cannot serve."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from engine.pb.tact.v1 import decision_pb2 as pb
+from engine.pb.tact.v1 import decision_pb2_grpc
+
+ROOT = Path(__file__).parents[2]
+RULES = """\
+events: {deposit: {amount: number}}
+purposes: {service: {consent: not_required, if_state_unknown: send}}
+channels: {push: {}}
+messages:
+  thanks: {purpose: service, on: [deposit], value: 1.0, channels: [push], variants: {plain: {en: "Thank you."}}}
+"""
+WAIT_S = 60
+
+
+class Server:
+    """A server process; stopped with the test."""
+
+    def __init__(self, tmp_path: Path, *arguments: str, rules: str = RULES) -> None:
+        directory = tmp_path / "rules"
+        directory.mkdir(exist_ok=True)
+        (directory / "rules.yaml").write_text(rules)
+        command = [sys.executable, str(ROOT / "server.py"), "--rules", str(directory), "--data", str(tmp_path / "data")]
+        if "--listen" not in arguments:
+            arguments = ("--listen", "127.0.0.1:0", *arguments)
+        self.errors = tmp_path / "stderr"
+        with self.errors.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [*command, *arguments],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=tmp_path,
+                env={k: v for k, v in os.environ.items() if not k.startswith("TACT_")},
+                start_new_session=True,
+            )
+
+    def ready(self) -> dict[str, Any]:
+        """The ready line; fails with what the server said where there is none."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, self.said()
+        ready: dict[str, Any] = json.loads(line)
+        return ready
+
+    def said(self) -> str:
+        return self.errors.read_text()
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(WAIT_S)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def servers() -> Iterator[list[Server]]:
+    started: list[Server] = []
+    yield started
+    for server in started:
+        server.close()
+
+
+def decide(stub: Any, number: int) -> pb.DecideResponse:
+    event = pb.Event(event_id=f"e{number}", customer_id=f"c{number}", type="deposit")
+    answer: pb.DecideResponse = stub.Decide(pb.DecideRequest(event=event), timeout=20)
+    return answer
+
+
+def test_serves_stops_and_keeps_its_state(servers: list[Server], tmp_path: Path) -> None:
+    servers.append(first := Server(tmp_path))
+    ready = first.ready()
+    assert {k: ready[k] for k in ("ready", "store", "transport", "workers", "pid")} == {
+        "ready": True,
+        "store": "embedded",
+        "transport": "grpcio",
+        "workers": 1,
+        "pid": first.process.pid,
+    }
+    with grpc.insecure_channel(ready["address"]) as channel:
+        answer = decide(decision_pb2_grpc.DecisionServiceStub(channel), 1)
+        assert answer.decisions[0].text == "Thank you."
+        assert answer.decisions[0].revision == ready["revision"]
+    servers.append(second := Server(tmp_path, "--listen", ready["address"]))
+    assert second.process.wait(WAIT_S) == 1
+    assert "in use by another engine" in second.said()
+    assert first.end() == 0
+    assert first.process.stdout is not None
+    assert first.process.stdout.read() == b""  # one line and no more
+    servers.append(third := Server(tmp_path))
+    with grpc.insecure_channel(third.ready()["address"]) as channel:
+        assert decide(decision_pb2_grpc.DecisionServiceStub(channel), 1) == answer
+    assert third.end(signal.SIGINT) == 0
+
+
+def test_no_accepted_call_fails_when_it_is_stopped(servers: list[Server], tmp_path: Path) -> None:
+    servers.append(server := Server(tmp_path))
+    address = server.ready()["address"]
+    failed: list[grpc.StatusCode] = []
+    answered = [0] * 4
+    running = threading.Barrier(5)
+
+    def load(caller: int) -> None:
+        with grpc.insecure_channel(address) as channel:
+            stub = decision_pb2_grpc.DecisionServiceStub(channel)
+            decide(stub, caller)
+            running.wait()
+            for i in range(100_000):
+                try:
+                    decide(stub, 4 + i * 4 + caller)
+                    answered[caller] += 1
+                except grpc.RpcError as error:
+                    failed.append(error.code())  # type: ignore[attr-defined]
+                    return
+
+    callers = [threading.Thread(target=load, args=(i,)) for i in range(4)]
+    for caller in callers:
+        caller.start()
+    with grpc.insecure_channel(address) as channel:
+        statuses = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(statuses).status == health_pb2.HealthCheckResponse.SERVING
+        running.wait()
+        server.process.terminate()
+        assert next(statuses).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert server.process.wait(WAIT_S) == 0
+    for caller in callers:
+        caller.join()
+    # A caller's last call finds nobody: refused, not accepted and dropped.
+    assert set(failed) == {grpc.StatusCode.UNAVAILABLE}
+    assert min(answered) > 0
+    assert "Traceback" not in server.said()
+
+
+def test_wrong_settings_and_wrong_rules_end_with_2(servers: list[Server], tmp_path: Path) -> None:
+    servers.append(wrong := Server(tmp_path, "--workers", "many"))
+    assert wrong.process.wait(WAIT_S) == 2
+    assert wrong.said() == "server.py: --workers: found 'many', expected a whole number from 1 to 256\n"
+    servers.append(broken := Server(tmp_path, rules=RULES.replace("on: [deposit]", "on: [deposits]")))
+    assert broken.process.wait(WAIT_S) == 2
+    assert "rules.yaml:5:" in broken.said()
+    assert "did you mean 'deposit'?" in broken.said()
+    assert "Traceback" not in broken.said()
+
+
+def test_an_address_in_use_ends_with_1(servers: list[Server], tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        for workers in ("1", "2"):
+            servers.append(server := Server(tmp_path, "--listen", address, "--workers", workers))
+            assert server.process.wait(WAIT_S) == 1
+            assert f"server.py: cannot listen on {address}" in server.said()
+            assert "Traceback" not in server.said()
+
+
+def test_without_its_store_it_serves_and_says_so(servers: list[Server], tmp_path: Path) -> None:
+    url = f"unix://{tmp_path}/nobody.sock"
+    servers.append(server := Server(tmp_path, "--redis", url))
+    ready = server.ready()
+    assert ready["store"] == "down"
+    with grpc.insecure_channel(ready["address"]) as channel:
+        answer = decide(decision_pb2_grpc.DecisionServiceStub(channel), 1)
+        assert answer.decisions[0].provisional or answer.decisions[0].reason == pb.Decision.STATE_UNKNOWN
+        health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+        assert health.status == health_pb2.HealthCheckResponse.SERVING
+    assert server.end() == 0
+
+
+def test_workers_share_a_port_and_are_started_again(servers: list[Server], tmp_path: Path) -> None:
+    servers.append(server := Server(tmp_path, "--workers", "2"))
+    ready = server.ready()
+    assert (ready["workers"], ready["store"], ready["pid"]) == (2, "embedded", server.process.pid)
+
+    def ask(number: int) -> str:
+        options = (("grpc.use_local_subchannel_pool", 1),)
+        with grpc.insecure_channel(ready["address"], options) as channel:
+            return str(decide(decision_pb2_grpc.DecisionServiceStub(channel), number).decisions[0].text)
+
+    assert {ask(i) for i in range(10)} == {"Thank you."}
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+    workers = [int(c) for c in children if b"server.py" in Path(f"/proc/{c}/cmdline").read_bytes()]
+    assert len(workers) == 2
+    os.kill(workers[0], signal.SIGKILL)
+    assert {ask(i) for i in range(10, 20)} == {"Thank you."}
+    assert server.end() == 0
+    assert not any(Path(f"/proc/{w}").exists() for w in workers)

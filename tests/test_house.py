@@ -1,0 +1,150 @@
+"""The house rules that a machine can check: layers, generated code, no addresses in lock files."""
+
+from __future__ import annotations
+
+import ast
+import filecmp
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# room -> rooms it may import; a room is a top-level module or package of engine
+LEAVES = {"errors", "clock", "identity", "decision", "zones"}
+RULES = LEAVES | {"compiler", "kernels"}
+STEP = RULES | {"state", "contact", "learning", "plan", "windows", "inputs", "render", "reasons", "bundle", "filters"}
+PIPELINE = STEP | {"choice", "step", "entries", "operations", "group", "explain", "decider", "metrics"}
+ALLOWED: dict[str, set[str]] = {
+    "errors": {"compiler"},  # for a type only
+    "clock": set(),
+    "identity": set(),
+    "decision": set(),
+    "zones": set(),
+    "settings": LEAVES,
+    "metrics": {"decision"},
+    "kernels": set(),
+    "compiler": LEAVES | {"kernels", "compiler"},
+    "state": LEAVES | {"state", "compiler"},  # for the names of types
+    "windows": RULES | {"state"},
+    "inputs": RULES | {"state", "windows"},
+    "render": RULES,
+    "contact": LEAVES | {"compiler", "kernels", "state", "contact"},
+    "plan": RULES | {"contact", "windows"},
+    "bundle": RULES | {"plan"},
+    "reasons": RULES | {"plan"},
+    "learning": LEAVES | {"compiler", "kernels", "state", "bundle", "learning"},
+    "filters": STEP,
+    "choice": STEP,
+    "step": STEP | {"choice"},
+    "entries": STEP | {"step"},
+    "operations": STEP | {"step"},
+    "group": STEP | {"step", "entries", "operations"},
+    "explain": STEP | {"step", "operations"},
+    "decider": PIPELINE,
+    "trial": PIPELINE,
+    "journal": LEAVES,
+    "revision_store": RULES | {"state", "bundle"},
+    "revisions": RULES | {"state", "bundle", "revision_store"},
+    "supervisor": LEAVES | {"settings"},
+    "transport": {"errors", "clock", "transport"},
+    "service": PIPELINE | {"revisions", "revision_store", "transport", "service", "pb"},
+    "replay": PIPELINE | {"replay"},
+    "cli": PIPELINE | {"trial", "replay", "service", "cli", "pb", "settings"},
+    "pb": {"pb"},
+}
+
+
+def room(path: Path) -> str:
+    """The room a file of engine belongs to."""
+    return path.relative_to(ROOT / "engine").parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """The full names of the modules a file imports, also inside functions."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module
+            names |= {f"{node.module}.{a.name}" for a in node.names} | {node.module}
+    return names
+
+
+FILES = [p for p in sorted((ROOT / "engine").rglob("*.py")) if "pb" not in p.relative_to(ROOT / "engine").parts]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_layers(path: Path) -> None:
+    if path == ROOT / "engine" / "__init__.py":
+        return
+    own = room(path)
+    found = {name.split(".")[1] for name in imported(path) if name.startswith("engine.") and name.count(".")}
+    assert found - {own, "__version__"} <= ALLOWED[own], f"{own} may not import these"
+
+
+@pytest.mark.parametrize(
+    ("library", "rooms"),
+    [
+        ("numba", {"kernels"}),
+        ("redis", {"state", "revisions", "revision_store"}),
+        ("hiredis", {"state"}),
+        ("grpc", {"transport", "cli"}),
+        ("lark", set()),
+    ],
+)
+def test_libraries_stay_in_their_rooms(library: str, rooms: set[str]) -> None:
+    users = {room(p) for p in FILES if any(n == library or n.startswith(library + ".") for n in imported(p))}
+    assert users <= rooms
+
+
+def test_there_are_no_import_circles() -> None:
+    graph: dict[str, set[str]] = {}
+    modules = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in FILES}
+    for name, path in modules.items():
+        tree = ast.parse(path.read_text())
+        graph[name] = set()
+        for node in tree.body:  # what is imported when the module is
+            if isinstance(node, ast.ImportFrom) and node.module:
+                for target in (node.module, *(f"{node.module}.{a.name}" for a in node.names)):
+                    if target in modules and target != name:
+                        graph[name].add(target)
+    done: set[str] = set()
+
+    def walk(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join((*path, name))
+        if name not in done:
+            for target in graph[name]:
+                walk(target, (*path, name))
+            done.add(name)
+
+    for name in graph:
+        walk(name, ())
+
+
+def test_generated_code_matches_the_protos(tmp_path: Path) -> None:
+    from engine.cli.proto import generate
+
+    generate(ROOT, tmp_path)
+    committed = ROOT / "engine" / "pb"
+    fresh = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*.py*"))
+    kept = sorted(p.relative_to(committed) for p in committed.rglob("*.py*") if "__pycache__" not in p.parts)
+    assert fresh == kept
+    different = [str(p) for p in fresh if not filecmp.cmp(tmp_path / p, committed / p, shallow=False)]
+    assert different == [], "run `make proto`"
+
+
+@pytest.mark.parametrize("name", ["runtime", "dev"])
+def test_locks_have_hashes_and_no_addresses(name: str) -> None:
+    lock = (ROOT / "requirements" / f"{name}.txt").read_text()
+    assert "://" not in lock
+    pinned = [line for line in lock.splitlines() if "==" in line]
+    assert pinned
+    assert all(line.endswith("\\") for line in pinned)
+
+
+def test_python_is_supported() -> None:
+    assert sys.version_info >= (3, 11)
