@@ -266,7 +266,8 @@ class Erase:
 
     def apply(self, world: World, subject: Subject, spilled: dict[int, bytes], change: Change) -> bool:
         """Whether there was anything. Leaves a tombstone that fails commits begun before."""
-        existed = bool(subject.profile.version or subject.record.version)
+        r = subject.record
+        existed = bool(subject.profile.version or r.windows or r.touches or r.answers or r.assignments)
         opt_outs = dict(subject.record.opt_outs)
         for consent in subject.profile.contact.consents if subject.profile.contact is not None else ():
             if not consent.granted:

@@ -116,9 +116,7 @@ _OPTIONS = (
     _Option("workers", _integer(1, 256), "N", "processes that serve (1)"),
     _Option("transport", _transport, "NAME", "grpcio"),
     _Option("data", Path, "DIR", "where the embedded store and the last good rule set are kept (.tact)"),
-    _Option(
-        "audit", _one_of("require", "best-effort"), "HOW", "log full: refuse (require) or drop (best-effort)"
-    ),
+    _Option("audit", _one_of("require", "best-effort"), "HOW", "log full: refuse (require) or drop (best-effort)"),
     _Option("max_log", _integer(1, 1_000_000_000), "N", "entries a log stream may hold until archived (100000)"),
     _Option("secret", _secret, "TEXT", "key of the customer hashes; better given as TACT_SECRET"),
     _Option("commit_budget_ms", _integer(10, 60_000), "MS", "how long a commit may take (2000)"),
@@ -166,5 +164,5 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
 
 def without_password(url: str) -> str:
     """A store's address as it may be shown."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    before, at, after = url.rpartition("@")
+    return f"{before.partition('://')[0]}://{after}" if at else url

@@ -22,6 +22,7 @@ from engine.settings import Address, Settings, without_password
 logger = logging.getLogger("tact.supervisor")
 
 Announce = Callable[[Settings, str, str, str], None]
+_ROOT = Path(__file__).resolve().parents[1]  # where `import engine` works from
 _SOON_S = 5.0  # a worker that dies earlier is restarted only after a pause
 _PAUSE_S = 1.0
 _KILL_AFTER_S = 5.0  # beyond the grace
@@ -103,7 +104,7 @@ class _Supervisor:
             "-c",
             "from engine.kernels.warm import warm; warm()",
             env=self._environment,
-            cwd=Path(__file__).resolve().parents[1],
+            cwd=_ROOT,
         )
         self._running[-1] = process
         stopped = asyncio.ensure_future(self._stop.wait())

@@ -45,7 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     "decider": PIPELINE,
     "trial": PIPELINE,
     "journal": LEAVES,
-    "revision_store": RULES | {"state", "bundle"},
+    "revision_store": RULES | {"state", "bundle", "pb"},
     "revisions": RULES | {"state", "bundle", "revision_store"},
     "supervisor": LEAVES | {"settings"},
     "transport": {"errors", "clock", "transport"},

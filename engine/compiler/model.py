@@ -278,12 +278,16 @@ class Holdout:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """State a test starts from. Windows are what the rules will read, not what is stored."""
+    """State a test starts from. Windows are what the rules will read, not what is stored.
+
+    `zone` is the UTC offset written in `now` as a zone's name, None where it is not a whole hour.
+    """
 
     features: Mapping[str, object]
     windows: Mapping[str, object]
     consent: tuple[str, ...]
     now_ns: int | None
+    zone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from engine.compiler.model import EventType, Expect, Feature, Given, Message, Product, Test
 from engine.compiler.nodes import Type
 from engine.compiler.reading import Fields, Reading
-from engine.compiler.tree import ListNode, MapNode, Node
+from engine.compiler.tree import ListNode, MapNode, Node, Scalar
 from engine.compiler.values import typed_value
 
 REASONS = (
@@ -19,6 +20,7 @@ REASONS = (
     "BELOW_RESERVE", "TEXT_UNAVAILABLE", "EVENT_TOO_OLD", "SEND_BY_PASSED", "STATE_UNKNOWN", "PAUSED",
     "LOG_FULL",
 )  # fmt: skip
+_OFFSET = re.compile(r"([+-])(\d\d):00$")
 _EXPECT = ("send", "no_message", "eligible", "variant", "channel", "text")
 
 
@@ -70,7 +72,16 @@ def _given(reading: Reading, fields: Fields, schema: Schema) -> Given:
     if "consent" in parts:
         consent = reading.names(parts["consent"][1], "'consent'", schema.declared["purpose"], "unknown-purpose")
     now = typed_value(reading, parts["now"][1], Type.TIME, "'now'") if "now" in parts else None
-    return Given(features, windows, consent, now if isinstance(now, int) else None)
+    zone = _zone(parts["now"][1]) if "now" in parts else None
+    return Given(features, windows, consent, now if isinstance(now, int) else None, zone)
+
+
+def _zone(now: Node) -> str | None:
+    """The offset of a written time as an IANA zone (their signs are the other way round), if it is whole hours."""
+    offset = _OFFSET.search(now.value.strip()) if isinstance(now, Scalar) else None
+    if offset is None or int(offset[2]) > (14 if offset[1] == "+" else 12):
+        return None
+    return f"Etc/GMT{'-' if offset[1] == '+' else '+'}{int(offset[2])}"
 
 
 def _values(reading: Reading, parts: Fields, kind: str, types: Mapping[str, Type], schema: Schema) -> dict[str, object]:

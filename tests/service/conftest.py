@@ -108,4 +108,3 @@ def deposit(event_id: str = "e1", customer_id: str = "c1", **attributes: Any) ->
 def kit() -> SimpleNamespace:
     """The helpers above: test directories are no packages, so they cannot be imported."""
     return SimpleNamespace(serving=serving, deposit=deposit, rules=RULES, other_rules=OTHER_RULES)
-

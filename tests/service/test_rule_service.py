@@ -305,8 +305,7 @@ def test_old_revisions_are_forgotten_but_never_those_needed(
         await one.start(directory(tmp_path, kit.rules))
         first = one.serving
         staged = [
-            await one.deploy({"rules.yaml": kit.rules + f"# {i}\n".encode()}, "", "", stage_only=True)
-            for i in range(3)
+            await one.deploy({"rules.yaml": kit.rules + f"# {i}\n".encode()}, "", "", stage_only=True) for i in range(3)
         ]
         assert {s.revision for s in await one.list()} == {first, staged[-1].revision}
         with pytest.raises(NotFound):

@@ -1,0 +1,1 @@
+"""What Tact costs, with a peer beside every figure: `python -m bench`."""

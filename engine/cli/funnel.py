@@ -1,0 +1,96 @@
+"""Every message's way to a decision, for people: what stopped it, where that is written, what was read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.console import Console
+from rich.text import Text
+
+from engine.cli.output import say
+from engine.decision import SHARE_UNIT
+from engine.pb.tact.v1 import decision_pb2 as pb
+
+_CHOSEN = (pb.Decision.SELECTED, pb.Decision.HOLDOUT)
+
+
+def outcome_name(decision: pb.Decision) -> str:
+    """SEND or NO_MESSAGE."""
+    return str(pb.Decision.Outcome.Name(decision.outcome))
+
+
+def reason_name(reason: int) -> str:
+    """The reason's name; of a later version's reason the number."""
+    known = pb.Decision.Reason.values()
+    return str(pb.Decision.Reason.Name(reason)) if reason in known else str(reason)  # type: ignore[arg-type]
+
+
+def at(time: Timestamp) -> str:
+    """A time to the second, UTC."""
+    return str(time.ToJsonString()).split(".")[0].removesuffix("Z") + "Z"
+
+
+def print_decision(console: Console, decision: pb.Decision) -> None:
+    """A decision in a few lines."""
+    sent = decision.outcome == pb.Decision.SEND
+    head = Text.assemble((outcome_name(decision), "bold green" if sent else "bold yellow"), "  ")
+    if sent:
+        head.append(f"{decision.message} / {decision.variant} by {decision.channel}", "bold")
+    else:
+        head.append(f"{reason_name(decision.reason)}: {decision.reason_text}")
+    say(console, head, hang=4)
+    if sent:
+        say(console, Text(f'"{decision.text}"', "italic"), 4)
+        between = f"send from {at(decision.send_after)} to {at(decision.send_before)}"
+        say(console, f"{between}, propensity {decision.propensity:.4g}", 4)
+        if decision.confirm_before_sending:
+            say(console, "deferred: ask ConfirmSend right before sending", 4)
+    if decision.revision:
+        say(console, Text(f"revision {decision.revision}", "dim"), 4)
+
+
+def print_funnel(console: Console, candidates: Sequence[pb.Candidate], indent: int = 0) -> None:
+    """The messages in the order given: the chosen one, those outranked, those stopped; then the deaf ones."""
+    deaf = []
+    for c in candidates:
+        if c.stopped_by == pb.Decision.NO_RULE_FOR_EVENT:
+            deaf.append(c.message)
+            continue
+        _print_candidate(console, c, indent)
+    if deaf:
+        say(console, Text("not for this event: " + ", ".join(deaf), "dim"), indent + 2)
+
+
+def _print_candidate(console: Console, c: pb.Candidate, indent: int) -> None:
+    chosen = c.stopped_by in _CHOSEN
+    passed = chosen or c.stopped_by == pb.Decision.OUTRANKED
+    style = "bold green" if chosen else "" if passed else "yellow"
+    head = Text("* " if chosen else "- ")
+    head.append(c.message, "bold")
+    head.append("  ")
+    head.append(reason_name(c.stopped_by), style)
+    if not chosen:
+        head.append(f"  {c.reason_text}")
+    say(console, head, indent, hang=4)
+    inner = indent + 2
+    if c.HasField("position"):
+        p = c.position
+        say(console, Text(f"{p.path}:{p.line}:{p.column}", "cyan"), inner)
+    if c.expression:
+        say(console, c.expression, inner)
+    if c.values_read:
+        read = ", ".join(f"{path} = {c.values_read[path]}" for path in sorted(c.values_read))
+        say(console, f"read: {read}", inner)
+    if passed:
+        shares = [f"{v.variant} {v.share / SHARE_UNIT:.1%}" + (f" ({v.unfit})" if v.unfit else "") for v in c.variants]
+        parts = [f"rank {c.rank:g}"]
+        if c.message_share:
+            parts.append(f"share {c.message_share / SHARE_UNIT:.1%}")
+        if c.channel:
+            parts.append(f"by {c.channel}")
+        if c.HasField("send_after"):
+            parts.append(f"from {at(c.send_after)}")
+        say(console, ", ".join(parts), inner)
+        if shares:
+            say(console, "variants: " + ", ".join(shares), inner)

@@ -1,0 +1,97 @@
+"""Files of protobuf JSON, one message a line, read piece by piece; what cannot be read is told by line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Generic, TypeVar
+
+from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.message import Message
+
+from engine.cli.output import CommandError
+from engine.compiler.source import did_you_mean
+
+M = TypeVar("M", bound=Message)
+
+LINE_BYTES_MAX = 4 << 20
+_UNKNOWN_FIELD = re.compile(r'has no field named "(?P<name>[^"]*)" at "(?P<at>[^"]*)"')
+_FIELDS = re.compile(r'Available Fields\(except extensions\): "\[(?P<names>.*)\]"', re.S)
+
+
+@dataclass(slots=True)
+class Item(Generic[M]):
+    """One line: its number from 1, and its message, or what is wrong with it."""
+
+    line: int
+    message: M | None
+    problem: str = ""
+
+
+def read_items(path: Path, kind: type[M]) -> Iterator[Item[M]]:
+    """The lines of a file (`-`: standard input; .gz too); empty ones are left out.
+
+    Raises CommandError where the file cannot be read.
+    """
+    try:
+        with _open(path) as stream:
+            number = 0
+            while line := stream.readline(LINE_BYTES_MAX + 1):
+                number += 1
+                if len(line) > LINE_BYTES_MAX:
+                    yield Item(number, None, f"the line is longer than {LINE_BYTES_MAX} bytes")
+                    while line and not line.endswith(b"\n"):
+                        line = stream.readline(LINE_BYTES_MAX)
+                elif line.strip():
+                    yield _item(number, line, kind)
+    except (OSError, EOFError) as error:
+        raise CommandError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _open(path: Path) -> IO[bytes]:
+    if str(path) == "-":
+        return sys.stdin.buffer
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+
+
+def _item(number: int, line: bytes, kind: type[M]) -> Item[M]:
+    try:
+        return Item(number, parse(line, kind))
+    except ValueError as error:
+        return Item(number, None, str(error))
+
+
+def parse(data: bytes, kind: type[M]) -> M:
+    """A message from its protobuf JSON. Raises ValueError with what is wrong."""
+    name = kind.DESCRIPTOR.full_name
+    try:
+        value = json.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 text: byte {error.start + 1} is 0x{error.object[error.start]:02x}") from None
+    except json.JSONDecodeError as error:
+        place = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
+        raise ValueError(f"not JSON: {error.msg} at {place}; expected a {name}") from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"found {type(value).__name__}, expected an object that is a {name}")
+    try:
+        return ParseDict(value, kind())
+    except (ParseError, RecursionError) as error:
+        raise ValueError(_told(str(error), name)) from None
+
+
+def _told(text: str, name: str) -> str:
+    """protobuf's complaint, shortened; a field that does not exist gets the nearest one that does."""
+    unknown = _UNKNOWN_FIELD.search(text)
+    if unknown is None:
+        return f"not a {name}: {' '.join(text.split())}"
+    listed = _FIELDS.search(text)
+    fields = re.findall(r"'([^']*)'", listed["names"]) if listed else []
+    hint = did_you_mean(unknown["name"], fields) or (f"it has {', '.join(fields)}" if fields else "")
+    return f"{unknown['at']} has no field '{unknown['name']}'" + (f"; {hint}" if hint else "")
