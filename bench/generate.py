@@ -32,6 +32,11 @@ class Rule:
     value: float
     topic: str
 
+    @property
+    def purpose(self) -> str:
+        """What asks for consent must name its event types; the others are for any event."""
+        return "service" if self.on is None else "marketing"
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -161,7 +166,7 @@ def _atom(chance: random.Random) -> str:
 
 
 def _message(rule: Rule, product: int | None, when: str, learns: bool) -> str:
-    lines = [f"  {rule.name}:", f"    topic: {rule.topic}", "    purpose: marketing"]
+    lines = [f"  {rule.name}:", f"    topic: {rule.topic}", f"    purpose: {rule.purpose}"]
     if product is not None:
         lines.append(f"    product: product_{product}")
     if rule.on is not None:
@@ -207,14 +212,15 @@ def _schema() -> str:
 _CONTACT = """
 purposes:
   marketing: {consent: required, quiet_hours: night, if_state_unknown: silent, holdout: true}
+  service: {consent: not_required, quiet_hours: night, if_state_unknown: silent}
 channels:
   push: {when: features.b0}
   sms: {when: has(features.phone)}
 quiet_hours:
   night: {from: "20:00", to: "08:00", zone: customer, then: defer}
 caps:
-  - {at_most: 60, per: [customer], in: 7 days, purposes: [marketing]}
-  - {at_most: 30, per: [customer, topic], in: calendar day, purposes: [marketing]}
+  - {at_most: 60, per: [customer], in: 7 days}
+  - {at_most: 30, per: [customer, topic], in: calendar day}
 holdout: {share: 0.05, salt: "bench"}
 policies:
   words: {kind: thompson, reward: {replied: 1.0, converted: 5.0}, attribution: 48 hours, floor: 0.02, control: control}

@@ -152,7 +152,7 @@ class RecordOutcome:
         if report.kind is OutcomeKind.NOT_DELIVERED and not flags & TouchFlag.outcome(OutcomeKind.DELIVERED):
             flags |= TouchFlag.RELEASED
         if report.kind is OutcomeKind.DELIVERED and not flags & TouchFlag.CANCELLED:
-            flags &= ~TouchFlag.RELEASED
+            flags &= ~int(TouchFlag.RELEASED)  # ~ of an IntFlag knows its named members only
         record.touches[at] = touch._replace(flags=int(flags))
         cancelled = self._opt_out(subject, touch) if report.kind is OutcomeKind.OPTED_OUT else []
         if key:
