@@ -93,7 +93,9 @@ async def build(settings: Settings, store_url: str) -> App:
     learnt = Learnt()
     metrics = Metrics()
     metrics.log_dropped.set_function(lambda: store.log_dropped)
-    limits = DeciderSettings(salt=settings.secret or b"tact", secret=settings.secret, commit_budget_ms=settings.commit_budget_ms)
+    limits = DeciderSettings(
+        salt=settings.secret or b"tact", secret=settings.secret, commit_budget_ms=settings.commit_budget_ms
+    )
     decider = create_decider(active, store, limits, learnt, metrics, Journal(settings.data / "provisional.jsonl").write)
     table = Table(decider, revisions, metrics if settings.metrics else None)
     host, port = settings.listen

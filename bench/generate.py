@@ -86,7 +86,7 @@ def rules(messages: int, seed: int = 1) -> Rules:
     made, texts = [], []
     for k, kind in enumerate(types):
         product = chance.randrange(PRODUCTS) if chance.random() < 0.3 else None
-        when = " && ".join(_atom(chance) for _ in range(chance.randint(2, 4)))
+        when = " && ".join(_atom(chance) for _ in range(chance.randint(3, 6)))
         rule = Rule(
             f"message_{k}",
             kind if chance.random() < 0.85 else None,

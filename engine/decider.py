@@ -11,7 +11,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar, cast
 
@@ -190,7 +190,7 @@ class Decider:
     def _start_batches(self) -> None:
         self._scheduled = False
         while self._ready and len(self._batches) < self.settings.overlap:
-            groups = []
+            groups: list[Group] = []
             while self._ready and len(groups) < self.settings.batch_max:
                 key = self._ready.popleft()
                 queue = self._waiting[key]

@@ -58,7 +58,7 @@ class Client:
         status = _status(error)
         if code is grpc.StatusCode.UNAVAILABLE and status is None:
             return CommandError(
-                f"no server answers at {self.target} ({details.split(';')[-1].strip() or 'unavailable'}). "
+                f"no server answers at {self.target} ({details.split(': ')[-1].strip() or 'unavailable'}). "
                 "Start one with `make serve`, or say where it is with --target HOST:PORT."
             )
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:

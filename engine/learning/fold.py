@@ -35,13 +35,16 @@ class Increments:
 
 @dataclass(slots=True)
 class BucketFold:
-    """One bucket's log from the last folded id on. `offset` is the id up to which all is folded."""
+    """One bucket's log from the last folded id on. `offset` is the id up to which all is folded.
+
+    An entry that this version cannot read is None: carried over, like whatever does not concern learning.
+    """
 
     offset: str = ""
     read: str = ""
-    ahead: deque[tuple[str, Entry]] = field(default_factory=deque)
+    ahead: deque[tuple[str, Entry | None]] = field(default_factory=deque)
 
-    def extend(self, entries: Iterable[tuple[str, Entry]]) -> None:
+    def extend(self, entries: Iterable[tuple[str, Entry | None]]) -> None:
         """Appends what was read, in log order."""
         for log_id, entry in entries:
             self.ahead.append((log_id, entry))
@@ -72,9 +75,7 @@ class BucketFold:
                 break
         self.offset = upto
 
-    def _close(
-        self, trial: DecisionEntry, place: int, closes_ms: int, policy: Policy, increments: Increments
-    ) -> None:
+    def _close(self, trial: DecisionEntry, place: int, closes_ms: int, policy: Policy, increments: Increments) -> None:
         kinds: set[OutcomeKind] = set()
         for k in range(place + 1, len(self.ahead)):
             entry = self.ahead[k][1]

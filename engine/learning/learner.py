@@ -16,7 +16,7 @@ from engine.learning.fold import BucketFold, Increments
 from engine.learning.policies import ArmKey, ArmState, Posteriors
 from engine.learning.snapshot import Learnt
 from engine.state.connection import Connection
-from engine.state.log import decode
+from engine.state.log import Entry, decode
 from engine.state.packing import CorruptBlob
 from engine.state.redis import RedisStore
 
@@ -108,12 +108,12 @@ class Learner:
         return reply
 
 
-def _decoded(entries: Any) -> list[tuple[str, Any]]:
-    rows = []
+def _decoded(entries: Any) -> list[tuple[str, Entry | None]]:
+    rows: list[tuple[str, Entry | None]] = []
     for log_id, pairs in entries:
         try:
             rows.append((log_id.decode(), decode(pairs[1])))
-        except CorruptBlob as error:  # a later version's kind: carried over, learnt from by that version
+        except CorruptBlob as error:  # a later version's kind
             log.warning("log entry %s: %s", log_id.decode(), error)
             rows.append((log_id.decode(), None))
     return rows

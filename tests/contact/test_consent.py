@@ -25,7 +25,9 @@ def entry(granted: bool, at_ms: int, purpose: str = "marketing") -> ConsentEntry
     return ConsentEntry(purpose, granted, at_ms, "", "")
 
 
-def reason(contact: Contact | None, purpose: Purpose = MARKETING, opt_outs: dict[int, int] | None = None) -> Reason | None:
+def reason(
+    contact: Contact | None, purpose: Purpose = MARKETING, opt_outs: dict[int, int] | None = None
+) -> Reason | None:
     found = stopped_by_consent(MESSAGE, purpose, contact, Record(opt_outs=opt_outs or {}))
     return found[0] if found else None
 

@@ -18,7 +18,9 @@ from engine.state.log import DecisionEntry, Entry, OutcomeEntry, encode
 from engine.state.redis import RedisStore
 
 HERE = Position("x.yaml", 1, 1)
-POLICY = Policy("bandit", "thompson", {"replied": 1.0, "converted": 3.0}, 100, 0.0, None, (), {}, False, False, "drop", HERE)
+POLICY = Policy(
+    "bandit", "thompson", {"replied": 1.0, "converted": 3.0}, 100, 0.0, None, (), {}, False, False, "drop", HERE
+)
 ANA = b"a" * 16
 
 

@@ -93,7 +93,9 @@ def test_last_keeps_the_latest_by_its_own_time() -> None:
     assert read(plan, state, START, None) == 2.5
 
 
-@pytest.mark.parametrize(("unit", "amount", "width"), [("minute", 30, 60), ("hour", 24, 900), ("day", 7, 0), ("month", 2, -1)])
+@pytest.mark.parametrize(
+    ("unit", "amount", "width"), [("minute", 30, 60), ("hour", 24, 900), ("day", 7, 0), ("month", 2, -1)]
+)
 def test_bucket_widths(unit: str, amount: int, width: int) -> None:
     assert window("count", amount, unit).width_s == width
 
