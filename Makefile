@@ -1,20 +1,25 @@
 # Everything runs from .venv; `make serve` and `make test` need nothing but Python 3.11 or newer.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: install install-dev serve test lint proto bench lock clean
 
 install: .venv/.runtime
 install-dev: .venv/.dev
 
+# what is installed is said on stderr: stdout is the server's own
 .venv/.runtime: requirements/runtime.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tact needs Python 3.11 or newer, found " + sys.version.split()[0] + "; say which with PYTHON=")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/runtime.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "installing into .venv (once)" >&2
+	@$(PIP) --require-hashes -r requirements/runtime.txt
+	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/.dev: .venv/.runtime requirements/dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@echo "installing what tests need (once)" >&2
+	@$(PIP) --require-hashes -r requirements/dev.txt
 	@touch $@
 
 serve: install

@@ -119,6 +119,8 @@ def _print(console: Console, bundle: Bundle, summary: Summary, mapping: TableMap
     if mapping.outcome is not None:
         _print_outcome(console, summary, mapping)
     spent = [f"{what} {summary.seconds[phase]:.1f} s" for phase, what in _PHASES.items() if summary.seconds[phase]]
+    waited = max(0.0, summary.seconds["decide"] - summary.busy_s)
+    spent = [s + f" ({waited:.1f} s of it waiting)" if s.startswith("deciding") else s for s in spent]
     say(console, Text("time: " + ", ".join(spent), "dim"), hang=6)
 
 
@@ -155,6 +157,7 @@ def _json(summary: Summary, mapping: TableMapping) -> dict[str, object]:
         "failures": dict(summary.failed),
         "decisions_per_second": round(summary.per_second, 1),
         "seconds": {"total": round(summary.total_s, 3), **{k: round(v, 3) for k, v in summary.seconds.items()}},
+        "decide_waiting_seconds": round(max(0.0, summary.seconds["decide"] - summary.busy_s), 3),
     }
     shown |= {title.replace(" ", "_"): dict(counter.most_common()) for title, counter in _tables(summary).items()}
     if mapping.outcome is not None:

@@ -23,7 +23,10 @@ from engine.replay.summary import Summary
 from engine.state.archive import Archiver
 from engine.state.redis import RedisStore
 
-CHUNK = 2048
+CHUNK = 2048  # rows in memory at once
+CHUNK_MIN = 256  # a chunk this long ends with its week, so that learning keeps up with the rows' time
+_CHUNK_MS = 7 * 86_400_000
+_APART_MS = 86_400_000  # outcomes are reported before the customer's next row later than this
 _LOG_EVERY = 50_000  # entries kept in the store at most, about: they are archived or dropped then
 _BUDGET_MS = 60_000  # nobody waits for a single decision here
 
@@ -93,14 +96,13 @@ class _Runner:
         rows = islice(self._table.rows(), limit)
         while True:
             with self._timed("rows"):
-                chunk = list(islice(rows, CHUNK))
+                chunk = _chunk(rows)
             if not chunk:
                 break
-            await self._chunk(chunk)
+            await self._take(chunk)
             self.summary.total_s = time.perf_counter() - began
             self._step(self.summary)
         await self._keep_log()
-        self.summary.seconds["store"] = self._profiles.waited_s  # type: ignore[assignment]
         self.summary.total_s = time.perf_counter() - began
         return self.summary
 
@@ -117,7 +119,7 @@ class _Runner:
         yield
         self.summary.seconds[phase] += time.perf_counter() - began  # type: ignore[assignment]
 
-    async def _chunk(self, chunk: list[Row | BadRow]) -> None:
+    async def _take(self, chunk: list[Row | BadRow]) -> None:
         good: list[Row] = []
         for row in chunk:
             if isinstance(row, BadRow):
@@ -125,38 +127,44 @@ class _Runner:
             else:
                 self.summary.rows += 1
                 good.append(row)
-        decided: list[tuple[Row, Decision]] = []
-        with self._timed("decide"):
-            for wave in _waves(good):
-                self._profiles.lay({key: (row.features, row.at_ms) for key, row in wave.items_to_lay})
-                results = await self._decider.decide([row.request for row in wave.rows])
-                for row, result in zip(wave.rows, results, strict=True):
-                    if isinstance(result, TactError):
-                        self.summary.failed[str(result)] += 1
-                    else:
-                        decided.append((row, result[0]))
-                        self.summary.count(result[0], row.positive)
-        self._logged += len(decided)
+        for wave in _waves(good):
+            await self._decide(wave)
         if good and self._learner is not None:
             with self._timed("learn"):
-                await self._learn(self._learner, decided, max(row.at_ms for row in good))
+                self.summary.learnt += await self._learner.run_once(max(row.at_ms for row in good))
+                await refresh(self._store, self._learnt)
         if self._logged >= _LOG_EVERY:
             await self._keep_log()
 
-    async def _learn(self, learner: Learner, decided: list[tuple[Row, Decision]], now_ms: int) -> None:
-        """Reports what came of the contacts made, and folds what has closed."""
-        assert self._rule is not None
+    async def _decide(self, wave: _Wave) -> None:
+        contacts: list[tuple[Row, Decision]] = []
+        with self._timed("decide"):
+            busy = time.process_time()
+            self._profiles.lay({key: (row.features, row.at_ms) for key, row in wave.first.items()})
+            results = await self._decider.decide([row.request for row in wave.rows])
+            for row, result in zip(wave.rows, results, strict=True):
+                if isinstance(result, TactError):
+                    self.summary.failed[str(result)] += 1
+                    continue
+                self.summary.count(result[0], row.positive)
+                if result[0].outcome is Outcome.SEND:
+                    contacts.append((row, result[0]))
+            self.summary.busy_s += time.process_time() - busy
+        self._logged += len(wave.rows)
+        if self._rule is not None:
+            with self._timed("learn"):
+                await self._report(contacts, self._rule)
+
+    async def _report(self, contacts: list[tuple[Row, Decision]], rule: OutcomeRule) -> None:
+        """Says what came of the contacts made: every one arrived, some with the outcome."""
         reports = []
-        for row, decision in decided:
-            if decision.outcome is Outcome.SEND:
-                kinds = [OutcomeKind.DELIVERED, self._rule.kind] if row.positive else [OutcomeKind.DELIVERED]
-                reports += [Outcomes(decision.decision_id, kind, None, 0.0, "", "") for kind in kinds]
+        for row, decision in contacts:
+            kinds = [OutcomeKind.DELIVERED, rule.kind] if row.positive else [OutcomeKind.DELIVERED]
+            reports += [Outcomes(decision.decision_id, kind, None, 0.0, "", "") for kind in kinds]
         for result in await self._decider.record_outcomes(reports):
             if isinstance(result, TactError):
                 self.summary.failed[str(result)] += 1
         self._logged += len(reports)
-        self.summary.learnt += await learner.run_once(now_ms)
-        await refresh(self._store, self._learnt)
 
     async def _keep_log(self) -> None:
         """Archives the log, or lets go of what has been learnt from."""
@@ -181,9 +189,25 @@ class _Wave:
         self.rows: list[Row] = []
         self.first: dict[CustomerKey, Row] = {}
 
-    @property
-    def items_to_lay(self) -> list[tuple[CustomerKey, Row]]:
-        return list(self.first.items())
+    def holds(self, key: CustomerKey, row: Row) -> bool:
+        """Whether the customer's row may be decided together with what is here."""
+        first = self.first.get(key)
+        return first is None or (first.features == row.features and row.at_ms - first.at_ms <= _APART_MS)
+
+
+def _chunk(rows: Iterator[Row | BadRow]) -> list[Row | BadRow]:
+    """The next rows: at most CHUNK, and from CHUNK_MIN on no more than a week of them."""
+    chunk: list[Row | BadRow] = []
+    first_ms = None
+    for row in rows:
+        chunk.append(row)
+        if isinstance(row, Row):
+            first_ms = row.at_ms if first_ms is None else first_ms
+            if len(chunk) >= CHUNK_MIN and row.at_ms - first_ms > _CHUNK_MS:
+                break
+        if len(chunk) == CHUNK:
+            break
+    return chunk
 
 
 def _waves(rows: list[Row]) -> list[_Wave]:
@@ -193,7 +217,7 @@ def _waves(rows: list[Row]) -> list[_Wave]:
     for row in rows:
         key = customer_key(row.request.event.customer_id)
         place = at.get(key, 0)
-        if place < len(waves) and key in waves[place].first and waves[place].first[key].features != row.features:
+        if place < len(waves) and not waves[place].holds(key, row):
             place += 1
         if place == len(waves):
             waves.append(_Wave())

@@ -6,7 +6,6 @@ of being written and read back: a round trip less per row, and cells are as old 
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -34,10 +33,7 @@ _ENCODED_MAX = 20_000
 
 
 class RowProfiles:
-    """Implements `state.model.Store` over a RedisStore; `lay` says which profile a customer has now.
-
-    `waited_s` is the time spent in the store's calls, the pipeline's own work meanwhile included.
-    """
+    """Implements `state.model.Store` over a RedisStore; `lay` says which profile a customer has now."""
 
     def __init__(self, store: RedisStore, rules: RuleSet, consent: Sequence[str]) -> None:
         self._store = store
@@ -45,7 +41,6 @@ class RowProfiles:
         self._contact = Contact([ConsentEntry(p, True, _GRANTED_MS, "replay", "") for p in consent])
         self._laid: dict[CustomerKey, bytes] = {}
         self._encoded: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
-        self.waited_s = 0.0
 
     def lay(self, profiles: Mapping[CustomerKey, tuple[Mapping[str, object], int]]) -> None:
         """The features of customers, as of a time in ms; whoever was laid before is forgotten."""
@@ -64,9 +59,7 @@ class RowProfiles:
 
     async def read(self, requests: Sequence[ReadRequest]) -> ReadBatch:
         """See `Store`; with the profiles laid over."""
-        began = time.perf_counter()
         batch = await self._store.read(requests)
-        self.waited_s += time.perf_counter() - began
         entries = [
             ReadEntry(self._laid.get(request.customer, b""), entry.record, entry.spilled)
             for request, entry in zip(requests, batch.entries, strict=True)
@@ -75,10 +68,8 @@ class RowProfiles:
 
     async def commit(self, commits: Sequence[Commit], not_after_ms: int) -> list[CommitStatus]:
         """See `Store`; no profile is stored, so none can have moved."""
-        began = time.perf_counter()
-        statuses = await self._store.commit([replace(c, profile_version=b"", profile=None) for c in commits], not_after_ms)
-        self.waited_s += time.perf_counter() - began
-        return statuses
+        stored = [replace(c, profile_version=b"", profile=None) for c in commits]
+        return await self._store.commit(stored, not_after_ms)
 
     async def find_decision(self, customer: CustomerKey, event: int, slot: int) -> DecisionEntry | None:
         """See `Store`."""

@@ -31,6 +31,7 @@ class Summary:
     left: list[int] = field(default_factory=lambda: [0, 0])
     learnt: int = 0
     seconds: Counter[str] = field(default_factory=Counter)
+    busy_s: float = 0.0  # of the seconds of `decide`: on the processor
     total_s: float = 0.0
 
     @property
