@@ -34,6 +34,7 @@ from engine.service.table import Table
 from engine.settings import Settings, UsageError, parse, without_password
 from engine.state.archive import Archiver
 from engine.state.embedded import EmbeddedStore
+from engine.state.keeper import StoreKeeper
 from engine.state.redis import RedisStore
 from engine.supervisor import supervise
 from engine.transport import Transport
@@ -204,7 +205,7 @@ def _stop_with_supervisor(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) 
 
 def _run_one(settings: Settings) -> int:
     """One serving process, with its embedded store where it has no other."""
-    embedded = EmbeddedStore(settings.data) if settings.redis is None else None
+    embedded = StoreKeeper(EmbeddedStore(settings.data)) if settings.redis is None else None
     try:
         url = settings.redis or (embedded.start() if embedded else "")
         warm()
@@ -222,7 +223,7 @@ def _run_one(settings: Settings) -> int:
 
 def _run_many(settings: Settings, arguments: list[str]) -> int:
     """The supervisor: owns the embedded store, keeps the workers running."""
-    embedded = EmbeddedStore(settings.data) if settings.redis is None else None
+    embedded = StoreKeeper(EmbeddedStore(settings.data)) if settings.redis is None else None
     try:
         url = settings.redis or (embedded.start() if embedded else "")
         command = [sys.executable, str(Path(__file__).resolve()), *arguments]

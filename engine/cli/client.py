@@ -64,8 +64,8 @@ class Client:
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return CommandError(f"the server at {self.target} did not answer within {_TIMEOUT_S:.0f} seconds")
         violations = violations_of(status) if status is not None else []
-        text = f"the server at {self.target} refused: {details}" if not violations else f"{self.target} refused:"
-        return ServerRefused(f"{text} ({code.name})", violations)
+        text = f"the server at {self.target} refused ({code.name})"
+        return ServerRefused(text + (":" if violations else f": {details}"), violations)
 
 
 def _status(error: Any) -> status_pb2.Status | None:

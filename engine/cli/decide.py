@@ -23,8 +23,9 @@ _COLUMNS = ("customer", "event", "outcome", "message", "variant", "channel", "re
 
 def run(file: Path, target: str, as_json: bool) -> int:
     """Sends every line in order; 1 where a line or an event was refused."""
-    table = Table(*_COLUMNS, box=None, pad_edge=False, header_style="bold")
-    table.columns[-1].justify = "right"
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for column in _COLUMNS:
+        table.add_column(column, overflow="fold", justify="right" if column == "propensity" else "left")
     sent = decided = wrong = 0
     with Client(target) as client, progress(quiet=as_json) as bar:
         task = bar.add_task("deciding", total=None)
@@ -84,7 +85,9 @@ def _add_rows(table: Table, request: pb.DecideRequest, response: pb.DecideRespon
         reason = reason_name(d.reason)
         if not send:
             what = d.details
-            detail = what.feature or what.window or what.attribute or what.condition or what.cap or what.gap or what.slot
+            detail = (
+                what.feature or what.window or what.attribute or what.condition or what.cap or what.gap or what.slot
+            )
             reason += f": {detail}" if detail else ""
         table.add_row(
             event.customer_id,
@@ -97,5 +100,3 @@ def _add_rows(table: Table, request: pb.DecideRequest, response: pb.DecideRespon
             f"{d.propensity:.4f}" if send else "",
             style="green" if send else "",
         )
-
-

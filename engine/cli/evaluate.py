@@ -193,8 +193,9 @@ def _parsed(kind: Type, written: object, path: str, where: str) -> object:
 
 
 def _named(value: object) -> str:
-    names = {dict: "a map", list: "a list", type(None): "nothing", str: "a text"}
-    return next((name for kind, name in names.items() if isinstance(value, kind)), f"'{value}'")
+    if isinstance(value, Mapping):
+        return "a map"
+    return "a list" if isinstance(value, list) else "nothing" if value is None else f"'{value}'"
 
 
 def _plain(kind: Type, value: object) -> object:

@@ -23,7 +23,7 @@ def outcome_name(decision: pb.Decision) -> str:
 def reason_name(reason: int) -> str:
     """The reason's name; of a later version's reason the number."""
     known = pb.Decision.Reason.values()
-    return str(pb.Decision.Reason.Name(reason)) if reason in known else str(reason)  # type: ignore[arg-type]
+    return str(pb.Decision.Reason.Name(reason)) if reason in known else str(reason)
 
 
 def at(time: Timestamp) -> str:

@@ -44,8 +44,8 @@ def check(directory: Rules, json: Json = False) -> None:
     _done(command.run(directory, json))
 
 
-@app.command(rich_help_panel=_RULES)
-def test(
+@app.command("test", rich_help_panel=_RULES)
+def run_tests(
     directory: Rules,
     filter: Annotated[str, typer.Option(metavar="TEXT", help="Only tests whose name contains this.")] = "",
     json: Json = False,

@@ -143,7 +143,7 @@ def _print_outcome(console: Console, summary: Summary, mapping: TableMapping) ->
     for what, (rows, positive) in (("a message", summary.contacted), ("no message", summary.left)):
         share = f"{positive / rows:.1%}" if rows else "-"
         say(console, f"{what:<10}  {positive:,} of {rows:,} rows, {share}", 2)
-    note = "This describes who the rules would have contacted. It is not an effect of the rules: only a trial tells that."
+    note = "This describes whom the rules would have contacted; it is no effect of the rules. Only a trial tells that."
     say(console, Text(note, "italic"), 2)
     say(console, f"policies learnt from {counted(summary.learnt, 'closed trial')}", 2)
 

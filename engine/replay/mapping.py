@@ -119,7 +119,9 @@ def check_columns(mapping: TableMapping, known: Sequence[str], table: str) -> No
         if column not in known:
             listed = ", ".join(known[:20]) + (", .." if len(known) > 20 else "")
             message = f"{table} has no column '{column[:60]}'"
-            reading.add("unknown-column", scalar, message, expected=f"one of {listed}", hint=did_you_mean(column, known))
+            reading.add(
+                "unknown-column", scalar, message, expected=f"one of {listed}", hint=did_you_mean(column, known)
+            )
     if reading.findings:
         raise RulesInvalid(sort_findings(reading.findings))
 
@@ -155,7 +157,9 @@ class _Reader:
         event_id, event_type, type_column = self._event(parts)
         occurred_at = self._occurred_at(parts["occurred_at"][1]) if "occurred_at" in parts else None
         types = [event_type] if event_type else list(self.rules.events)
-        declared = {n: a.type for t in types if t in self.rules.events for n, a in self.rules.events[t].attributes.items()}
+        declared = {
+            n: a.type for t in types if t in self.rules.events for n, a in self.rules.events[t].attributes.items()
+        }
         attributes = self._values(parts, "attributes", declared, "attribute of the event")
         features = self._values(parts, "features", {n: f.type for n, f in self.rules.features.items()}, "feature")
         consent: tuple[str, ...] = ()
@@ -219,7 +223,7 @@ class _Reader:
         parts.append((text[end:], False))
         kept = tuple(part for part in parts if part[0])
         if not any(is_column for _, is_column in kept):
-            expected = "a template such as \"{first}-{second}\" or \"row-{row}\""
+            expected = 'a template such as "{first}-{second}" or "row-{row}"'
             self.reading.add("bad-value", scalar, f"'{what}' is the same in every row", expected=expected)
             return None
         return Template(kept)
@@ -247,8 +251,10 @@ class _Reader:
             column = self._column(fields["column"][1], "'column'") if "column" in fields else None
             written = self.reading.scalar(fields["format"][1], "'format'") if "format" in fields else None
             if written is not None and written.value not in _TIMES and "%" not in written.value:
-                expected = f"one of {', '.join(_TIMES)}, or a pattern such as \"%d.%m.%Y %H:%M\""
-                self.reading.add("bad-value", written, "no such format of times", found=written.value, expected=expected)
+                expected = f'one of {", ".join(_TIMES)}, or a pattern such as "%d.%m.%Y %H:%M"'
+                self.reading.add(
+                    "bad-value", written, "no such format of times", found=written.value, expected=expected
+                )
             pattern = written.value if written is not None else "rfc3339"
             return TimeColumn(column, pattern, self._zone(fields)) if column is not None else None
         known = ("day", "month", "start_year", "hour", "zone")
@@ -313,7 +319,9 @@ class _Reader:
         if kind is None or when is None or "column" not in when or "equals" not in when:
             return None
         column, equals = self._column(when["column"][1], "'column'"), self.reading.scalar(when["equals"][1], "'equals'")
-        return OutcomeRule(OutcomeKind[kind], column, equals.value) if column is not None and equals is not None else None
+        return (
+            OutcomeRule(OutcomeKind[kind], column, equals.value) if column is not None and equals is not None else None
+        )
 
 
 def _kinds() -> list[str]:

@@ -69,6 +69,7 @@ class EmbeddedStore:
         self._fsync = fsync
         self._owner: int | None = None
         self._child: subprocess.Popen[bytes] | None = None
+        self._loopback: tuple[int, str] | None = None  # port and password, where a socket's path is too long
 
     def start(self) -> str:
         """The address of a server that answers. Blocks until then. Called again, it restarts one that died.
@@ -94,6 +95,10 @@ class EmbeddedStore:
             self.stop()
             raise
         return self.url
+
+    def alive(self) -> bool:
+        """Whether the server runs."""
+        return bool(self.pid) and not self._ended(0)
 
     def stop(self) -> None:
         """Ends the server (it writes what is left first), and gives the directory free."""
@@ -145,7 +150,9 @@ class EmbeddedStore:
             self._await_answer()
             return
         for attempt in range(_PORT_ATTEMPTS):  # somebody else may take the port meanwhile
-            port, password = _free_port(), secrets.token_hex(24)
+            if attempt or not self._loopback:  # a server that died comes back where its clients look for it
+                self._loopback = (_free_port(), secrets.token_hex(24))
+            port, password = self._loopback
             self.url = f"redis://:{password}@127.0.0.1:{port}"
             self._run(lock, [f"port {port}", "bind 127.0.0.1", f"requirepass {password}"])
             try:

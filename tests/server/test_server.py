@@ -213,3 +213,26 @@ def test_workers_share_a_port_and_are_started_again(servers: list[Server], tmp_p
     assert server.end() == 0
     assert "ended with status -9 and is started again" in server.said()
     assert not any(Path(f"/proc/{w}").exists() for w in workers)
+
+
+def test_an_embedded_store_that_is_killed_comes_back_with_its_state(servers: list[Server], tmp_path: Path) -> None:
+    servers.append(server := Server(tmp_path))
+    with grpc.insecure_channel(server.ready()["address"]) as channel:
+        stub = decision_pb2_grpc.DecisionServiceStub(channel)
+        answer = decide(stub, 1)
+        os.kill(json.loads((tmp_path / "data" / "server.json").read_bytes())["pid"], signal.SIGKILL)
+        seen, failed = set(), set()
+        for i in range(2, 100_000):  # meanwhile: without state, or not known to be done; never wrong
+            try:
+                decision = decide(stub, i).decisions[0]
+            except grpc.RpcError as error:
+                failed.add(error.code())  # type: ignore[attr-defined]
+                continue
+            seen.add(decision.provisional)
+            if seen == {True, False}:
+                break
+        assert seen == {True, False}
+        assert failed <= {grpc.StatusCode.UNAVAILABLE}
+        assert decide(stub, 1) == answer
+    assert server.end() == 0
+    assert "the embedded store died; starting it again" in server.said()

@@ -1,0 +1,97 @@
+"""Cores and child processes: the server on core 0, everything that drives it on core 1."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import orjson
+
+from engine.state.embedded import EmbeddedStore
+
+SERVER_CORE, CLIENT_CORE = 0, 1
+ROOT = Path(__file__).resolve().parents[1]
+_STOP_S = 40
+
+
+@contextmanager
+def pinned(core: int) -> Iterator[None]:
+    """Runs this thread on one core, and gives that to processes started meanwhile.
+
+    Does nothing where the system cannot pin (macOS) or has one core.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    if len(before) > 1:
+        os.sched_setaffinity(0, {sorted(before)[core]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def store() -> Iterator[str]:
+    """The address of an embedded store of its own on the client's core; append-only file as in service."""
+    with tempfile.TemporaryDirectory(prefix="tact-bench-") as directory:
+        server = EmbeddedStore(Path(directory))
+        with pinned(CLIENT_CORE):
+            url = server.start()
+        try:
+            yield url
+        finally:
+            server.stop()
+
+
+class Child:
+    """A process on the server's core that says where it listens, as JSON, in its first line."""
+
+    def __init__(self, arguments: list[str], log: Path) -> None:
+        self._log = log
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with pinned(SERVER_CORE), log.open("wb") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=errors, cwd=ROOT, env=environment
+            )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{arguments[0]} did not start: {log.read_text(errors='replace')[-2000:]}")
+        self.address: str = orjson.loads(line)["address"]
+
+    def pause(self) -> None:
+        """Stops it in its tracks: what it does in the background would be taken from its peer."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Lets it go on."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """SIGTERM, and waits."""
+        with suppress(ProcessLookupError):
+            self.resume()
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+def write_files(directory: Path, files: dict[str, bytes]) -> None:
+    """A rule set's files under a directory."""
+    for path, content in files.items():
+        target = directory / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
