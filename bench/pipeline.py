@@ -21,9 +21,9 @@ from bench.rows import Effort, Row
 from engine.bundle import Active, Bundle, compile_bundle
 from engine.decider import Decider
 from engine.decision import DecideRequest, Event, Outcome
-from engine.operations import ProfileChange
 from engine.state.model import ConsentEntry, Contact
 from engine.state.redis import RedisStore
+from engine.step.operations import ProfileChange
 
 BATCHES = (1, 64, 256)
 BOUND = 3.0  # design.md, section 5: "one store core"

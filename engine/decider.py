@@ -26,16 +26,16 @@ from engine.errors import (
     Unavailable,
     Violation,
 )
-from engine.explain import Explanation, explain_decision, explain_what_if
-from engine.group import Decide, Group, Pending, apply_groups, without_state
 from engine.identity import CustomerKey, customer_key, parse_decision_id
 from engine.learning.snapshot import Learnt
 from engine.metrics import Metrics
-from engine.operations import Confirmation, ConfirmSend, Erase, ProfileChange, PutProfile, RecordOutcome
 from engine.state.model import Profile, ReadBatch, ReadRequest, Store
 from engine.state.profile import decode as decode_profile
 from engine.state.record import decode as decode_record
-from engine.step import World
+from engine.step.explain import Explanation, explain_decision, explain_what_if
+from engine.step.group import Decide, Group, Pending, apply_groups, without_state
+from engine.step.operations import Confirmation, ConfirmSend, Erase, ProfileChange, PutProfile, RecordOutcome
+from engine.step.take import World
 
 log = logging.getLogger("tact.decider")
 

@@ -8,12 +8,12 @@ from engine.bundle import Bundle, Pauses
 from engine.compiler.model import Expect, Holdout, Test
 from engine.compiler.reference import Inputs, evaluate, reads
 from engine.decision import DecideRequest, Decision, Event, Outcome
-from engine.explain import Explanation, explain_step
 from engine.identity import customer_key
-from engine.inputs import gather, text_feature
 from engine.learning.policies import Posteriors
 from engine.state.model import Cell, ConsentEntry, Contact, Profile, Record
-from engine.step import Subject, World
+from engine.step.explain import Explanation, explain_step
+from engine.step.inputs import gather, text_feature
+from engine.step.take import Subject, World
 
 NOW_MS = 1_768_478_400_000  # 2026-01-15T12:00:00Z, a Thursday, for tests that do not say when
 _DAY_MS = 86_400_000

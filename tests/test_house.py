@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # room -> rooms it may import; a room is a top-level module or package of engine
 LEAVES = {"errors", "clock", "identity", "decision", "zones"}
 RULES = LEAVES | {"compiler", "kernels"}
-STEP = RULES | {"state", "contact", "learning", "plan", "windows", "inputs", "render", "reasons", "bundle", "filters"}
-PIPELINE = STEP | {"choice", "step", "entries", "operations", "group", "explain", "decider", "metrics"}
+STEP = RULES | {"state", "contact", "learning", "plan", "windows", "bundle"}
+PIPELINE = STEP | {"step", "decider", "metrics"}
 ALLOWED: dict[str, set[str]] = {
     "errors": {"compiler"},  # for a type only
     "clock": set(),
@@ -25,34 +25,24 @@ ALLOWED: dict[str, set[str]] = {
     "settings": LEAVES,
     "metrics": {"decision"},
     "kernels": set(),
-    "compiler": LEAVES | {"kernels", "compiler"},
-    "state": LEAVES | {"state", "compiler"},  # for the names of types
+    "compiler": LEAVES | {"kernels"},
+    "state": LEAVES | {"compiler"},  # for the names of types
     "windows": RULES | {"state"},
-    "inputs": RULES | {"state", "windows"},
-    "render": RULES,
-    "contact": LEAVES | {"compiler", "kernels", "state", "contact"},
+    "contact": LEAVES | {"compiler", "kernels", "state"},
     "plan": RULES | {"contact", "windows"},
     "bundle": RULES | {"plan"},
-    "reasons": RULES | {"plan"},
-    "learning": LEAVES | {"compiler", "kernels", "state", "bundle", "learning"},
-    "filters": STEP,
-    "choice": STEP,
-    "step": STEP | {"choice"},
-    "entries": STEP | {"step"},
-    "operations": STEP | {"step"},
-    "group": STEP | {"step", "entries", "operations"},
-    "explain": STEP | {"step", "operations"},
-    "decider": PIPELINE,
+    "learning": LEAVES | {"compiler", "kernels", "state", "bundle"},
+    "step": STEP,
+    "decider": PIPELINE - {"decider"},
     "trial": PIPELINE,
     "journal": LEAVES,
     "revision_store": RULES | {"state", "bundle", "pb"},
     "revisions": RULES | {"state", "bundle", "revision_store"},
     "supervisor": LEAVES | {"settings"},
-    "transport": {"errors", "clock", "transport"},
-    "service": PIPELINE | {"revisions", "revision_store", "transport", "service", "pb"},
-    "replay": PIPELINE | {"replay"},
-    "cli": PIPELINE | {"trial", "replay", "service", "cli", "pb", "settings"},
-    "pb": {"pb"},
+    "transport": {"errors", "clock"},
+    "service": PIPELINE | {"revisions", "revision_store", "transport", "pb"},
+    "replay": PIPELINE,
+    "cli": PIPELINE | {"trial", "replay", "service", "pb", "settings"},
 }
 
 

@@ -56,11 +56,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def render(finding: Finding) -> str:
     """Plain text of a finding, several lines:
 
-        messages/a.yaml:7:11: error[unknown-name]: no feature is called 'savings_balanc'
-            when: features.savings_balanc > 3
-                  ^^^^^^^^^^^^^^^^^^^^^^^
-            expected: a feature of the schema
-            hint: did you mean 'savings_balance'?
+    messages/a.yaml:7:11: error[unknown-name]: no feature is called 'savings_balanc'
+        when: features.savings_balanc > 3
+              ^^^^^^^^^^^^^^^^^^^^^^^
+        expected: a feature of the schema
+        hint: did you mean 'savings_balance'?
     """
     f = finding
     lines = [f"{f.position}: error[{f.code}]: {f.message}"]

@@ -8,9 +8,9 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from engine.decision import Decision, Details
-from engine.explain import CandidateView, Explanation
-from engine.operations import Confirmation
 from engine.pb.tact.v1 import decision_pb2 as pb
+from engine.step.explain import CandidateView, Explanation
+from engine.step.operations import Confirmation
 
 # What is called and typed the same on both sides.
 _OWN = {"outcome", "reason", "details", "slots", "suggested_replies", "send_after", "send_before", "report_by"}

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable
 
 from engine.compiler.model import RuleSet
-from engine.operations import ProfileChange
 from engine.pb.tact.v1 import profile_pb2 as pb
 from engine.service.encode import timestamp
 from engine.service.values import (
@@ -20,6 +19,7 @@ from engine.service.values import (
     timestamp_ms,
 )
 from engine.state.model import ConsentEntry, Contact, Profile
+from engine.step.operations import ProfileChange
 
 _TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])\Z")
 _MAX_NAME_BYTES = 256

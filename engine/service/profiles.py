@@ -5,7 +5,6 @@ from __future__ import annotations
 from engine.bundle import Active
 from engine.decider import Decider
 from engine.errors import InvalidInput, NotFound
-from engine.operations import ProfileChange
 from engine.pb.tact.v1 import profile_pb2 as pb
 from engine.service.codec import parse, split
 from engine.service.encode import to_bytes
@@ -14,6 +13,7 @@ from engine.service.limiter import Limiter
 from engine.service.profile_codec import decode_profile, encode_profile
 from engine.service.status import item_status
 from engine.service.values import Violations, check_id
+from engine.step.operations import ProfileChange
 from engine.transport import Call, Method
 
 _PATH = "/tact.v1.ProfileService/"

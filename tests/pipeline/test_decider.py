@@ -20,9 +20,9 @@ from engine.decision import (
     Reason,
 )
 from engine.errors import InvalidInput, NotFound, StoreUnavailable, TactError, Unavailable
-from engine.operations import ProfileChange
 from engine.state.model import ConsentEntry, Contact
 from engine.state.redis import RedisStore
+from engine.step.operations import ProfileChange
 
 RULES = {
     "rules.yaml": b"""

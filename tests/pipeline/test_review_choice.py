@@ -18,10 +18,10 @@ from engine.decision import DecideRequest, Decision, Event, Outcome, OutcomeKind
 from engine.errors import TactError
 from engine.learning.fold import BucketFold, Increments
 from engine.learning.shares import best_of_betas
-from engine.operations import ProfileChange
 from engine.state.log import DecisionEntry, OutcomeEntry
 from engine.state.model import Contact
 from engine.state.redis import RedisStore
+from engine.step.operations import ProfileChange
 
 RULES = b"""
 events:

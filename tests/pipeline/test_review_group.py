@@ -15,11 +15,11 @@ from engine.decision import DecideRequest, Decision, Event, Outcome, OutcomeKind
 from engine.errors import TactError
 from engine.identity import customer_key
 from engine.learning.shares import drawn
-from engine.operations import ProfileChange
 from engine.state.log import DecisionEntry, ProfileEntry, decode
 from engine.state.model import Commit, CommitStatus, ConsentEntry, Contact, ReadBatch, ReadRequest, TouchFlag
 from engine.state.record import decode as decode_record
 from engine.state.redis import RedisStore
+from engine.step.operations import ProfileChange
 
 DAY_MS = 86_400_000
 RULES = b"""

@@ -15,12 +15,12 @@ from engine.identity import customer_key
 from engine.learning.policies import ArmKey, ArmState, Posteriors
 from engine.learning.shares import drawn
 from engine.learning.snapshot import Learnt
-from engine.operations import ProfileChange
 from engine.state.log import DecisionEntry, decode
 from engine.state.model import Commit, Contact, ReadRequest
 from engine.state.record import decode as decode_record
 from engine.state.record import encode as encode_record
 from engine.state.redis import RedisStore
+from engine.step.operations import ProfileChange
 
 DAY_MS = 86_400_000
 RULES = b"""

@@ -20,7 +20,7 @@ from engine.decision import DecideRequest, Decision, Event, Outcome, Reason
 from engine.identity import customer_key, event_hash
 from engine.learning.policies import Posteriors
 from engine.state.model import Cell, ConsentEntry, Contact, Profile, Record
-from engine.step import Step, Subject, World, take
+from engine.step.take import Step, Subject, World, take
 
 RULES = Path(__file__).parents[2] / "rules"
 SETS = {"shipped": RULES, "bank_campaign": RULES / "examples" / "bank_campaign"}

@@ -16,7 +16,7 @@ from engine.compiler.model import Message, RuleSet
 from engine.compiler.nodes import Type
 from engine.compiler.ruleset import load, read_directory
 from engine.pb.tact.v1 import decision_pb2, profile_pb2
-from engine.render import fill, shown, slots_used
+from engine.step.render import fill, shown, slots_used
 
 RULES = Path(__file__).parents[2] / "rules"
 BANK = RULES / "examples" / "bank_campaign"

@@ -10,19 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engine.bundle import Bundle, Pauses
-from engine.choice import Choice, choose
 from engine.compiler.reference import Inputs
 from engine.contact.holdout import held_out
 from engine.contact.hours import next_quiet
 from engine.decision import DecideRequest, Decision, Details, Outcome, Reason
-from engine.filters import Fit, View, consider
 from engine.identity import CustomerKey, decision_id, name_hash
-from engine.inputs import gather, text_feature
 from engine.learning.policies import Posteriors
 from engine.plan import MessageStep
-from engine.reasons import Stop, sentence, stopped_by_rules
-from engine.render import fill, shown, slots_used
 from engine.state.model import Profile, Record, Touch, TouchFlag, WindowState
+from engine.step.choice import Choice, choose
+from engine.step.filters import Fit, View, consider
+from engine.step.inputs import gather, text_feature
+from engine.step.reasons import Stop, sentence, stopped_by_rules
+from engine.step.render import fill, shown, slots_used
 from engine.windows import UNUSED_KEPT_MS, observe
 
 DAY_MS = 86_400_000

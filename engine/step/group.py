@@ -12,10 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from engine.decision import DecideRequest, Decision, Details, Outcome, Reason
-from engine.entries import decision_entries
 from engine.errors import InvalidInput, TactError, Unavailable, Violation
 from engine.identity import CustomerKey, event_hash, fingerprint
-from engine.operations import (
+from engine.state import log as entries
+from engine.state.model import Answer, Commit, Profile, ReadBatch, ReadEntry, Record
+from engine.state.profile import decode as decode_profile
+from engine.state.profile import encode as encode_profile
+from engine.state.profile import new_version
+from engine.state.record import decode as decode_record
+from engine.state.record import encode as encode_record
+from engine.step.entries import decision_entries
+from engine.step.operations import (
     AHEAD_MS_MAX,
     Change,
     Operation,
@@ -25,15 +32,8 @@ from engine.operations import (
     known_answer,
     repeat_answer,
 )
-from engine.reasons import sentence
-from engine.state import log as entries
-from engine.state.model import Answer, Commit, Profile, ReadBatch, ReadEntry, Record
-from engine.state.profile import decode as decode_profile
-from engine.state.profile import encode as encode_profile
-from engine.state.profile import new_version
-from engine.state.record import decode as decode_record
-from engine.state.record import encode as encode_record
-from engine.step import ANSWER_LIFE_MS, Step, Subject, World, identify, take
+from engine.step.reasons import sentence
+from engine.step.take import ANSWER_LIFE_MS, Step, Subject, World, identify, take
 
 log = logging.getLogger("tact.group")
 

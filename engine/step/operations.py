@@ -24,10 +24,10 @@ from engine.decision import (
 from engine.errors import InvalidInput, NotFound, TactError, Violation
 from engine.identity import CustomerKey, DecisionRef, decision_id, event_hash, name_hash
 from engine.plan import MessageStep
-from engine.reasons import sentence
 from engine.state.log import Entry, ErasedEntry, OutcomeEntry, ProfileEntry
 from engine.state.model import Answer, Cell, Contact, Profile, Record, Touch, TouchFlag
-from engine.step import ANSWER_LIFE_MS, Subject, World
+from engine.step.reasons import sentence
+from engine.step.take import ANSWER_LIFE_MS, Subject, World
 
 AHEAD_MS_MAX = 5 * 60_000
 ANSWERS_KEPT = 32

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.filters import Fit
 from engine.identity import CustomerKey
 from engine.learning.shares import MESSAGE_STAGE, VARIANT_STAGE, drawn, quantised, uniform
+from engine.step.filters import Fit
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from engine.compiler.reference import Absent, Defaulted
 from engine.decision import Decision, Outcome
 from engine.plan import MessageStep
 from engine.state.log import CandidateEntry, DecisionEntry, VariantEntry
-from engine.step import Drawn, Step, World
+from engine.step.take import Drawn, Step, World
 
 _EMPTY = Drawn([], [], None, False)
 

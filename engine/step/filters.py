@@ -17,9 +17,9 @@ from engine.decision import Details, Reason
 from engine.identity import name_hash
 from engine.learning.policies import Posteriors, VariantShares, variant_shares
 from engine.plan import ChannelPlan, MessageStep
-from engine.reasons import CHANNEL, CONSENT, HOURS, LIMITS, PAUSE, RANK, TEXT, TRIAL, Stop
-from engine.render import language_for, slots_used
 from engine.state.model import Profile, Record
+from engine.step.reasons import CHANNEL, CONSENT, HOURS, LIMITS, PAUSE, RANK, TEXT, TRIAL, Stop
+from engine.step.render import language_for, slots_used
 
 
 @dataclass(slots=True)

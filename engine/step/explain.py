@@ -8,16 +8,16 @@ from engine.compiler.model import Position
 from engine.compiler.reference import Absent, Defaulted, Inputs
 from engine.decision import DecideRequest, Decision, Details, Event, Reason
 from engine.errors import InvalidInput, NotFound, Violation
-from engine.filters import Fit
 from engine.identity import CustomerKey, DecisionRef, event_hash
-from engine.operations import known_answer, repeat_answer
 from engine.plan import MessageStep
-from engine.reasons import Stop, sentence, stopped_by_rules
 from engine.state.log import DecisionEntry
 from engine.state.model import ReadBatch, ReadEntry, Record, Store
 from engine.state.profile import decode as decode_profile
 from engine.state.record import decode as decode_record
-from engine.step import Drawn, Step, Subject, World, take
+from engine.step.filters import Fit
+from engine.step.operations import known_answer, repeat_answer
+from engine.step.reasons import Stop, sentence, stopped_by_rules
+from engine.step.take import Drawn, Step, Subject, World, take
 
 
 @dataclass(slots=True)
