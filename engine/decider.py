@@ -245,7 +245,7 @@ class Decider:
         try:
             commits = apply_groups(world, groups, read, self.settings.virtual_time)
         except Exception:
-            await self._one_by_one(world, groups)
+            await self._isolate(groups)
             return []
         writing = [(g, c) for g, c in zip(groups, commits, strict=True) if c is not None]
         for group, commit in zip(groups, commits, strict=True):
@@ -277,15 +277,18 @@ class Decider:
                 )
         return again
 
-    async def _one_by_one(self, world: World, groups: list[Group]) -> None:
-        """Something unforeseen happened in the step: whoever fails alone is the one, and pays alone."""
-        if len(groups) == 1 and len(groups[0].pending) == 1:
+    async def _isolate(self, groups: list[Group]) -> None:
+        """Something unforeseen happened in the step: by halves, until whoever fails alone is found and pays alone."""
+        if len(groups) > 1:
+            half = len(groups) // 2
+            await self._run(groups[:half])
+            await self._run(groups[half:])
+        elif len(groups[0].pending) > 1:
+            for p in groups[0].pending:
+                await self._run([Group(groups[0].key, [p])])
+        else:
             log.exception("an operation of customer %s failed", groups[0].key.hex)
             groups[0].fail(Unavailable("the operation failed; the server's log says why"))
-            return
-        for group in groups:
-            for p in group.pending:
-                await self._run([Group(group.key, [p])])
 
     def _finish(self, group: Group) -> None:
         for p in group.pending:
@@ -308,7 +311,7 @@ class Decider:
                 except Exception:
                     log.exception("an event could not be decided without state")
                     p.result = Unavailable("the event could not be decided")
-                if self.journal is not None and isinstance(p.result, list):
+                if self.journal is not None and isinstance(p.result, list) and not p.operation.request.dry_run:
                     self.journal(p.operation.request, cast("list[Decision]", p.result))
             self._finish(group)
 

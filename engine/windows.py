@@ -23,7 +23,7 @@ from engine.state.model import WindowState
 from engine.zones import local_day, local_month
 
 UNUSED_KEPT_MS = 30 * 86_400_000  # two revisions may run side by side for this long
-COMPLETE, INCOMPLETE = True, False
+_INT_MAX = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def observe(plan: WindowPlan, state: WindowState, at_ms: int, now_ms: int, zone:
         state.values[i] = 1
     else:
         state.is_float = plan.type is Type.NUMBER
-        state.values[i] += value  # type: ignore[operator]
+        state.values[i] = _held(state.values[i] + value, state.is_float)  # type: ignore[operator]
 
 
 def complete(plan: WindowPlan, since_ms: int, now_ms: int, zone: str | None) -> bool:
@@ -123,5 +123,9 @@ def read(plan: WindowPlan, state: WindowState | None, now_ms: int, zone: str | N
     gathered = state.values[bisect_left(state.buckets, oldest) :]
     if plan.kind == "months_with":
         return len(gathered)
-    total = sum(gathered)
-    return float(total) if plan.type is Type.NUMBER else int(total)
+    return _held(sum(gathered), plan.type is Type.NUMBER)
+
+
+def _held(total: float, is_float: bool) -> float:
+    """An integer sum stays within 64 bits: at the bound it says 'at least this much'."""
+    return float(total) if is_float else max(-_INT_MAX, min(_INT_MAX, int(total)))

@@ -43,6 +43,11 @@ class Limits:
     caps: tuple[tuple[Cap, frozenset[int]], ...]
     gaps: tuple[tuple[Gap, frozenset[int]], ...]
 
+    @property
+    def about(self) -> bool:
+        """Whether any of them asks what a message is about."""
+        return any("about" in limit.per for limit, _ in (*self.caps, *self.gaps))
+
 
 def limits_of(message: Message, purposes: dict[str, Purpose], caps: tuple[Cap, ...], gaps: tuple[Gap, ...]) -> Limits:
     """Those of the declared caps and gaps that hold `message`: absent purposes mean all but tier 1."""
@@ -108,7 +113,8 @@ def stopped_by_limits(
         return Reason.CAP_REACHED, Details(cause="the touch log is full", count=len(touches), limit=MAX_TOUCHES)
     live = [t for t in touches if t.counts(shadow)]
     if not live:
-        return next((_reached(cap, 0, 0) for cap, _ in limits.caps if cap.at_most == 0), None)
+        closed = (cap for cap, _ in limits.caps if cap.at_most == 0 and _applies(cap.per, new))
+        return next((_reached(cap, 0, 0) for cap in closed), None)
     for cap, counted in limits.caps:
         if not _applies(cap.per, new):
             continue

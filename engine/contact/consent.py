@@ -35,9 +35,12 @@ def stopped_by_consent(
 
 def merge_contact(old: Contact | None, new: Contact, now_ms: int) -> Contact:
     """What is stored when the bank writes `new`: it replaces what the bank owns, but a withdrawal of
-    the old one stays unless `new` grants the purpose at a later time. A time of 0 means now.
+    the old one stays unless `new` grants the purpose at a later time. A time of 0 means now, and
+    so does one ahead, which would outlive every stop until then.
     """
-    consents = {c.purpose: c if c.changed_at_ms else c._replace(changed_at_ms=now_ms) for c in new.consents}
+    consents = {}
+    for c in new.consents:
+        consents[c.purpose] = c if 0 < c.changed_at_ms <= now_ms else c._replace(changed_at_ms=now_ms)
     for c in old.consents if old is not None else ():
         if not c.granted:
             later = consents.get(c.purpose)

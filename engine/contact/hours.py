@@ -24,16 +24,33 @@ def _local(at_ms: int, tz: tzinfo) -> datetime:
 def _next_wall(at_ms: int, tz: tzinfo, minute: int) -> int:
     """The first moment after `at_ms` at which the local clock shows `minute` of the day.
 
-    Where the clock jumps over it, the moment right after the jump.
+    Where the clock jumps over it, the moment right after the jump; where it shows it twice, the
+    first of the two that is still ahead.
     """
     local = _local(at_ms, tz)
     for day in range(3):
         date = local.date() + timedelta(days=day)
-        wall = datetime(date.year, date.month, date.day, minute // 60, minute % 60, tzinfo=tz)
-        at = int(wall.timestamp()) * 1000
-        if at > at_ms:
-            return at
-    raise AssertionError("a day has 24 to 25 hours")
+        for fold in (0, 1):
+            wall = datetime(date.year, date.month, date.day, minute // 60, minute % 60, tzinfo=tz, fold=fold)
+            at = int(wall.timestamp()) * 1000
+            if _local(at, tz).replace(tzinfo=None) != wall.replace(tzinfo=None, fold=0):
+                at = _after_jump(at, tz)
+            if at > at_ms:
+                return at
+    raise AssertionError("a day has 23 to 25 hours")
+
+
+def _after_jump(near_ms: int, tz: tzinfo) -> int:
+    """The moment at which the clock jumps, within a day of a moment that it jumps over."""
+    low, high = near_ms // 1000 - 86_400, near_ms // 1000 + 86_400
+    before = _local(low * 1000, tz).utcoffset()
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _local(middle * 1000, tz).utcoffset() == before:
+            low = middle
+        else:
+            high = middle
+    return high * 1000
 
 
 def _second_of_day(at_ms: int, tz: tzinfo) -> int:
@@ -84,10 +101,19 @@ def send_time(
     return Reason.QUIET_HOURS, Details(cause="the customer's hours lie within the quiet hours")
 
 
-def next_quiet(at_ms: int, quiet: QuietHours | None, zone: str | None) -> int | None:
-    """When the next quiet hours begin after a moment that lies outside them; None without any."""
-    if quiet is None:
-        return None
-    name = zone if quiet.zone == "customer" else quiet.zone
-    tz = find_zone(name) if name else None
-    return None if tz is None else _next_wall(at_ms, tz, quiet.from_minute)
+def closes(at_ms: int, quiet: QuietHours | None, contact: Contact | None, zone: str | None) -> int | None:
+    """When a moment that may be sent at stops being one: quiet hours begin, or the customer's own end.
+
+    None where nothing bounds it.
+    """
+    ends = []
+    if quiet is not None:
+        name = zone if quiet.zone == "customer" else quiet.zone
+        tz = find_zone(name) if name else None
+        if tz is not None:
+            ends.append(_next_wall(at_ms, tz, quiet.from_minute))
+    if contact is not None and contact.preferred_from_minute >= 0:
+        own = find_zone(zone) if zone else None
+        if own is not None:
+            ends.append(_next_wall(at_ms, own, contact.preferred_to_minute))
+    return min(ends, default=None)

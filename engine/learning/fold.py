@@ -85,6 +85,7 @@ class BucketFold:
                 and entry.event == trial.event
                 and entry.slot == trial.slot
                 and entry.occurred_ms <= closes_ms
+                and entry.at_ms <= closes_ms  # else the sums would depend on when the log is folded
             ):
                 kinds.add(OutcomeKind(entry.kind))
         if kinds & ARRIVED:

@@ -65,6 +65,7 @@ class TouchFlag(IntFlag):
     WITHHELD = 2  # holdout: in the shadow log only
     DEFERRED = 4  # to be confirmed before sending
     CANCELLED = 8  # released by a STOP
+    CONFIRMED = 16  # ConfirmSend said SEND: it is on its way
 
     @staticmethod
     def outcome(kind: int) -> int:
@@ -128,7 +129,8 @@ class Record:
 
     `windows` is keyed by the hash of the window's definition; `opt_outs` maps a purpose's hash
     (0: everything) to when; `assignments` maps (policy, message) to (variant, share of 2^30).
-    `unknown` carries sections this version does not know, byte for byte, with their tag.
+    `unknown` carries sections this version does not know, byte for byte, with their tag. `spilled`
+    says which answers have keys of their own, and until when.
     """
 
     version: bytes = b""
@@ -140,6 +142,7 @@ class Record:
     assignments: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)
     unknown: list[tuple[int, bytes]] = field(default_factory=list)
+    spilled: dict[int, int] = field(default_factory=dict)
 
 
 class ReadRequest(NamedTuple):

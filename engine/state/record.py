@@ -16,6 +16,7 @@
     3    opt-outs: columns purpose, when
     4    assignments: columns policy, message, variant, share
     5    answers: columns event, fingerprint, at, size of body; then the bodies
+    6    answers that have keys of their own: columns event, until
 
 Other tags are a newer version's: carried in `Record.unknown` byte for byte, so that two versions can
 run side by side. Constant columns cost two bytes, so a touch of few messages takes about 30.
@@ -34,8 +35,8 @@ LAYOUT = 1
 VERSION_SIZE = 8
 _HEAD = struct.Struct("<8sBqq")
 _SECTION = struct.Struct("<BI")
-_WINDOWS, _TOUCHES, _OPT_OUTS, _ASSIGNMENTS, _ANSWERS = 1, 2, 3, 4, 5
-_KNOWN = frozenset((_WINDOWS, _TOUCHES, _OPT_OUTS, _ASSIGNMENTS, _ANSWERS))
+_WINDOWS, _TOUCHES, _OPT_OUTS, _ASSIGNMENTS, _ANSWERS, _SPILLED = 1, 2, 3, 4, 5, 6
+_KNOWN = frozenset((_WINDOWS, _TOUCHES, _OPT_OUTS, _ASSIGNMENTS, _ANSWERS, _SPILLED))
 _NAMES = slice(3, 12)  # Touch's fields that hold names: message .. policy
 _AT, _SEND_BEFORE, _REPORT_BY = 0, 13, 14
 
@@ -160,6 +161,8 @@ def encode(record: Record) -> bytes:
         sections.append((_ASSIGNMENTS, _pack_table(rows)))
     if record.answers:
         sections.append((_ANSWERS, _pack_answers(record.answers)))
+    if record.spilled:
+        sections.append((_SPILLED, _pack_table(list(record.spilled.items()))))
     if any(tag in _KNOWN for tag, _ in record.unknown):
         raise ValueError("a section of a known tag among the unknown ones")
     parts = [_HEAD.pack(record.version, LAYOUT, record.last_ms, record.since_ms)]
@@ -203,6 +206,8 @@ def _read_section(record: Record, tag: int, reader: Reader) -> None:
         policies, messages, variants, shares = _unpack_columns(reader, 4)
         keys = zip(policies, messages, strict=True)
         record.assignments = dict(zip(keys, zip(variants, shares, strict=True), strict=True))
+    elif tag == _SPILLED:
+        record.spilled = dict(zip(*_unpack_columns(reader, 2), strict=True))
     else:
         record.answers = _unpack_answers(reader)
     reader.end()

@@ -8,24 +8,14 @@ from engine.plan import MessageStep
 from engine.state.log import CandidateEntry, DecisionEntry, VariantEntry
 from engine.step.take import Drawn, Step, World
 
-_EMPTY = Drawn([], [], None, False)
-
 
 def decision_entries(
     world: World, step: Step, fingerprint: int, record_version: bytes, profile_version: bytes
 ) -> list[DecisionEntry]:
-    """One entry per decision of the event, in slot order."""
+    """One entry per slot of the event that was decided."""
     return [
-        _entry(
-            world,
-            step,
-            d,
-            step.draws[k] if k < len(step.draws) else _EMPTY,
-            fingerprint,
-            record_version,
-            profile_version,
-        )
-        for k, d in enumerate(step.decisions)
+        _entry(world, step, decision, drawn, fingerprint, record_version, profile_version)
+        for decision, drawn in step.logged
     ]
 
 

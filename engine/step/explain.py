@@ -15,7 +15,7 @@ from engine.state.model import ReadBatch, ReadEntry, Record, Store
 from engine.state.profile import decode as decode_profile
 from engine.state.record import decode as decode_record
 from engine.step.filters import Fit
-from engine.step.operations import known_answer, repeat_answer
+from engine.step.operations import Change, known_answer, repeat_answer
 from engine.step.reasons import Stop, sentence, stopped_by_rules
 from engine.step.take import Drawn, Step, Subject, World, take
 
@@ -64,7 +64,7 @@ def explain_step(world: World, subject: Subject, request: DecideRequest, locale:
     occurred_ms = subject.now_ms if given_ns is None else given_ns // 1_000_000
     step = Step(subject, request, event_hash(request.event.event_id), occurred_ms, **given)  # type: ignore[arg-type]
     take(world, [step])
-    drawn = step.draws[0] if step.draws else Drawn([], [], None, False)
+    drawn = step.logged[0][1] if step.logged else Drawn([], [], None, False)
     fits = {f.step.index: (k, f) for k, f in enumerate(drawn.fits)}
     stops = {m.index: stop for m, stop in drawn.stops}
     twin = Inputs(step.inputs, subject.now_ms * 1_000_000, step.zone)
@@ -143,7 +143,7 @@ async def explain_decision(store: Store, ref: DecisionRef, record: Record, read:
 
     Raises NotFound where the answer is past its life.
     """
-    known = known_answer(record, read.spilled, ref.event)
+    known = known_answer(record, read.spilled, Change(), ref.event)
     if known is None:
         raise NotFound("no such decision of the last 24 hours")
     request = DecideRequest(Event("", "", "", None, {}))

@@ -96,7 +96,8 @@ def _segment(view: View, step: MessageStep) -> str:
 def _unfit(view: View, step: MessageStep, template: str) -> str:
     """The first slot of the template that has no value, or ""."""
     for slot in slots_used(template):
-        if view.batch.value(step.slots[slot].root, view.i) is None:
+        value = view.batch.value(step.slots[slot].root, view.i)
+        if value is None or (isinstance(value, float) and not math.isfinite(value)):
             return slot
     return ""
 
@@ -129,7 +130,9 @@ def _shares(
     """The shares of the variants left, and whether they come from an earlier assignment."""
     policy = step.policy
     if policy is not None and policy.sticky:
-        assigned = view.record.assignments.get((name_hash(policy.name), step.key))
+        owner = name_hash(policy.name)
+        found = (view.record.assignments.get((owner, key)) for key in (step.key, *step.keys))
+        assigned = next((a for a in found if a is not None), None)
         if assigned is not None:
             key, share = assigned
             at = next((k for k, v in enumerate(variants) if step.variant_keys[v] == key), None)
@@ -162,6 +165,9 @@ def consider(view: View, step: MessageStep) -> Fit | Stop:
     if not isinstance(at, int):
         return _stop(HOURS, at, step)
     about = _about(view, step)
+    if about == 0 and step.about is not None and step.limits.about:
+        cause = "what the message is about is unknown, so its caps cannot be checked"
+        return _stop(LIMITS, (Reason.DATA_MISSING, Details(cause=cause)), step)
     proposal = Proposal(
         at, step.keys, name_hash(message.purpose), step.topic, channel.key, step.product, step.stage, about
     )
@@ -180,4 +186,4 @@ def consider(view: View, step: MessageStep) -> Fit | Stop:
     if not isinstance(rank, int | float) or not math.isfinite(rank):
         cause = "the message's value could not be computed"
         return _stop(RANK, (Reason.DATA_MISSING, Details(cause=cause)), step)
-    return Fit(step, at, channel, float(rank), variants, texts, unfit, shares[0], shares[1], segment, about)
+    return Fit(step, at, channel, float(rank) + 0.0, variants, texts, unfit, shares[0], shares[1], segment, about)

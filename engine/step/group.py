@@ -23,8 +23,9 @@ from engine.state.record import decode as decode_record
 from engine.state.record import encode as encode_record
 from engine.step.entries import decision_entries
 from engine.step.operations import (
-    AHEAD_MS_MAX,
+    TOMBSTONE_MS,
     Change,
+    Erase,
     Operation,
     RecordOutcome,
     answer_body,
@@ -33,7 +34,7 @@ from engine.step.operations import (
     repeat_answer,
 )
 from engine.step.reasons import sentence
-from engine.step.take import ANSWER_LIFE_MS, Step, Subject, World, identify, take
+from engine.step.take import AHEAD_MS_MAX, ANSWER_LIFE_MS, Step, Subject, World, identify, take
 
 log = logging.getLogger("tact.group")
 
@@ -59,11 +60,14 @@ class Decide:
 
 @dataclass(slots=True)
 class Pending:
-    """An operation whose caller waits. `result` is what the last turn gave."""
+    """An operation whose caller waits. `result` is what the last turn gave; `writes` whether that
+    stands or falls with the commit (a repeated answer or a dry run does not).
+    """
 
     operation: Decide | Operation
     future: asyncio.Future[object]
     result: object = None
+    writes: bool = False
 
     def finish(self, result: object) -> None:
         """Answers the caller, unless it went away or has an answer."""
@@ -102,12 +106,10 @@ class Group:
             "refused": "the store refuses to be written",
         }.get(status, "")
         for p in self.pending:
-            if isinstance(p.operation, Decide) and isinstance(p.result, list):
-                details = Details(cause=cause)
-                d = Decision(Outcome.NO_MESSAGE, reason, details, sentence(reason, details), revision=revision)
-                d.event_id = p.operation.request.event.event_id
-                d.customer_id = p.operation.request.event.customer_id
-                p.result = [d]
+            if not p.writes:
+                continue
+            if isinstance(p.operation, Decide):
+                p.result = [_plain(p.operation, self.key, reason, revision, cause)]
             elif not isinstance(p.result, TactError):
                 p.result = Unavailable(f"the store refuses to be written: {status}")
 
@@ -134,6 +136,11 @@ def apply_groups(world: World, groups: Sequence[Group], read: ReadBatch, virtual
         try:
             profile, record = decode_profile(entry.profile), decode_record(entry.record)
         except TactError as error:
+            if all(isinstance(p.operation, Erase) for p in group.pending):  # what cannot be read can be erased
+                profile, record = Profile(entry.profile[:8]), Record(entry.record[:8])
+                subject = Subject(group.key, profile, record, read.now_ms)
+                opened.append(_Open(group, subject, entry, Change(), record.version, profile.version))
+                continue
             log.error("customer %s: %s", group.key.hex, error)
             for p in group.pending:
                 p.result = error
@@ -142,6 +149,8 @@ def apply_groups(world: World, groups: Sequence[Group], read: ReadBatch, virtual
         now_ms = max(read.now_ms, record.last_ms)
         if virtual_time:
             now_ms = record.last_ms
+        kept_ms = world.bundle.steps.touches_kept_ms
+        record.touches = [t for t in record.touches if t.at_ms > now_ms - kept_ms]
         subject = Subject(group.key, profile, record, now_ms)
         opened.append(_Open(group, subject, entry, Change(), record.version, profile.version))
     waves = max((len(g.pending) for g in groups), default=0)
@@ -158,6 +167,7 @@ def _wave(world: World, items: list[tuple[_Open, Pending]], virtual_time: bool) 
     steps: list[tuple[_Open, Pending, Step]] = []
     for o, p in items:
         operation = p.operation
+        p.writes = not isinstance(operation, Decide)
         try:
             if isinstance(operation, Decide):
                 prepared = _prepare(world, o, operation, virtual_time)
@@ -176,6 +186,7 @@ def _wave(world: World, items: list[tuple[_Open, Pending]], virtual_time: bool) 
         p.result = s.decisions
         if s.request.dry_run:
             continue
+        p.writes = True
         operation = p.operation
         assert isinstance(operation, Decide)
         o.change.entries += decision_entries(world, s, operation.fingerprint, o.record_version, o.profile_version)
@@ -194,21 +205,9 @@ def _prepare(world: World, o: _Open, operation: Decide, virtual_time: bool) -> S
     given_ns = request.event.occurred_at_ns
     if virtual_time and given_ns is not None:
         subject.now_ms = max(subject.now_ms, given_ns // 1_000_000)
-    occurred_ms = subject.now_ms if given_ns is None else given_ns // 1_000_000
-    if request.event.type not in world.bundle.ruleset.events:
-        known = ", ".join(world.bundle.ruleset.events)
-        raise InvalidInput([Violation("event.type", f"found '{request.event.type}', expected one of {known}")])
-    if occurred_ms > subject.now_ms + AHEAD_MS_MAX:
-        raise InvalidInput(
-            [
-                Violation(
-                    "event.occurred_at",
-                    "lies more than 5 minutes ahead of the engine's clock; expected a time in the past",
-                )
-            ]
-        )
+    occurred_ms = _occurred_ms(world, request, subject.now_ms)
     if not request.dry_run:
-        known_one = known_answer(subject.record, o.read.spilled, operation.event)
+        known_one = known_answer(subject.record, o.read.spilled, o.change, operation.event)
         if known_one is not None:
             if known_one[0] != operation.fingerprint:
                 raise InvalidInput(
@@ -223,15 +222,30 @@ def _prepare(world: World, o: _Open, operation: Decide, virtual_time: bool) -> S
                 )
             return repeat_answer(known_one[1], subject.key, operation.event, request)
     if occurred_ms <= subject.now_ms - ANSWER_LIFE_MS:
-        return [_plain(world, operation, subject, Reason.EVENT_TOO_OLD)]
+        return [_plain(operation, subject.key, Reason.EVENT_TOO_OLD, world.bundle.revision)]
     if request.dry_run:
         subject = Subject(subject.key, subject.profile, copy.deepcopy(subject.record), subject.now_ms)
     return Step(subject, request, operation.event, occurred_ms)
 
 
-def _plain(world: World, operation: Decide, subject: Subject, reason: Reason) -> Decision:
-    d = Decision(Outcome.NO_MESSAGE, reason, reason_text=sentence(reason, Details()))
-    identify(d, subject.key, operation.event, operation.request, 0, world.bundle.revision)
+def _occurred_ms(world: World, request: DecideRequest, now_ms: int) -> int:
+    """When the event happened. Raises InvalidInput where it lies ahead, or is of no declared type."""
+    event = request.event
+    if event.type not in world.bundle.ruleset.events:
+        known = ", ".join(world.bundle.ruleset.events)
+        raise InvalidInput([Violation("event.type", f"found '{event.type}', expected one of {known}")])
+    occurred_ms = now_ms if event.occurred_at_ns is None else event.occurred_at_ns // 1_000_000
+    if occurred_ms > now_ms + AHEAD_MS_MAX:
+        told = "lies more than 5 minutes ahead of the engine's clock; expected a time in the past"
+        raise InvalidInput([Violation("event.occurred_at", told)])
+    return occurred_ms
+
+
+def _plain(operation: Decide, key: CustomerKey, reason: Reason, revision: str, cause: str = "") -> Decision:
+    """A NO_MESSAGE that no rule had a part in."""
+    details = Details(cause=cause)
+    d = Decision(Outcome.NO_MESSAGE, reason, details, sentence(reason, details))
+    identify(d, key, operation.event, operation.request, 0, revision)
     return d
 
 
@@ -241,8 +255,6 @@ def _commit(world: World, o: _Open) -> Commit | None:
         return None
     record_blob = None
     if change.record:
-        kept_ms = world.bundle.steps.touches_kept_ms
-        record.touches = [t for t in record.touches if t.at_ms > o.subject.now_ms - kept_ms]
         record.version = new_version()
         record.last_ms = o.subject.now_ms
         record.since_ms = record.since_ms or o.subject.now_ms
@@ -250,6 +262,9 @@ def _commit(world: World, o: _Open) -> Commit | None:
     profile_blob = None
     if change.profile:
         o.subject.profile.version = new_version()
+        for entry in change.entries:
+            if isinstance(entry, entries.ProfileEntry):
+                entry.profile_version = o.subject.profile.version
         profile_blob = encode_profile(o.subject.profile)
     return Commit(
         o.group.key,
@@ -259,25 +274,27 @@ def _commit(world: World, o: _Open) -> Commit | None:
         profile_blob,
         change.spills,
         [entries.encode(e) for e in change.entries],
-        change.expire_record_ms,
+        TOMBSTONE_MS if change.erased and _empty(record) else 0,
         change.erased and not change.profile,
     )
+
+
+def _empty(record: Record) -> bool:
+    """Nothing is kept but that the customer was erased."""
+    return not (record.touches or record.answers or record.windows or record.assignments or record.opt_outs)
 
 
 def without_state(world: World, key: CustomerKey, operation: Decide, now_ms: int) -> list[Decision]:
     """What may be decided while the customer's state cannot be read: messages whose purpose says
     `if_state_unknown: send`, provisional and booked nowhere. Everything else is STATE_UNKNOWN.
     """
-    request = operation.request
-    if request.event.type not in world.bundle.ruleset.events:
-        raise InvalidInput([Violation("event.type", f"found '{request.event.type}', expected a declared event type")])
+    occurred_ms = _occurred_ms(world, operation.request, now_ms)
+    if occurred_ms <= now_ms - ANSWER_LIFE_MS:
+        return [_plain(operation, key, Reason.EVENT_TOO_OLD, world.bundle.revision)]
     subject = Subject(key, Profile(), Record(), now_ms)
-    given_ns = request.event.occurred_at_ns
-    occurred_ms = now_ms if given_ns is None else given_ns // 1_000_000
-    step = Step(subject, request, operation.event, occurred_ms, stateless=True)
+    step = Step(subject, operation.request, operation.event, occurred_ms, stateless=True)
     take(world, [step])
     if any(d.outcome is Outcome.SEND or d.reason is Reason.NO_RULE_FOR_EVENT for d in step.decisions):
         return step.decisions
-    d = _plain(world, operation, subject, Reason.STATE_UNKNOWN)
-    d.details = Details(cause="the customer's state could not be read")
-    return [d]
+    cause = "the customer's state could not be read"
+    return [_plain(operation, key, Reason.STATE_UNKNOWN, world.bundle.revision, cause)]

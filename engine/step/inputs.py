@@ -25,7 +25,8 @@ def feature_value(feature: Feature, profile: Profile, now_ms: int) -> object:
     absent = MISSING
     if cell is not None and cell.type == feature.type.value:
         value = cell.value
-        if feature.max_age_s is not None and now_ms - cell.as_of_ms > feature.max_age_s * 1000:
+        age_s = (now_ms - cell.as_of_ms) / 1000 if cell.as_of_ms else 0  # 0: unknown (a replay's)
+        if feature.max_age_s is not None and age_s > feature.max_age_s:
             absent = STALE
         elif _in_range(feature, value):
             return value

@@ -27,10 +27,10 @@ from engine.plan import MessageStep
 from engine.state.log import Entry, ErasedEntry, OutcomeEntry, ProfileEntry
 from engine.state.model import Answer, Cell, Contact, Profile, Record, Touch, TouchFlag
 from engine.step.reasons import sentence
-from engine.step.take import ANSWER_LIFE_MS, Subject, World
+from engine.step.take import AHEAD_MS_MAX, ANSWER_LIFE_MS, Subject, World
 
-AHEAD_MS_MAX = 5 * 60_000
 ANSWERS_KEPT = 32
+ANSWER_KEPT_MS = ANSWER_LIFE_MS + AHEAD_MS_MAX  # an event may lie that far ahead when it is answered
 TOMBSTONE_MS = 60_000
 _SPILL = struct.Struct("<Qq")
 
@@ -65,7 +65,6 @@ class Change:
     record: bool = False
     profile: bool = False
     erased: bool = False
-    expire_record_ms: int = 0
     entries: list[Entry] = field(default_factory=list)
     spills: list[tuple[int, bytes, int]] = field(default_factory=list)
 
@@ -73,13 +72,16 @@ class Change:
 # ---- answers ------------------------------------------------------------------------------------
 
 
-def known_answer(record: Record, spilled: dict[int, bytes], event: int) -> tuple[int, bytes] | None:
-    """(fingerprint, body) of what was answered to an event before, or None."""
+def known_answer(record: Record, spilled: dict[int, bytes], change: Change, event: int) -> tuple[int, bytes] | None:
+    """(fingerprint, body) of what was answered to an event before, or None.
+
+    An answer is in the record, or was read from a key of its own, or is on its way there.
+    """
     for answer in record.answers:
         if answer.event == event:
             return answer.fingerprint, answer.body
-    blob = spilled.get(event)
-    if blob is None:
+    blob = next((body for e, body, _ in change.spills if e == event and body), None) or spilled.get(event)
+    if not blob:  # empty: erased a moment ago
         return None
     fingerprint, _ = _SPILL.unpack_from(blob)
     return fingerprint, blob[_SPILL.size :]
@@ -87,11 +89,13 @@ def known_answer(record: Record, spilled: dict[int, bytes], event: int) -> tuple
 
 def keep_answer(record: Record, change: Change, answer: Answer, now_ms: int) -> None:
     """Adds an answer; those past their life go, the oldest above 32 move to keys of their own."""
-    record.answers = [a for a in record.answers if a.at_ms > now_ms - ANSWER_LIFE_MS]
+    record.answers = [a for a in record.answers if a.at_ms > now_ms - ANSWER_KEPT_MS]
+    record.spilled = {event: until_ms for event, until_ms in record.spilled.items() if until_ms > now_ms}
     record.answers.append(answer)
     while len(record.answers) > ANSWERS_KEPT:
         old = record.answers.pop(0)
-        life_ms = old.at_ms + ANSWER_LIFE_MS - now_ms
+        life_ms = old.at_ms + ANSWER_KEPT_MS - now_ms
+        record.spilled[old.event] = now_ms + life_ms
         change.spills.append((old.event, _SPILL.pack(old.fingerprint, old.at_ms) + old.body, life_ms))
     change.record = True
 
@@ -146,31 +150,40 @@ class RecordOutcome:
         touch = record.touches[at]
         bit = TouchFlag.outcome(report.kind)
         key = event_hash(f"outcome:{report.decision_id}:{report.outcome_id}") if report.outcome_id else 0
-        if (key and known_answer(record, spilled, key)) or (not key and touch.flags & bit):
-            return OutcomeResult(True, [])
+        if (key and known_answer(record, spilled, change, key)) or (not key and touch.flags & bit):
+            return OutcomeResult(True, self._cancelled(subject, touch))
         flags = touch.flags | bit
         if report.kind is OutcomeKind.NOT_DELIVERED and not flags & TouchFlag.outcome(OutcomeKind.DELIVERED):
             flags |= TouchFlag.RELEASED
-        if report.kind is OutcomeKind.DELIVERED and not flags & TouchFlag.CANCELLED:
+        if report.kind is OutcomeKind.DELIVERED:
             flags &= ~int(TouchFlag.RELEASED)  # ~ of an IntFlag knows its named members only
         record.touches[at] = touch._replace(flags=int(flags))
-        cancelled = self._opt_out(subject, touch) if report.kind is OutcomeKind.OPTED_OUT else []
+        if report.kind is OutcomeKind.OPTED_OUT:
+            self._opt_out(subject, touch)
         if key:
             keep_answer(record, change, Answer(key, int(report.kind), now_ms, b""), now_ms)
         change.record = True
         change.entries.append(self._entry(world, subject, touch, occurred_ms, key))
-        return OutcomeResult(False, cancelled)
+        return OutcomeResult(False, self._cancelled(subject, touch))
 
-    def _opt_out(self, subject: Subject, touch: Touch) -> list[str]:
+    def _cancelled(self, subject: Subject, touch: Touch) -> list[str]:
+        """What a STOP took back and must not be sent any more; said again when the report is."""
+        if self.report.kind is not OutcomeKind.OPTED_OUT:
+            return []
+        return [
+            decision_id(subject.key, t.event, t.slot)
+            for t in subject.record.touches
+            if t.purpose == touch.purpose and t.at_ms > subject.now_ms and t.flags & TouchFlag.CANCELLED
+            if not t.flags & TouchFlag.WITHHELD
+        ]
+
+    def _opt_out(self, subject: Subject, touch: Touch) -> None:
         """The purpose is closed from now on; what is booked ahead for it is cancelled."""
         record = subject.record
         record.opt_outs[touch.purpose] = max(record.opt_outs.get(touch.purpose, 0), subject.now_ms)
-        cancelled = []
         for i, t in enumerate(record.touches):
             if t.purpose == touch.purpose and t.at_ms > subject.now_ms and not t.flags & TouchFlag.RELEASED:
                 record.touches[i] = t._replace(flags=int(t.flags | TouchFlag.RELEASED | TouchFlag.CANCELLED))
-                cancelled.append(decision_id(subject.key, t.event, t.slot))
-        return cancelled
 
     def _entry(self, world: World, subject: Subject, touch: Touch, occurred_ms: int, key: int) -> OutcomeEntry:
         step = message_of(world.bundle, touch)
@@ -192,6 +205,15 @@ class RecordOutcome:
         )
 
 
+# what is released already, was never to be sent, or was sent: releasing it would free a cap that is used
+_NOT_TO_RELEASE = (
+    TouchFlag.RELEASED
+    | TouchFlag.WITHHELD
+    | TouchFlag.CONFIRMED
+    | sum(TouchFlag.outcome(kind) for kind in OutcomeKind if kind is not OutcomeKind.NOT_DELIVERED)
+)
+
+
 @dataclass(slots=True)
 class ConfirmSend:
     """Asks whether something deferred may still be sent; releases its touch where not."""
@@ -205,8 +227,11 @@ class ConfirmSend:
         touch = record.touches[at]
         refused = self._refused(world, subject, touch)
         if refused is None:
+            if not touch.flags & TouchFlag.CONFIRMED:
+                record.touches[at] = touch._replace(flags=int(touch.flags | TouchFlag.CONFIRMED))
+                change.record = True
             return Confirmation(Outcome.SEND, Reason.SELECTED, Details(), sentence(Reason.SELECTED, Details()))
-        if not touch.flags & TouchFlag.RELEASED:
+        if not touch.flags & _NOT_TO_RELEASE:
             record.touches[at] = touch._replace(flags=int(touch.flags | TouchFlag.RELEASED))
             change.record = True
         reason, details = refused
@@ -228,7 +253,13 @@ class ConfirmSend:
             return Reason.PAUSED, details
         if world.pauses.holds(step.message.name, step.message.purpose):
             return Reason.PAUSED, details
-        return stopped_by_consent(step.message, step.purpose, subject.profile.contact, subject.record)
+        contact = subject.profile.contact
+        blocked = contact.blocked_channels if contact is not None else []
+        channel = next((name for name in blocked if name_hash(name) == touch.channel), None)
+        if channel is not None:
+            details.channel, details.cause = channel, "the customer blocked the channel"
+            return Reason.CHANNEL_BLOCKED, details
+        return stopped_by_consent(step.message, step.purpose, contact, subject.record)
 
 
 @dataclass(slots=True)
@@ -240,8 +271,12 @@ class PutProfile:
     def apply(self, world: World, subject: Subject, spilled: dict[int, bytes], change: Change) -> None:
         """Features not named stay; `contact` absent stays; a withdrawal is never cleared by absence."""
         profile, now_ms, contact = subject.profile, subject.now_ms, self.change.contact
+        declared = world.bundle.ruleset.features
+        unknown = [name for name in (*self.change.features, *self.change.clear_features) if name not in declared]
+        if unknown:  # the rule set was swapped since the request was read
+            raise InvalidInput([Violation(f'features["{n}"]', "no feature of the rule set") for n in unknown])
         for name, value in self.change.features.items():
-            profile.cells[name] = Cell(world.bundle.ruleset.features[name].type.value, value, now_ms)
+            profile.cells[name] = Cell(declared[name].type.value, value, now_ms)
         for name in self.change.clear_features:
             profile.cells.pop(name, None)
         if contact is not None:
@@ -279,8 +314,10 @@ class Erase:
         )
         change.erased = change.record = True
         change.profile = False
-        change.spills.clear()
-        change.expire_record_ms = 0 if opt_outs else TOMBSTONE_MS
+        # what has a key of its own goes at once
+        gone = {event for event, _, _ in change.spills} | r.spilled.keys() | spilled.keys()
+        change.spills[:] = [(event, b"", 1) for event in sorted(gone)]
+        spilled.clear()
         change.entries.append(ErasedEntry(at_ms=subject.now_ms, customer=subject.key.digest))
         return existed
 

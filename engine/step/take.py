@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from engine.bundle import Bundle, Pauses
 from engine.compiler.reference import Inputs
 from engine.contact.holdout import held_out
-from engine.contact.hours import next_quiet
+from engine.contact.hours import closes
 from engine.decision import DecideRequest, Decision, Details, Outcome, Reason
 from engine.identity import CustomerKey, decision_id, name_hash
 from engine.learning.policies import Posteriors
@@ -26,6 +26,7 @@ from engine.step.render import fill, shown, slots_used
 from engine.windows import UNUSED_KEPT_MS, observe
 
 DAY_MS = 86_400_000
+AHEAD_MS_MAX = 5 * 60_000  # how far ahead of the engine's clock an event may lie
 ANSWER_LIFE_MS = DAY_MS  # also the greatest age of an event
 SEND_FOR_MS = DAY_MS  # how long a SEND may be sent after send_after
 REPORT_WITHIN_MS = 2 * DAY_MS  # after send_before
@@ -66,7 +67,8 @@ class Step:
     """One event to decide. After `take` the results are filled in.
 
     `given_windows` stands in for stored windows (`tact test`); `stateless` decides without the
-    customer's state (the store cannot be read).
+    customer's state (the store cannot be read). `logged` pairs what the log keeps with its draw: every
+    decision, and where a slate ends in the holdout also what was withheld.
     """
 
     subject: Subject
@@ -79,7 +81,7 @@ class Step:
     zone: str | None = None
     inputs: dict[str, object] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
-    draws: list[Drawn] = field(default_factory=list)
+    logged: list[tuple[Decision, Drawn]] = field(default_factory=list)
 
     @property
     def occurred_ns(self) -> int:
@@ -127,11 +129,11 @@ def take(world: World, steps: Sequence[Step]) -> None:
         )  # fmt: skip
         candidates = [world.bundle.steps.messages[m] for m in funnel.candidates(i)]
         if not candidates:
-            s.decisions = [_refused_by_rules(world, s, funnel.furthest(i), language)]
+            _refuse_by_rules(world, s, funnel.furthest(i), language)
         else:
             _decide(world, s, view, candidates)
-        for slot, d in enumerate(s.decisions):
-            identify(d, s.subject.key, s.event, s.request, slot, world.bundle.revision)
+        for d, _ in s.logged:
+            identify(d, s.subject.key, s.event, s.request, d.slot, world.bundle.revision)
 
 
 def _keep_windows(world: World, steps: Sequence[Step]) -> None:
@@ -179,21 +181,24 @@ def _keep_windows(world: World, steps: Sequence[Step]) -> None:
             observe(window, state, s.occurred_ms, s.subject.now_ms, s.zone, amount)
 
 
-def _refused_by_rules(world: World, s: Step, furthest: tuple[int, int] | None, language: str | None) -> Decision:
+def _answer(s: Step, decision: Decision, stops: list[tuple[MessageStep, Stop]]) -> None:
+    """Nothing is said: this is why."""
+    s.decisions = [decision]
+    s.logged.append((decision, Drawn([], stops, None, False)))
+
+
+def _refuse_by_rules(world: World, s: Step, furthest: tuple[int, int] | None, language: str | None) -> None:
     """No message passed its own rules: the reason of the one that got furthest."""
     if furthest is None:
-        return Decision(
-            Outcome.NO_MESSAGE,
-            Reason.NO_RULE_FOR_EVENT,
-            reason_text=sentence(Reason.NO_RULE_FOR_EVENT, Details()),
-        )
+        text = sentence(Reason.NO_RULE_FOR_EVENT, Details())
+        _answer(s, Decision(Outcome.NO_MESSAGE, Reason.NO_RULE_FOR_EVENT, reason_text=text), [])
+        return
     step = world.bundle.steps.messages[furthest[0]]
     twin = Inputs(s.inputs, s.subject.now_ms * 1_000_000, s.zone)
     stop = stopped_by_rules(step, twin, language or world.bundle.ruleset.default_language)
     if stop is None or stop.stage != furthest[1]:
         raise AssertionError(f"kernel and twin disagree on '{step.message.name}': {furthest[1]} and {stop}")
-    s.draws.append(Drawn([], [(step, stop)], None, False))
-    return refusal(stop)
+    _answer(s, refusal(stop), [(step, stop)])
 
 
 def refusal(stop: Stop) -> Decision:
@@ -214,14 +219,16 @@ def _decide(world: World, s: Step, view: View, candidates: list[MessageStep]) ->
         fits = [v for _, v in verdicts if isinstance(v, Fit)]
         stops = [(c, v) for c, v in verdicts if isinstance(v, Stop)]
         if not fits:
-            s.draws.append(Drawn([], stops, None, False))
             if slot == 0:
-                s.decisions = [_furthest(view, stops) if stops else _unknown()]
+                _answer(s, _furthest(view, stops) if stops else _unknown(), stops)
             return
         choice = choose(fits, view.now_ms, world.salt, s.subject.key, s.event, slot)
         withheld = view.held_out and choice.fit.step.purpose.holdout
-        s.draws.append(Drawn(fits, stops, choice, withheld))
-        s.decisions.append(_book(s, view, choice, slot, withheld))
+        booked = _book(s, view, choice, slot, withheld)
+        s.logged.append((booked, Drawn(fits, stops, choice, withheld)))
+        if withheld and slot:  # what was said before is the whole answer
+            return
+        s.decisions.append(booked)
         if withheld:
             return
         used.add(choice.fit.step.message.name)
@@ -253,9 +260,10 @@ def _book(s: Step, view: View, choice: Choice, slot: int, withheld: bool) -> Dec
     message = step.message
     variant = fit.variants[choice.variant]
     send_before_ms = fit.at_ms + SEND_FOR_MS
-    quiet_ms = next_quiet(fit.at_ms, step.quiet_hours, view.zone)
-    if quiet_ms is not None:
-        send_before_ms = min(send_before_ms, quiet_ms)
+    contact = view.profile.contact if step.purpose.tier != 1 else None
+    closes_ms = closes(fit.at_ms, step.quiet_hours, contact, view.zone)
+    if closes_ms is not None:
+        send_before_ms = min(send_before_ms, closes_ms)
     deferred = fit.at_ms > view.now_ms
     report_by_ms = send_before_ms + REPORT_WITHIN_MS
     if not s.stateless:
@@ -271,7 +279,8 @@ def _book(s: Step, view: View, choice: Choice, slot: int, withheld: bool) -> Dec
             share = fit.shares.shares[choice.variant]
             view.record.assignments[name_hash(policy.name), step.key] = (step.variant_keys[variant], share)
     if withheld:
-        return Decision(Outcome.NO_MESSAGE, Reason.HOLDOUT, reason_text=sentence(Reason.HOLDOUT, Details()))
+        why = sentence(Reason.HOLDOUT, Details())
+        return Decision(Outcome.NO_MESSAGE, Reason.HOLDOUT, reason_text=why, slot=slot)
     language, text, template = fit.texts[choice.variant]
     slots = {
         name: shown(

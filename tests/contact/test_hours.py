@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 
 from engine.compiler.model import Position, QuietHours
-from engine.contact.hours import next_quiet, send_time
+from engine.contact.hours import closes, send_time
 from engine.decision import Reason
 from engine.state.model import Contact
 
@@ -77,7 +77,9 @@ def test_own_hours_inside_the_night_are_never() -> None:
     assert not isinstance(found, int)
 
 
-def test_when_the_next_quiet_hours_begin() -> None:
+def test_when_the_permitted_time_ends() -> None:
     now = ms("2026-06-01T10:00:00+02:00")
-    assert next_quiet(now, night(), "Europe/Madrid") == ms("2026-06-01T20:00:00+02:00")
-    assert next_quiet(now, None, "Europe/Madrid") is None
+    own = Contact(preferred_from_minute=9 * 60, preferred_to_minute=17 * 60)
+    assert closes(now, night(), None, "Europe/Madrid") == ms("2026-06-01T20:00:00+02:00")
+    assert closes(now, night(), own, "Europe/Madrid") == ms("2026-06-01T17:00:00+02:00")
+    assert closes(now, None, None, "Europe/Madrid") is None

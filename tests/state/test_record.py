@@ -44,7 +44,8 @@ RECORDS = st.builds(
     st.dictionaries(HASH, TIME, max_size=3),
     st.dictionaries(st.tuples(HASH, HASH), st.tuples(HASH, st.integers(0, 2**30)), max_size=3),
     st.lists(st.builds(Answer, HASH, HASH, TIME, st.binary(max_size=40)), max_size=4),
-    st.lists(st.tuples(st.integers(6, 255), st.binary(max_size=30)), max_size=3),
+    st.lists(st.tuples(st.integers(7, 255), st.binary(max_size=30)), max_size=3),
+    st.dictionaries(HASH, TIME, max_size=3),
 )
 
 
