@@ -211,6 +211,22 @@ def resume(
     _done(command.pause(target, message, purpose, everything, reason, True, json))
 
 
+@app.command(rich_help_panel=_SERVER)
+def acknowledge(
+    redis: Annotated[
+        str, typer.Option(metavar="URL", envvar="TACT_REDIS", help="The store; else the embedded one.")
+    ] = "",
+    data: Annotated[Path, typer.Option(metavar="DIR", envvar="TACT_DATA", help="The server's data directory.")] = Path(
+        ".tact"
+    ),
+    json: Json = False,
+) -> None:
+    """Go on after the store lost its data: until then nothing that needs state is sent."""
+    from engine.cli import acknowledge as command
+
+    _done(command.acknowledge(redis, data, json))
+
+
 def main() -> None:
     """Runs the command line and ends the process with its exit status."""
     try:

@@ -46,7 +46,7 @@ class Limits:
     @property
     def about(self) -> bool:
         """Whether any of them asks what a message is about."""
-        return any("about" in limit.per for limit, _ in (*self.caps, *self.gaps))
+        return any("about" in cap.per for cap, _ in self.caps) or any("about" in gap.per for gap, _ in self.gaps)
 
 
 def limits_of(message: Message, purposes: dict[str, Purpose], caps: tuple[Cap, ...], gaps: tuple[Gap, ...]) -> Limits:

@@ -15,8 +15,10 @@ from typing import Any
 
 import grpc
 import pytest
+import redis
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from engine.cli.acknowledge import acknowledge
 from engine.pb.tact.v1 import decision_pb2 as pb
 from engine.pb.tact.v1 import decision_pb2_grpc
 
@@ -236,3 +238,20 @@ def test_an_embedded_store_that_is_killed_comes_back_with_its_state(servers: lis
         assert decide(stub, 1) == answer
     assert server.end() == 0
     assert "the embedded store died; starting it again" in server.said()
+
+
+def test_a_store_that_lost_its_data_sends_nothing_until_somebody_says_so(servers: list[Server], tmp_path: Path) -> None:
+    rules = RULES.replace("consent: not_required, if_state_unknown: send", "consent: not_required")
+    servers.append(server := Server(tmp_path, rules=rules))
+    with grpc.insecure_channel(server.ready()["address"]) as channel:
+        stub = decision_pb2_grpc.DecisionServiceStub(channel)
+        assert decide(stub, 1).decisions[0].outcome == pb.Decision.SEND
+        store = redis.Redis.from_url(json.loads((tmp_path / "data" / "server.json").read_bytes())["url"])
+        store.flushall()
+        store.close()
+        closed = decide(stub, 2).decisions[0]
+        assert closed.reason == pb.Decision.STATE_UNKNOWN
+        assert "lost its data" in closed.details.cause
+        assert acknowledge("", tmp_path / "data", True) == 0
+        assert decide(stub, 3).decisions[0].outcome == pb.Decision.SEND
+    assert server.end() == 0

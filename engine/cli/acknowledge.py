@@ -1,0 +1,45 @@
+"""`tact acknowledge`: the store lost its data, somebody looked, and says go on."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import orjson
+
+from engine.cli.output import OK, USAGE, CommandError, out, print_json
+from engine.state.redis import RedisStore
+
+
+def acknowledge(redis: str, data: Path, as_json: bool) -> int:
+    """Begins a new generation on the store; every engine on it takes that over with its next commit.
+
+    Raises CommandError where there is no store to be found, StoreUnavailable where it does not answer.
+    """
+    url = redis or _embedded(data)
+
+    async def begin() -> None:
+        store = RedisStore(url)
+        try:
+            await store.acknowledge_generation()
+        finally:
+            await store.close()
+
+    asyncio.run(begin())
+    if as_json:
+        print_json({"acknowledged": True})
+    else:
+        out().print("acknowledged: decisions go on with the store as it is; caps count from now", style="green")
+    return OK
+
+
+def _embedded(data: Path) -> str:
+    described = data / "server.json"
+    try:
+        return str(orjson.loads(described.read_bytes())["url"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise CommandError(
+            f"no embedded store has run in {data} ({described} cannot be read); "
+            "say where the store is with --redis URL or --data DIR",
+            USAGE,
+        ) from None
