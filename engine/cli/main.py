@@ -211,14 +211,17 @@ def resume(
     _done(command.pause(target, message, purpose, everything, reason, True, json))
 
 
+StoreUrl = Annotated[
+    str, typer.Option(metavar="URL", envvar="TACT_REDIS", help="The store; without it the embedded one.")
+]
+DataDir = Annotated[Path, typer.Option(metavar="DIR", envvar="TACT_DATA", help="The server's data directory.")]
+_DATA = Path(".tact")
+
+
 @app.command(rich_help_panel=_SERVER)
 def acknowledge(
-    redis: Annotated[
-        str, typer.Option(metavar="URL", envvar="TACT_REDIS", help="The store; else the embedded one.")
-    ] = "",
-    data: Annotated[Path, typer.Option(metavar="DIR", envvar="TACT_DATA", help="The server's data directory.")] = Path(
-        ".tact"
-    ),
+    redis: StoreUrl = "",
+    data: DataDir = _DATA,
     json: Json = False,
 ) -> None:
     """Go on after the store lost its data: until then nothing that needs state is sent."""

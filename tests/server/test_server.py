@@ -20,7 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from engine.cli.acknowledge import acknowledge
 from engine.pb.tact.v1 import decision_pb2 as pb
-from engine.pb.tact.v1 import decision_pb2_grpc
+from engine.pb.tact.v1 import decision_pb2_grpc, rules_pb2, rules_pb2_grpc
 
 ROOT = Path(__file__).parents[2]
 RULES = """\
@@ -255,3 +255,59 @@ def test_a_store_that_lost_its_data_sends_nothing_until_somebody_says_so(servers
         assert acknowledge("", tmp_path / "data", True) == 0
         assert decide(stub, 3).decisions[0].outcome == pb.Decision.SEND
     assert server.end() == 0
+
+
+def test_deploys_under_load_fail_no_call_and_mix_no_revisions(servers: list[Server], tmp_path: Path) -> None:
+    servers.append(server := Server(tmp_path))
+    ready = server.ready()
+    sets = [RULES, RULES.replace("Thank you.", "Thanks a lot."), RULES.replace("Thank you.", "Many thanks.")]
+    said: dict[str, set[str]] = {}
+    failed: list[object] = []
+    over = threading.Event()
+
+    def load(caller: int) -> None:
+        with grpc.insecure_channel(ready["address"]) as channel:
+            stub = decision_pb2_grpc.DecisionServiceStub(channel)
+            number = 0
+            while not over.is_set():
+                number += 10
+                events = [
+                    pb.Event(event_id=f"e{n}", customer_id=f"{caller}-{n % 7}", type="deposit")
+                    for n in range(number, number + 10)
+                ]
+                batch = pb.DecideBatchRequest(requests=[pb.DecideRequest(event=e) for e in events])
+                try:
+                    answers = stub.DecideBatch(batch, timeout=20).responses
+                except grpc.RpcError as error:
+                    failed.append(error)
+                    return
+                failed.extend(a for a in answers if a.error.code)
+                for decision in (a.decisions[0] for a in answers if not a.error.code):
+                    said.setdefault(decision.revision, set()).add(decision.text)
+
+    callers = [threading.Thread(target=load, args=(i,)) for i in range(3)]
+    for caller in callers:
+        caller.start()
+    deployed = {ready["revision"]}
+    with grpc.insecure_channel(ready["address"]) as channel:
+        rules = rules_pb2_grpc.RuleServiceStub(channel)
+        for turn in range(12):
+            file = rules_pb2.RuleFile(path="rules.yaml", content=sets[turn % 3].encode())
+            deployed.add(rules.Deploy(rules_pb2.DeployRequest(files=[file]), timeout=20).revision.revision)
+            broken = rules_pb2.RuleFile(path="rules.yaml", content=b"messages: {a: 1")
+            with pytest.raises(grpc.RpcError) as refused:
+                rules.Deploy(rules_pb2.DeployRequest(files=[broken]), timeout=20)
+            assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT  # type: ignore[attr-defined]
+        over.set()
+        for caller in callers:
+            caller.join()
+        back = rules.Rollback(rules_pb2.RollbackRequest(), timeout=20).revision.revision
+    assert failed == []
+    assert len(deployed) == 3
+    assert back in deployed
+    assert len(said) > 1
+    assert set(said) <= deployed
+    assert all(len(texts) == 1 for texts in said.values())  # one revision, one text
+    assert server.end() == 0
+    servers.append(again := Server(tmp_path))
+    assert again.ready()["revision"] == back
