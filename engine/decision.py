@@ -174,19 +174,23 @@ class Decision:
 
 _DERIVED = ("decision_id", "event_id", "customer_id")  # follow from the request, so are not kept
 _DECISION = [f.name for f in fields(Decision) if f.name not in (*_DERIVED, "details")]
+_REFUSAL = ("outcome", "reason", "reason_text", "provisional", "slot", "revision")  # all that a NO_MESSAGE has
+_PLACE = {name: f"{i:x}" for i, name in enumerate(_DECISION)}
 _DETAILS = [f.name for f in fields(Details)]
+
+
+_BLANK = Decision(Outcome.NO_MESSAGE, Reason.SELECTED)
 
 
 def encode_answer(decisions: list[Decision]) -> bytes:
     """Compact bytes from which `decode_answer` gives equal decisions back; defaults are left out."""
-    blank = Decision(Outcome.NO_MESSAGE, Reason.SELECTED)
     rows = []
     for d in decisions:
         row: dict[str, object] = {}
-        for i, name in enumerate(_DECISION):
+        for name in _DECISION if d.outcome is Outcome.SEND else _REFUSAL:
             value = getattr(d, name)
-            if i < 2 or value != getattr(blank, name):
-                row[f"{i:x}"] = value
+            if value != getattr(_BLANK, name):
+                row[_PLACE[name]] = value
         parts = {f"{i:x}": v for i, name in enumerate(_DETAILS) if (v := getattr(d.details, name))}
         if parts:
             row["d_"] = parts
@@ -200,7 +204,7 @@ def decode_answer(body: bytes) -> list[Decision]:
     for row in orjson.loads(body):
         details = row.pop("d_", {})
         values = {_DECISION[int(k, 16)]: v for k, v in row.items()}
-        values["outcome"] = Outcome(values["outcome"])
-        values["reason"] = Reason(values["reason"])
+        values["outcome"] = Outcome(values.get("outcome", _BLANK.outcome))
+        values["reason"] = Reason(values.get("reason", _BLANK.reason))
         decisions.append(Decision(**values, details=Details(**{_DETAILS[int(k, 16)]: v for k, v in details.items()})))
     return decisions

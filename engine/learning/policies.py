@@ -14,7 +14,7 @@ from typing import NamedTuple
 from engine.compiler.model import Policy
 from engine.decision import OutcomeKind
 from engine.identity import name_hash
-from engine.learning.shares import best_of_betas, floored, quantised
+from engine.learning.shares import best_of_betas, shares_of
 
 REWARD_UNIT = 1 << 20  # rewards are summed as integers of this part of the best possible one
 PRIOR = 1.0  # Beta(1, 1): uniform
@@ -48,7 +48,7 @@ class Posteriors:
 class VariantShares:
     """Shares of 2^30 in the order of the variants asked for, and the state's version that gave them."""
 
-    shares: list[int]
+    shares: tuple[int, ...]
     version: int
 
 
@@ -61,18 +61,17 @@ def variant_shares(
     policy: Policy | None, message: str, segment: str, variants: Sequence[str], posteriors: Posteriors
 ) -> VariantShares:
     """Shares of the variants that are left. No policy: equal weights. All zero where no weight is left."""
-    hashes = [name_hash(v) for v in variants]
+    hashes = tuple(name_hash(v) for v in variants)
     if policy is None:
-        return VariantShares(quantised([1.0] * len(variants), hashes), 0)
+        return VariantShares(shares_of((1.0,) * len(variants), 0.0, hashes), 0)
     if policy.kind == "fixed":
-        weights = [policy.weights.get(v, 0.0) if policy.weights else 1.0 for v in variants]
-        return VariantShares(quantised(floored(weights, policy.floor), hashes), 0)
+        weights = tuple(policy.weights.get(v, 0.0) if policy.weights else 1.0 for v in variants)
+        return VariantShares(shares_of(weights, policy.floor, hashes), 0)
     owner = learnt_message(policy, message)
     states = [posteriors.arms.get(ArmKey(policy.name, owner, segment, v), ArmState(0, 0)) for v in variants]
     alphas = tuple(PRIOR + s.reward / REWARD_UNIT for s in states)
     betas = tuple(PRIOR + s.trials - s.reward / REWARD_UNIT for s in states)
-    best = best_of_betas(alphas, betas)
-    return VariantShares(quantised(floored(best, policy.floor), hashes), posteriors.version)
+    return VariantShares(shares_of(best_of_betas(alphas, betas), policy.floor, hashes), posteriors.version)
 
 
 def scaled_reward(policy: Policy, kinds: set[OutcomeKind]) -> int:

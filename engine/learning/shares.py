@@ -61,6 +61,12 @@ def quantised(probabilities: Sequence[float], hashes: Sequence[int]) -> list[int
     return shares
 
 
+@lru_cache(maxsize=65536)
+def shares_of(weights: tuple[float, ...], floor: float, hashes: tuple[int, ...]) -> tuple[int, ...]:
+    """Floored and quantised; the same few sets of arms come again and again."""
+    return tuple(quantised(floored(weights, floor), hashes))
+
+
 @lru_cache(maxsize=64)
 def _salt_keys(salt: bytes) -> tuple[int, int]:
     digest = hashlib.blake2b(salt, digest_size=16, person=b"tact-draw").digest()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.identity import CustomerKey
-from engine.learning.shares import MESSAGE_STAGE, VARIANT_STAGE, drawn, quantised, uniform
+from engine.learning.shares import MESSAGE_STAGE, VARIANT_STAGE, drawn, shares_of, uniform
 from engine.step.filters import Fit
 
 
@@ -17,12 +17,12 @@ class Choice:
     fit: Fit
     index: int
     variant: int
-    message_shares: list[int]
+    message_shares: tuple[int, ...]
     u_message: int
     u_variant: int
 
 
-def message_shares(fits: Sequence[Fit], now_ms: int) -> list[int]:
+def message_shares(fits: Sequence[Fit], now_ms: int) -> tuple[int, ...]:
     """Shares of 2^30: the best tier; in it, what can be sent now before what is deferred; of those
     the largest rank, ties shared evenly.
     """
@@ -32,7 +32,8 @@ def message_shares(fits: Sequence[Fit], now_ms: int) -> list[int]:
     best = at_once or best
     rank = max(f.rank for f in best)
     winners = {id(f) for f in best if f.rank == rank}
-    return quantised([1.0 if id(f) in winners else 0.0 for f in fits], [f.step.key for f in fits])
+    weights = tuple(1.0 if id(f) in winners else 0.0 for f in fits)
+    return shares_of(weights, 0.0, tuple(f.step.key for f in fits))
 
 
 def choose(fits: Sequence[Fit], now_ms: int, salt: bytes, customer: CustomerKey, event: int, slot: int) -> Choice:

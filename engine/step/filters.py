@@ -139,7 +139,7 @@ def _shares(
             if at is None:
                 cause = "the variant assigned to the customer cannot be said"
                 return _stop(TRIAL, (Reason.VARIANT_UNAVAILABLE, Details(cause=cause)), step)
-            return VariantShares([share if k == at else 0 for k in range(len(variants))], 0), True
+            return VariantShares(tuple(share if k == at else 0 for k in range(len(variants))), 0), True
     if policy is not None and policy.kind == "fixed" and policy.if_unfit == "leave_out" and unfit:
         cause = f"left out of the trial: variant '{unfit[0][0]}': {unfit[0][1]}"
         return _stop(TRIAL, (Reason.NOT_IN_TRIAL, Details(cause=cause)), step)
