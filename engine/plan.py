@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engine.compiler.model import Condition, Expression, Message, Policy, Purpose, QuietHours, RuleSet
-from engine.compiler.nodes import Node, Ref
+from engine.compiler.nodes import Const, Node, Ref
 from engine.compiler.program import Program
 from engine.compiler.reference import reads
 from engine.contact.caps import KEPT_MS_MIN, Limits, limits_of
@@ -53,6 +53,7 @@ class MessageStep:
     product: int
     stage: int
     value: int  # root
+    constant: float | None  # where the value is one
     about: int | None  # root
     by: tuple[int, ...]  # roots
     eligible: tuple[Condition, ...]
@@ -88,6 +89,10 @@ def _currency(node: Node, on: tuple[str, ...] | None, ruleset: RuleSet) -> str |
         units = {e.attributes[name].unit for e in types if name in e.attributes}
     unit = units.pop() if len(units) == 1 else None
     return unit if unit is not None and len(unit) == 3 and unit.isupper() else None
+
+
+def _constant(node: Node) -> float | None:
+    return float(node.value) if isinstance(node, Const) and isinstance(node.value, int | float) else None
 
 
 def _conditions(message: Message, ruleset: RuleSet) -> list[Node]:
@@ -138,6 +143,7 @@ def _message_step(index: int, message: Message, ruleset: RuleSet, program: Progr
         product=optional_hash(message.product),
         stage=optional_hash(message.stage),
         value=program.messages[index].value,
+        constant=_constant(message.value.node),
         about=root_of["message.about", message.name] if message.about is not None else None,
         by=tuple(root_of["policy.by:" + policy.name, str(k)] for k in range(len(policy.by))) if policy else (),
         eligible=product.eligible if product else (),

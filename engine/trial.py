@@ -96,7 +96,7 @@ def _eligible_products(bundle: Bundle, test: Test, event: Event, subject: Subjec
     paths = {path for p in products for c in p.eligible for path in reads(c.expression.node)}
     occurred_ns = subject.now_ms * 1_000_000 if event.occurred_at_ns is None else event.occurred_at_ns
     values = gather(
-        sorted(paths),
+        tuple(sorted(paths)),
         bundle.ruleset,
         bundle.steps.windows,
         event,

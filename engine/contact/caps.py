@@ -102,23 +102,20 @@ def calendar_span(unit: str, at_ms: int, zone: str | None) -> tuple[int, int]:
 
 
 def stopped_by_limits(
-    limits: Limits, touches: list[Touch], new: Proposal, zone: str | None, shadow: bool
+    limits: Limits, live: list[Touch], remembered: int, new: Proposal, zone: str | None
 ) -> tuple[Reason, Details] | None:
     """Why caps or gaps forbid the new touch, or None. Caps first, in the order they were written.
 
-    `touches` are all of the record's; those that do not count (released, withheld) are left out here.
-    `shadow`: the customer is in the holdout, whose withheld touches count.
+    `live` are the touches that count (`Touch.counts`), `remembered` how many there are in all.
     """
-    if len(touches) >= MAX_TOUCHES:
-        return Reason.CAP_REACHED, Details(cause="the touch log is full", count=len(touches), limit=MAX_TOUCHES)
-    live = [t for t in touches if t.counts(shadow)]
-    if not live:
-        closed = (cap for cap, _ in limits.caps if cap.at_most == 0 and _applies(cap.per, new))
-        return next((_reached(cap, 0, 0) for cap in closed), None)
+    if remembered >= MAX_TOUCHES:
+        return Reason.CAP_REACHED, Details(cause="the touch log is full", count=remembered, limit=MAX_TOUCHES)
     for cap, counted in limits.caps:
-        if not _applies(cap.per, new):
+        if len(live) < cap.at_most or not _applies(cap.per, new):  # most customers bear less than any cap
             continue
         times = sorted(t.at_ms for t in live if t.purpose in counted and _same(cap.per, t, new))
+        if len(times) < cap.at_most:
+            continue
         if cap.over is not None:
             span_ms = cap.over.span_s * 1000
             load = rolling_load(np.array(times, np.int64), new.at_ms, span_ms)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import IntFlag
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from engine.identity import CustomerKey
@@ -58,8 +57,11 @@ class Profile:
     contact: Contact | None = None
 
 
-class TouchFlag(IntFlag):
-    """What is known of a touch. Outcome bits are 1 << (8 + OutcomeReport.Kind)."""
+class TouchFlag:
+    """Bits of what is known of a touch, as plain integers (an IntFlag's operators take a microsecond each).
+
+    Outcome bits are 1 << (8 + OutcomeReport.Kind).
+    """
 
     RELEASED = 1  # not delivered, cancelled: does not count against caps
     WITHHELD = 2  # holdout: in the shadow log only
@@ -69,6 +71,7 @@ class TouchFlag(IntFlag):
 
     @staticmethod
     def outcome(kind: int) -> int:
+        """The bit of an outcome's kind."""
         return 1 << (8 + kind)
 
 

@@ -5,7 +5,7 @@ hours, caps and gaps, trial, text, rank. A message stops at its first failure.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from engine.bundle import Bundle, Pauses
 from engine.compiler.model import Text
@@ -17,7 +17,7 @@ from engine.decision import Details, Reason
 from engine.identity import name_hash
 from engine.learning.policies import Posteriors, VariantShares, variant_shares
 from engine.plan import ChannelPlan, MessageStep
-from engine.state.model import Profile, Record
+from engine.state.model import Profile, Record, Touch
 from engine.step.reasons import CHANNEL, CONSENT, HOURS, LIMITS, PAUSE, RANK, TEXT, TRIAL, Stop
 from engine.step.render import language_for, slots_used
 
@@ -37,6 +37,14 @@ class View:
     zone: str | None
     language: str | None
     held_out: bool
+    live: list[Touch] | None = None  # those that count, once asked for; None again after a booking
+    hours: dict[tuple[str | None, bool], int | tuple[Reason, Details]] = field(default_factory=dict)
+
+    def touches(self) -> list[Touch]:
+        """The touches that count for this customer."""
+        if self.live is None:
+            self.live = [t for t in self.record.touches if t.counts(self.held_out)]
+        return self.live
 
 
 @dataclass(slots=True)
@@ -78,6 +86,17 @@ def _channel(view: View, step: MessageStep) -> ChannelPlan | Stop:
         return _stop(CHANNEL, (Reason.CHANNEL_BLOCKED, Details(channel=was_blocked, cause=cause)), step)
     names = ", ".join(c.name for c in step.channels)
     return _stop(CHANNEL, (Reason.NO_CHANNEL, Details(cause=f"no channel is open to the customer (of {names})")), step)
+
+
+def _hours(view: View, step: MessageStep) -> int | tuple[Reason, Details]:
+    """When it may be sent; worked out once per event for each rule of hours."""
+    can_wait = step.purpose.tier != 1  # the customer's own hours are for what can wait
+    rule = (step.quiet_hours.name if step.quiet_hours is not None else None, can_wait)
+    found = view.hours.get(rule)
+    if found is None:
+        contact = view.profile.contact if can_wait else None
+        found = view.hours[rule] = send_time(view.now_ms, step.quiet_hours, contact, view.zone)
+    return found
 
 
 def _about(view: View, step: MessageStep) -> int:
@@ -160,10 +179,9 @@ def consider(view: View, step: MessageStep) -> Fit | Stop:
     channel = _channel(view, step)
     if isinstance(channel, Stop):
         return channel
-    contact = view.profile.contact if step.purpose.tier != 1 else None  # hours are for what can wait
-    at = send_time(view.now_ms, step.quiet_hours, contact, view.zone)
+    at = _hours(view, step)
     if not isinstance(at, int):
-        return _stop(HOURS, at, step)
+        return _stop(HOURS, (at[0], replace(at[1])), step)
     about = _about(view, step)
     if about == 0 and step.about is not None and step.limits.about:
         cause = "what the message is about is unknown, so its caps cannot be checked"
@@ -171,7 +189,7 @@ def consider(view: View, step: MessageStep) -> Fit | Stop:
     proposal = Proposal(
         at, step.keys, name_hash(message.purpose), step.topic, channel.key, step.product, step.stage, about
     )
-    held = stopped_by_limits(step.limits, view.record.touches, proposal, view.zone, view.held_out)
+    held = stopped_by_limits(step.limits, view.touches(), len(view.record.touches), proposal, view.zone)
     if held is not None:
         return _stop(LIMITS, held, step)
     variants, texts, unfit = _renderable(view, step, channel.name)
@@ -182,7 +200,7 @@ def consider(view: View, step: MessageStep) -> Fit | Stop:
     shares = _shares(view, step, variants, unfit, segment)
     if isinstance(shares, Stop):
         return shares
-    rank = view.batch.value(step.value, view.i)
+    rank = step.constant if step.constant is not None else view.batch.value(step.value, view.i)
     if not isinstance(rank, int | float) or not math.isfinite(rank):
         cause = "the message's value could not be computed"
         return _stop(RANK, (Reason.DATA_MISSING, Details(cause=cause)), step)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
 
 from engine.compiler.model import Feature, RuleSet
 from engine.compiler.reference import Absent, Defaulted
@@ -23,7 +24,7 @@ def feature_value(feature: Feature, profile: Profile, now_ms: int) -> object:
     """
     cell = profile.cells.get(feature.name)
     absent = MISSING
-    if cell is not None and cell.type == feature.type.value:
+    if cell is not None and cell.type == feature.type:
         value = cell.value
         age_s = (now_ms - cell.as_of_ms) / 1000 if cell.as_of_ms else 0  # 0: unknown (a replay's)
         if feature.max_age_s is not None and age_s > feature.max_age_s:
@@ -54,8 +55,14 @@ def text_feature(ruleset: RuleSet, profile: Profile, name: str, now_ms: int) -> 
     return value if isinstance(value, str) else None
 
 
+@lru_cache(maxsize=4096)
+def _split(paths: tuple[str, ...]) -> tuple[tuple[str, str, str], ...]:
+    """(path, root, name) of each path; the same few sets come with every event."""
+    return tuple((path, *path.partition(".")[::2]) for path in paths)
+
+
 def gather(
-    paths: Iterable[str],
+    paths: tuple[str, ...],
     ruleset: RuleSet,
     windows: Mapping[str, WindowPlan],
     event: Event,
@@ -71,17 +78,17 @@ def gather(
     `given_windows`, where present, takes the place of what is stored (`tact test`).
     """
     values: dict[str, object] = {}
-    for path in paths:
-        root, _, name = path.partition(".")
+    features, attributes = ruleset.features, event.attributes
+    for path, root, name in _split(paths):
         if root == "features":
-            values[path] = feature_value(ruleset.features[name], profile, now_ms)
+            values[path] = feature_value(features[name], profile, now_ms)
         elif root == "event":
             if name == "occurred_at":
                 values[path] = occurred_at_ns
             elif name == "type":
                 values[path] = event.type
             else:
-                values[path] = event.attributes.get(name, MISSING)
+                values[path] = attributes.get(name, MISSING)
         elif root == "windows":
             if given_windows is not None and name in given_windows:
                 values[path] = given_windows[name]

@@ -156,8 +156,8 @@ class RecordOutcome:
         if report.kind is OutcomeKind.NOT_DELIVERED and not flags & TouchFlag.outcome(OutcomeKind.DELIVERED):
             flags |= TouchFlag.RELEASED
         if report.kind is OutcomeKind.DELIVERED:
-            flags &= ~int(TouchFlag.RELEASED)  # ~ of an IntFlag knows its named members only
-        record.touches[at] = touch._replace(flags=int(flags))
+            flags &= ~TouchFlag.RELEASED
+        record.touches[at] = touch._replace(flags=flags)
         if report.kind is OutcomeKind.OPTED_OUT:
             self._opt_out(subject, touch)
         if key:
@@ -183,7 +183,7 @@ class RecordOutcome:
         record.opt_outs[touch.purpose] = max(record.opt_outs.get(touch.purpose, 0), subject.now_ms)
         for i, t in enumerate(record.touches):
             if t.purpose == touch.purpose and t.at_ms > subject.now_ms and not t.flags & TouchFlag.RELEASED:
-                record.touches[i] = t._replace(flags=int(t.flags | TouchFlag.RELEASED | TouchFlag.CANCELLED))
+                record.touches[i] = t._replace(flags=t.flags | TouchFlag.RELEASED | TouchFlag.CANCELLED)
 
     def _entry(self, world: World, subject: Subject, touch: Touch, occurred_ms: int, key: int) -> OutcomeEntry:
         step = message_of(world.bundle, touch)
@@ -228,11 +228,11 @@ class ConfirmSend:
         refused = self._refused(world, subject, touch)
         if refused is None:
             if not touch.flags & TouchFlag.CONFIRMED:
-                record.touches[at] = touch._replace(flags=int(touch.flags | TouchFlag.CONFIRMED))
+                record.touches[at] = touch._replace(flags=touch.flags | TouchFlag.CONFIRMED)
                 change.record = True
             return Confirmation(Outcome.SEND, Reason.SELECTED, Details(), sentence(Reason.SELECTED, Details()))
         if not touch.flags & _NOT_TO_RELEASE:
-            record.touches[at] = touch._replace(flags=int(touch.flags | TouchFlag.RELEASED))
+            record.touches[at] = touch._replace(flags=touch.flags | TouchFlag.RELEASED)
             change.record = True
         reason, details = refused
         return Confirmation(Outcome.NO_MESSAGE, reason, details, sentence(reason, details))

@@ -43,14 +43,15 @@ def _said(texts: Mapping[str, str], language: str) -> str:
     return texts.get(language) or texts.get(base) or next(iter(texts.values()), "")
 
 
-def stopped_by_rules(step: MessageStep, inputs: Inputs, language: str) -> Stop | None:
+def stopped_by_rules(step: MessageStep, inputs: Inputs, language: str, stage: int = ELIGIBILITY) -> Stop | None:
     """What eligibility, `when` and `unless` say, or None where the message passes all three.
 
     Of several eligibility conditions one that is false decides, else the first that is an error.
+    `stage`: where to begin, as the kernel has passed what lies before.
     """
     name = step.message.name
     failed: Stop | None = None
-    for condition in step.eligible:
+    for condition in step.eligible if stage == ELIGIBILITY else ():
         verdict = evaluate(condition.expression.node, inputs)
         if verdict is False:
             details = Details(message=name, condition=condition.name)
@@ -62,7 +63,7 @@ def stopped_by_rules(step: MessageStep, inputs: Inputs, language: str) -> Stop |
     if failed is not None:
         return failed
     when, unless = step.message.when, step.message.unless
-    if when is not None:
+    if when is not None and stage <= WHEN:
         verdict = evaluate(when.node, inputs)
         if isinstance(verdict, Failure):
             return _failed(WHEN, when, verdict, name)

@@ -195,7 +195,7 @@ def _refuse_by_rules(world: World, s: Step, furthest: tuple[int, int] | None, la
         return
     step = world.bundle.steps.messages[furthest[0]]
     twin = Inputs(s.inputs, s.subject.now_ms * 1_000_000, s.zone)
-    stop = stopped_by_rules(step, twin, language or world.bundle.ruleset.default_language)
+    stop = stopped_by_rules(step, twin, language or world.bundle.ruleset.default_language, furthest[1])
     if stop is None or stop.stage != furthest[1]:
         raise AssertionError(f"kernel and twin disagree on '{step.message.name}': {furthest[1]} and {stop}")
     _answer(s, refusal(stop), [(step, stop)])
@@ -272,9 +272,10 @@ def _book(s: Step, view: View, choice: Choice, slot: int, withheld: bool) -> Dec
         touch = Touch(
             fit.at_ms, s.event, slot, step.key, step.variant_keys[variant], fit.channel.key,
             name_hash(message.purpose), step.topic, step.product, step.stage, fit.about,
-            name_hash(policy.name) if policy else 0, fit.shares.version, send_before_ms, report_by_ms, int(flags),
+            name_hash(policy.name) if policy else 0, fit.shares.version, send_before_ms, report_by_ms, flags,
         )  # fmt: skip
         view.record.touches.append(touch)
+        view.live = None
         if policy is not None and policy.sticky and not fit.sticky:
             share = fit.shares.shares[choice.variant]
             view.record.assignments[name_hash(policy.name), step.key] = (step.variant_keys[variant], share)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from engine.compiler.model import Cap, Gap, Period, Position
 from engine.contact.caps import MAX_TOUCHES, Limits, Proposal, calendar_span, stopped_by_limits
-from engine.decision import Reason
+from engine.decision import Details, Reason
 from engine.state.model import Touch, TouchFlag
 
 HERE = Position("x.yaml", 1, 1)
@@ -36,8 +36,15 @@ def held(*caps: Cap, gaps: tuple[Gap, ...] = ()) -> Limits:
     return Limits(tuple((c, counted) for c in caps), tuple((g, counted) for g in gaps))
 
 
+def stopped(
+    limits: Limits, touches: list[Touch], new: Proposal, zone: str | None = "UTC", shadow: bool = False
+) -> tuple[Reason, Details] | None:
+    live = [t for t in touches if t.counts(shadow)]
+    return stopped_by_limits(limits, live, len(touches), new, zone)
+
+
 def reason(limits: Limits, touches: list[Touch], new: Proposal, zone: str | None = "UTC") -> Reason | None:
-    found = stopped_by_limits(limits, touches, new, zone, shadow=False)
+    found = stopped(limits, touches, new, zone)
     return found[0] if found else None
 
 
@@ -59,7 +66,7 @@ def test_taking_touches_in_any_rhythm_never_breaks_a_rolling_cap(gaps: list[int]
 @given(times=st.lists(st.integers(0, 20 * DAY), max_size=12), now=st.integers(0, 20 * DAY), at_most=st.integers(1, 4))
 def test_a_cap_says_truly_when_it_frees(times: list[int], now: int, at_most: int) -> None:
     limits, touches = held(cap(at_most)), [touch(t) for t in times]
-    found = stopped_by_limits(limits, touches, proposal(now), "UTC", shadow=False)
+    found = stopped(limits, touches, proposal(now))
     if found is not None:
         frees = found[1].frees_at_ms
         assert frees > now
@@ -71,7 +78,7 @@ def test_a_booking_ahead_is_held_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "stopped"),
+    ("other", "counts"),
     [
         (touch(0, message=6), False),
         (touch(0, message=5, topic=8), True),
@@ -81,14 +88,14 @@ def test_a_booking_ahead_is_held_too() -> None:
         (touch(0, flags=int(TouchFlag.DEFERRED)), True),
     ],
 )
-def test_what_a_cap_per_message_counts(other: Touch, stopped: bool) -> None:
+def test_what_a_cap_per_message_counts(other: Touch, counts: bool) -> None:
     found = reason(held(cap(1, ("customer", "message"))), [other], proposal(DAY))
-    assert (found is Reason.CAP_REACHED) == stopped
+    assert (found is Reason.CAP_REACHED) == counts
 
 
 def test_withheld_touches_count_for_the_holdout() -> None:
     touches = [touch(0, flags=int(TouchFlag.WITHHELD))]
-    found = stopped_by_limits(held(cap(1)), touches, proposal(DAY), "UTC", shadow=True)
+    found = stopped(held(cap(1)), touches, proposal(DAY), shadow=True)
     assert found is not None
     assert found[0] is Reason.CAP_REACHED
 
@@ -143,6 +150,6 @@ def test_an_unknown_zone_takes_the_day_that_covers_all() -> None:
 
 def test_a_calendar_cap_frees_at_the_end_of_the_day() -> None:
     now = ms("2026-06-01T10:00:00+00:00")
-    found = stopped_by_limits(held(cap(1, calendar="day")), [touch(now - 1)], proposal(now), "UTC", shadow=False)
+    found = stopped(held(cap(1, calendar="day")), [touch(now - 1)], proposal(now))
     assert found is not None
     assert found[1].frees_at_ms == int(datetime(2026, 6, 2, tzinfo=UTC).timestamp() * 1000)
