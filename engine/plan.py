@@ -92,7 +92,7 @@ def _currency(node: Node, on: tuple[str, ...] | None, ruleset: RuleSet) -> str |
 
 
 def _constant(node: Node) -> float | None:
-    return float(node.value) if isinstance(node, Const) and isinstance(node.value, int | float) else None
+    return float(node.value) + 0.0 if isinstance(node, Const) and isinstance(node.value, int | float) else None
 
 
 def _conditions(message: Message, ruleset: RuleSet) -> list[Node]:

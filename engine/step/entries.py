@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.compiler.reference import Absent, Defaulted
-from engine.decision import Decision, Outcome
+from engine.decision import Decision, Outcome, Reason
 from engine.plan import MessageStep
 from engine.state.log import CandidateEntry, DecisionEntry, VariantEntry
 from engine.step.take import Drawn, Step, World
@@ -48,6 +48,7 @@ def _entry(
         share = choice.message_shares[k] if choice is not None else 0
         candidates.append(CandidateEntry(fit.step.message.name, 0, fit.rank, share))
     candidates += [CandidateEntry(m.message.name, int(stop.reason), 0.0, 0) for m, stop in drawn.stops]
+    candidates += [CandidateEntry(m.message.name, int(Reason.OUTRANKED), rank, 0) for m, rank in drawn.outranked]
     fit_drawn = choice.fit if choice is not None else None
     policy = fit_drawn.step.policy if fit_drawn is not None else None
     considered = [f.step for f in drawn.fits] + [m for m, _ in drawn.stops]

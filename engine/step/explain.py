@@ -62,7 +62,7 @@ def explain_step(world: World, subject: Subject, request: DecideRequest, locale:
         raise InvalidInput([Violation("event.type", f"found '{request.event.type}', expected a declared event type")])
     given_ns = request.event.occurred_at_ns
     occurred_ms = subject.now_ms if given_ns is None else given_ns // 1_000_000
-    step = Step(subject, request, event_hash(request.event.event_id), occurred_ms, **given)  # type: ignore[arg-type]
+    step = Step(subject, request, event_hash(request.event.event_id), occurred_ms, in_full=True, **given)  # type: ignore[arg-type]
     take(world, [step])
     drawn = step.logged[0][1] if step.logged else Drawn([], [], None, False)
     fits = {f.step.index: (k, f) for k, f in enumerate(drawn.fits)}

@@ -168,6 +168,21 @@ def _shares(
     return shares, False
 
 
+def rank_of(view: View, step: MessageStep) -> float:
+    """A message's rank: its value (the rate is 1). Minus infinity where it has none."""
+    if step.constant is not None:
+        return step.constant
+    value = view.batch.value(step.value, view.i)
+    known = isinstance(value, int | float) and math.isfinite(value)
+    return float(value) + 0.0 if known else -math.inf  # type: ignore[arg-type]
+
+
+def waits(view: View, step: MessageStep) -> bool:
+    """Whether it could be sent later only, if at all."""
+    at = _hours(view, step)
+    return not isinstance(at, int) or at > view.now_ms
+
+
 def consider(view: View, step: MessageStep) -> Fit | Stop:
     """Runs one message through the filters that follow its own rules."""
     message = step.message
@@ -200,8 +215,8 @@ def consider(view: View, step: MessageStep) -> Fit | Stop:
     shares = _shares(view, step, variants, unfit, segment)
     if isinstance(shares, Stop):
         return shares
-    rank = step.constant if step.constant is not None else view.batch.value(step.value, view.i)
-    if not isinstance(rank, int | float) or not math.isfinite(rank):
+    rank = rank_of(view, step)
+    if not math.isfinite(rank):
         cause = "the message's value could not be computed"
         return _stop(RANK, (Reason.DATA_MISSING, Details(cause=cause)), step)
-    return Fit(step, at, channel, float(rank) + 0.0, variants, texts, unfit, shares[0], shares[1], segment, about)
+    return Fit(step, at, channel, rank, variants, texts, unfit, shares[0], shares[1], segment, about)

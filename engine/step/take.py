@@ -19,7 +19,7 @@ from engine.learning.policies import Posteriors
 from engine.plan import MessageStep
 from engine.state.model import Profile, Record, Touch, TouchFlag, WindowState
 from engine.step.choice import Choice, choose
-from engine.step.filters import Fit, View, consider
+from engine.step.filters import Fit, View, consider, rank_of, waits
 from engine.step.inputs import gather, text_feature
 from engine.step.reasons import Stop, sentence, stopped_by_rules
 from engine.step.render import fill, shown, slots_used
@@ -54,12 +54,16 @@ class Subject:
 
 @dataclass(slots=True)
 class Drawn:
-    """What was considered and drawn for one slot: the raw material of the log entry."""
+    """What was considered and drawn for one slot: the raw material of the log entry.
+
+    `outranked` are messages, with their ranks, that could not have won whatever the filters say.
+    """
 
     fits: list[Fit]
     stops: list[tuple[MessageStep, Stop]]
     choice: Choice | None
     withheld: bool
+    outranked: list[tuple[MessageStep, float]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -67,7 +71,8 @@ class Step:
     """One event to decide. After `take` the results are filled in.
 
     `given_windows` stands in for stored windows (`tact test`); `stateless` decides without the
-    customer's state (the store cannot be read). `logged` pairs what the log keeps with its draw: every
+    customer's state (the store cannot be read); `in_full` puts every message through the filters, also
+    those that others outrank (Explain). `logged` pairs what the log keeps with its draw: every
     decision, and where a slate ends in the holdout also what was withheld.
     """
 
@@ -78,6 +83,7 @@ class Step:
     given_windows: Mapping[str, object] | None = None
     given_zone: str | None = None
     stateless: bool = False
+    in_full: bool = False
     zone: str | None = None
     inputs: dict[str, object] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
@@ -215,9 +221,7 @@ def _decide(world: World, s: Step, view: View, candidates: list[MessageStep]) ->
         left = [c for c in candidates if c.message.name not in used and c.message.product not in products]
         if s.stateless:
             left = [c for c in left if c.purpose.if_state_unknown == "send"]
-        verdicts = [(c, consider(view, c)) for c in left]
-        fits = [v for _, v in verdicts if isinstance(v, Fit)]
-        stops = [(c, v) for c, v in verdicts if isinstance(v, Stop)]
+        fits, stops, outranked = _consider_all(view, left, s.in_full)
         if not fits:
             if slot == 0:
                 _answer(s, _furthest(view, stops) if stops else _unknown(), stops)
@@ -225,7 +229,7 @@ def _decide(world: World, s: Step, view: View, candidates: list[MessageStep]) ->
         choice = choose(fits, view.now_ms, world.salt, s.subject.key, s.event, slot)
         withheld = view.held_out and choice.fit.step.purpose.holdout
         booked = _book(s, view, choice, slot, withheld)
-        s.logged.append((booked, Drawn(fits, stops, choice, withheld)))
+        s.logged.append((booked, Drawn(fits, stops, choice, withheld, outranked)))
         if withheld and slot:  # what was said before is the whole answer
             return
         s.decisions.append(booked)
@@ -234,6 +238,32 @@ def _decide(world: World, s: Step, view: View, candidates: list[MessageStep]) ->
         used.add(choice.fit.step.message.name)
         if choice.fit.step.message.product is not None:
             products.add(choice.fit.step.message.product)
+
+
+def _consider_all(
+    view: View, messages: list[MessageStep], in_full: bool
+) -> tuple[list[Fit], list[tuple[MessageStep, Stop]], list[tuple[MessageStep, float]]]:
+    """(what fits, what was stopped, what need not be asked), the best first.
+
+    Once a message fits, none of a later tier, of a later moment or of a lower rank can win, so their
+    filters are not run: most of the work where many messages compete for a customer.
+    """
+    order = sorted((m.purpose.tier, waits(view, m), -rank_of(view, m), m.index) for m in messages)
+    fits: list[Fit] = []
+    stops: list[tuple[MessageStep, Stop]] = []
+    best: tuple[int, bool, float] | None = None
+    for place, (*key, index) in enumerate(order):
+        if best is not None and tuple(key) > best and not in_full:
+            rest = [(view.bundle.steps.messages[i], -below) for _, _, below, i in order[place:]]
+            return fits, stops, rest
+        message = view.bundle.steps.messages[index]
+        verdict = consider(view, message)
+        if isinstance(verdict, Stop):
+            stops.append((message, verdict))
+            continue
+        fits.append(verdict)
+        best = best or (message.purpose.tier, waits(view, message), -rank_of(view, message))
+    return fits, stops, []
 
 
 def _unknown() -> Decision:
@@ -246,9 +276,7 @@ def _furthest(view: View, stops: list[tuple[MessageStep, Stop]]) -> Decision:
 
     def order(item: tuple[MessageStep, Stop]) -> tuple[int, int, float, str]:
         step, stop = item
-        value = view.batch.value(step.value, view.i)
-        rank = float(value) if isinstance(value, int | float) else float("-inf")
-        return -stop.stage, step.purpose.tier, -rank, step.message.name
+        return -stop.stage, step.purpose.tier, -rank_of(view, step), step.message.name
 
     return refusal(min(stops, key=order)[1])
 
