@@ -123,7 +123,8 @@ async def _check(store: RedisStore) -> None:
         # A store that lost its data keeps marketing closed by itself; the others would break promises.
         if sentence.startswith("refused:") and "generation" not in sentence:
             raise CannotServe(sentence.removeprefix("refused: "))
-        logger.log(logging.ERROR if sentence.startswith("refused:") else logging.WARNING, "%s", sentence)
+        level = logging.ERROR if sentence.startswith("refused:") else logging.WARNING
+        logger.log(level, "%s", sentence.partition(": ")[2])
 
 
 def _serve_metrics(metrics: Metrics, settings: Settings) -> None:
@@ -197,7 +198,8 @@ def _stop_with_supervisor(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) 
     """A worker's standard input ends with its supervisor, however that ended."""
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        while os.read(sys.stdin.fileno(), 64):  # not sys.stdin: its lock would abort the end of the process
+            pass
         loop.call_soon_threadsafe(stop.set)
 
     threading.Thread(target=watch, daemon=True, name="supervisor-watch").start()

@@ -148,7 +148,8 @@ class Decider:
             if ref is None:
                 raise _not_a_decision_id(subject)
             batch = await self.store.read([ReadRequest(ref.customer, (ref.event,))])
-            return await explain_decision(self.store, ref, decode_record(batch.entries[0].record), batch.entries[0])
+            record = decode_record(batch.entries[0].record)
+            return await explain_decision(self.store, bundle, ref, record, batch.entries[0])
         key = customer_key(subject.event.customer_id, self.settings.secret)
         batch = await self.store.read([ReadRequest(key, ())])
         return explain_what_if(self._world(bundle), key, subject, batch, locale)

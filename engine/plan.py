@@ -170,7 +170,9 @@ def plan_step(ruleset: RuleSet, program: Program) -> StepPlan:
     for name, window in ruleset.windows.items():
         where = program.root_of["window.where", name] if window.where is not None else None
         value = program.root_of["window.value", name] if window.value is not None else None
-        windows_of[window.event].append((windows[name], where, value))
+        kept = windows_of[window.event]
+        if all(windows[name].key != other.key for other, _, _ in kept):  # twins share what is counted
+            kept.append((windows[name], where, value))
     longest = max((c.over.span_s for c in ruleset.caps if c.over is not None), default=0)
     apart = max((g.apart.span_s for g in ruleset.gaps), default=0)
     return StepPlan(

@@ -157,10 +157,13 @@ def read_gaps(reading: Reading, nodes: Sequence[Node], purposes: Iterable[str]) 
 
 
 def _per(reading: Reading, fields: Fields) -> tuple[str, ...] | None:
-    """What is counted apart. `customer` is always meant, and need not be said."""
+    """What is counted apart. Without `customer` it would hold all customers together."""
     if "per" not in fields:
         return None
     per = reading.names(fields["per"][1], "'per'", PER, "bad-value")
+    if per and "customer" not in per:
+        not_yet(reading, fields["per"][1], "a limit over all customers", f"`per: [customer, {', '.join(per)}]`")
+        return None
     return ("customer", *(p for p in per if p != "customer")) if per else None
 
 

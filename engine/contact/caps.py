@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 
 import numpy as np
 
-from engine.compiler.model import Cap, Gap, Message, Purpose
+from engine.compiler.model import Cap, Gap, Message, Position, Purpose
 from engine.decision import Details, Reason
 from engine.identity import name_hash
 from engine.kernels.contact import rolling_load
@@ -103,13 +103,15 @@ def calendar_span(unit: str, at_ms: int, zone: str | None) -> tuple[int, int]:
 
 def stopped_by_limits(
     limits: Limits, live: list[Touch], remembered: int, new: Proposal, zone: str | None
-) -> tuple[Reason, Details] | None:
-    """Why caps or gaps forbid the new touch, or None. Caps first, in the order they were written.
+) -> tuple[Reason, Details, Position | None] | None:
+    """Why caps or gaps forbid the new touch and where that is written, or None.
+
+    Caps first, in the order they were written.
 
     `live` are the touches that count (`Touch.counts`), `remembered` how many there are in all.
     """
     if remembered >= MAX_TOUCHES:
-        return Reason.CAP_REACHED, Details(cause="the touch log is full", count=remembered, limit=MAX_TOUCHES)
+        return Reason.CAP_REACHED, Details(cause="the touch log is full", count=remembered, limit=MAX_TOUCHES), None
     for cap, counted in limits.caps:
         if len(live) < cap.at_most or not _applies(cap.per, new):  # most customers bear less than any cap
             continue
@@ -136,18 +138,17 @@ def stopped_by_limits(
             if t.purpose in counted and abs(t.at_ms - new.at_ms) < apart_ms and _same(gap.per, t, new)
         ]
         if near:
-            return Reason.GAP_NOT_ELAPSED, Details(
-                gap=gap.title,
-                count=1,
-                limit=1,
-                frees_at_ms=max(near) + apart_ms,
-                cause=f"less than {gap.apart} apart",
+            frees_at_ms = max(near) + apart_ms
+            details = Details(
+                gap=gap.title, count=1, limit=1, frees_at_ms=frees_at_ms, cause=f"less than {gap.apart} apart"
             )
+            return Reason.GAP_NOT_ELAPSED, details, gap.position
     return None
 
 
-def _reached(cap: Cap, load: int, frees_at_ms: int) -> tuple[Reason, Details]:
-    return Reason.CAP_REACHED, Details(cap=cap.title, count=load, limit=cap.at_most, frees_at_ms=frees_at_ms)
+def _reached(cap: Cap, load: int, frees_at_ms: int) -> tuple[Reason, Details, Position]:
+    details = Details(cap=cap.title, count=load, limit=cap.at_most, frees_at_ms=frees_at_ms)
+    return Reason.CAP_REACHED, details, cap.position
 
 
 def _frees_at(times: list[int], at_ms: int, span_ms: int, at_most: int) -> int:

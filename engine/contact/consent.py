@@ -5,6 +5,8 @@ A withdrawal stands until an explicit grant of a later time; absence of a grant 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from engine.compiler.model import Message, Purpose
 from engine.decision import Details, Reason
 from engine.identity import name_hash
@@ -33,14 +35,25 @@ def stopped_by_consent(
     return None
 
 
-def merge_contact(old: Contact | None, new: Contact, now_ms: int) -> Contact:
-    """What is stored when the bank writes `new`: it replaces what the bank owns, but a withdrawal of
-    the old one stays unless `new` grants the purpose at a later time. A time of 0 means now, and
-    so does one ahead, which would outlive every stop until then.
+def merge_contact(old: Contact | None, new: Contact, opt_outs: Mapping[int, int], now_ms: int) -> Contact:
+    """What is stored when the bank writes `new`: it replaces what the bank owns, but a withdrawal stays,
+    the old one's and the customer's own stop (`opt_outs`), unless `new` grants the purpose at a later time.
+
+    A grant without a time (0) says what stands, not that something changed: it keeps the time of the
+    one before, and clears nothing. So a nightly upsert of everybody never brings back who said stop.
+    A withdrawal without a time is of now; no time lies ahead.
     """
+    before = {c.purpose: c for c in old.consents} if old is not None else {}
     consents = {}
     for c in new.consents:
-        consents[c.purpose] = c if 0 < c.changed_at_ms <= now_ms else c._replace(changed_at_ms=now_ms)
+        at_ms = min(c.changed_at_ms, now_ms)
+        if not at_ms and not c.granted:
+            at_ms = now_ms
+        elif not at_ms:
+            last = before.get(c.purpose)
+            stopped = [t for key in (name_hash(c.purpose), EVERYTHING) if (t := opt_outs.get(key)) is not None]
+            at_ms = last.changed_at_ms if last is not None else min([now_ms, *stopped])
+        consents[c.purpose] = c._replace(changed_at_ms=at_ms)
     for c in old.consents if old is not None else ():
         if not c.granted:
             later = consents.get(c.purpose)

@@ -85,7 +85,8 @@ def send_time(
         if declared is not None and quiet is not None and _quiet_at(at_ms, quiet, declared):
             ends_ms = _next_wall(at_ms, declared, quiet.to_minute)
             if quiet.then == "drop":
-                return Reason.QUIET_HOURS, Details(frees_at_ms=ends_ms, cause=f"quiet hours '{quiet.name}'")
+                details = Details(condition=quiet.name, frees_at_ms=ends_ms, cause=f"quiet hours '{quiet.name}'")
+                return Reason.QUIET_HOURS, details
             at_ms = ends_ms
         if preferred and contact is not None and own is not None:
             start, end = contact.preferred_from_minute, contact.preferred_to_minute

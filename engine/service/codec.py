@@ -42,7 +42,7 @@ def parse(kind: type[_M], payload: bytes) -> _M:
         message.ParseFromString(payload)
     except DecodeError as error:
         what = f"found {len(payload)} bytes that are not a {kind.DESCRIPTOR.full_name}: {error}"
-        raise InvalidInput([Violation("", what)], "MALFORMED_REQUEST") from error
+        raise InvalidInput([Violation("request", what)], "MALFORMED_REQUEST") from error
     return message
 
 

@@ -69,8 +69,8 @@ def quote(text: str) -> str:
 
 def check_id(text: str, field: str, into: Violations) -> None:
     """An id that a caller chose: 1 to 256 characters, none of them a control character."""
-    if not text:
-        into.add(field, "is missing: expected 1 to 256 characters")
+    if not text or text.isspace():
+        into.add(field, "is missing: expected 1 to 256 characters" if not text else "is blank: expected an id")
     elif len(text) > MAX_ID_CHARACTERS:
         into.add(field, f"has {len(text)} characters: expected at most {MAX_ID_CHARACTERS}")
     elif not text.isprintable() and any(unicodedata.category(c) == "Cc" for c in text):
@@ -125,7 +125,10 @@ def decode_value(value: pb.Value, expected: Type, field: str, into: Violations) 
             return value.flag
     elif kind == "time" and expected is Type.TIME:
         return timestamp_ns(value.time, field, into)
-    into.add(field, f"found {_found(value, kind, expected)}: expected {_EXPECTED[expected]}")
+    wanted = _EXPECTED[expected]
+    if kind == "number" and expected is Type.NUMBER:
+        wanted = "a finite number"
+    into.add(field, f"found {_found(value, kind, expected)}: expected {wanted}")
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from engine.bundle import Bundle
 from engine.compiler.model import Position
 from engine.compiler.reference import Absent, Defaulted, Inputs
 from engine.decision import DecideRequest, Decision, Details, Event, Reason
@@ -111,7 +112,7 @@ def _fit_view(step: Step, fit: Fit, k: int, drawn: Drawn) -> CandidateView:
         message=fit.step.message.name,
         stopped_by=reason,
         details=details,
-        reason_text="another message ranks higher" if reason is Reason.OUTRANKED else sentence(reason, details),
+        reason_text=sentence(reason, details),
         position=fit.step.message.position,
         values_read=_values(step, fit.step),
         rank=fit.rank,
@@ -138,7 +139,9 @@ def _stop_view(step: Step, m: MessageStep, stop: Stop | None, event_type: str) -
     )
 
 
-async def explain_decision(store: Store, ref: DecisionRef, record: Record, read: ReadEntry) -> Explanation:
+async def explain_decision(
+    store: Store, bundle: Bundle, ref: DecisionRef, record: Record, read: ReadEntry
+) -> Explanation:
     """A past decision from its answer, with the candidates its log entry kept while the log still has it.
 
     Raises NotFound where the answer is past its life.
@@ -149,10 +152,11 @@ async def explain_decision(store: Store, ref: DecisionRef, record: Record, read:
     request = DecideRequest(Event("", "", "", None, {}))
     decisions = [d for d in repeat_answer(known[1], ref.customer, ref.event, request) if d.slot == ref.slot]
     entry = await store.find_decision(ref.customer, ref.event, ref.slot)
-    return Explanation(decisions, _logged_views(entry) if entry is not None else [])
+    return Explanation(decisions, _logged_views(bundle, entry, decisions) if entry is not None else [])
 
 
-def _logged_views(entry: DecisionEntry) -> list[CandidateView]:
+def _logged_views(bundle: Bundle, entry: DecisionEntry, decisions: list[Decision]) -> list[CandidateView]:
+    told = {d.details.message: d for d in decisions if d.details.message}  # its details were kept with the answer
     views = []
     for name, stopped_by, rank, share in entry.candidates:
         chosen = stopped_by == 0 and name == entry.message
@@ -162,13 +166,17 @@ def _logged_views(entry: DecisionEntry) -> list[CandidateView]:
             reason = Reason.HOLDOUT if entry.withheld else Reason.SELECTED
         else:
             reason = Reason.OUTRANKED
-        details = Details(message=name)
+        details, text = Details(message=name), sentence(reason, Details(message=name))
+        if name in told and told[name].reason is reason:
+            details, text = told[name].details, told[name].reason_text
+        step = bundle.steps.by_name.get(name)
         views.append(
             CandidateView(
                 message=name,
                 stopped_by=reason,
                 details=details,
-                reason_text="another message ranks higher" if reason is Reason.OUTRANKED else sentence(reason, details),
+                reason_text=text,
+                position=step.message.position if step is not None else None,
                 values_read={k: _written(v) for k, v in entry.values_read.items()},
                 rank=rank,
                 message_share=share,

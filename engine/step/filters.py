@@ -206,11 +206,13 @@ def consider(view: View, step: MessageStep) -> Fit | Stop:
     )
     held = stopped_by_limits(step.limits, view.touches(), len(view.record.touches), proposal, view.zone)
     if held is not None:
-        return _stop(LIMITS, held, step)
+        stop = _stop(LIMITS, held[:2], step)
+        return replace(stop, position=held[2] or stop.position)
     variants, texts, unfit = _renderable(view, step, channel.name)
     if not variants:
         name, cause = unfit[0]
-        return _stop(TEXT, (Reason.TEXT_UNAVAILABLE, Details(cause=f"variant '{name}': {cause}")), step)
+        slot = cause.split("'")[1] if cause.startswith("slot ") else ""
+        return _stop(TEXT, (Reason.TEXT_UNAVAILABLE, Details(slot=slot, cause=f"variant '{name}': {cause}")), step)
     segment = _segment(view, step)
     shares = _shares(view, step, variants, unfit, segment)
     if isinstance(shares, Stop):

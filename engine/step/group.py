@@ -34,7 +34,7 @@ from engine.step.operations import (
     repeat_answer,
 )
 from engine.step.reasons import sentence
-from engine.step.take import AHEAD_MS_MAX, ANSWER_LIFE_MS, Step, Subject, World, identify, take
+from engine.step.take import AHEAD_MS_MAX, ANSWER_LIFE_MS, NOTHING_DRAWN, Step, Subject, World, identify, take
 
 log = logging.getLogger("tact.group")
 
@@ -171,10 +171,12 @@ def _wave(world: World, items: list[tuple[_Open, Pending]], virtual_time: bool) 
         try:
             if isinstance(operation, Decide):
                 prepared = _prepare(world, o, operation, virtual_time)
-                if isinstance(prepared, Step):
-                    steps.append((o, p, prepared))
-                else:
+                if not isinstance(prepared, Step):
                     p.result = prepared
+                elif prepared.decisions:
+                    _keep(world, o, p, operation, prepared)
+                else:
+                    steps.append((o, p, prepared))
             else:
                 p.result = operation.apply(world, o.subject, o.read.spilled, o.change)
         except TactError as error:
@@ -183,24 +185,27 @@ def _wave(world: World, items: list[tuple[_Open, Pending]], virtual_time: bool) 
         return
     take(world, [s for _, _, s in steps])
     for o, p, s in steps:
-        p.result = s.decisions
-        if s.request.dry_run:
-            continue
-        p.writes = True
-        operation = p.operation
-        assert isinstance(operation, Decide)
-        o.change.entries += decision_entries(world, s, operation.fingerprint, o.record_version, o.profile_version)
-        body = answer_body(s.decisions)
-        keep_answer(
-            o.subject.record,
-            o.change,
-            Answer(s.event, operation.fingerprint, s.subject.now_ms, body),
-            s.subject.now_ms,
-        )
+        assert isinstance(p.operation, Decide)
+        _keep(world, o, p, p.operation, s)
+
+
+def _keep(world: World, o: _Open, p: Pending, operation: Decide, s: Step) -> None:
+    """The result of a step, its log entries and its answer; a dry run leaves nothing behind."""
+    p.result = s.decisions
+    if s.request.dry_run:
+        return
+    p.writes = True
+    o.change.entries += decision_entries(world, s, operation.fingerprint, o.record_version, o.profile_version)
+    now_ms = s.subject.now_ms
+    answer = Answer(s.event, operation.fingerprint, now_ms, answer_body(s.decisions))
+    keep_answer(o.subject.record, o.change, answer, now_ms)
 
 
 def _prepare(world: World, o: _Open, operation: Decide, virtual_time: bool) -> Step | list[Decision]:
-    """The step to take, or the answer where none is needed. Raises InvalidInput."""
+    """The step to take (taken already where no rule has a say), or the answer given before.
+
+    Raises InvalidInput.
+    """
     request, subject = operation.request, o.subject
     given_ns = request.event.occurred_at_ns
     if virtual_time and given_ns is not None:
@@ -222,7 +227,8 @@ def _prepare(world: World, o: _Open, operation: Decide, virtual_time: bool) -> S
                 )
             return repeat_answer(known_one[1], subject.key, operation.event, request)
     if occurred_ms <= subject.now_ms - ANSWER_LIFE_MS:
-        return [_plain(operation, subject.key, Reason.EVENT_TOO_OLD, world.bundle.revision)]
+        old = _plain(operation, subject.key, Reason.EVENT_TOO_OLD, world.bundle.revision)
+        return Step(subject, request, operation.event, occurred_ms, decisions=[old], logged=[(old, NOTHING_DRAWN)])
     if request.dry_run:
         subject = Subject(subject.key, subject.profile, copy.deepcopy(subject.record), subject.now_ms)
     return Step(subject, request, operation.event, occurred_ms)
@@ -236,7 +242,8 @@ def _occurred_ms(world: World, request: DecideRequest, now_ms: int) -> int:
         raise InvalidInput([Violation("event.type", f"found '{event.type}', expected one of {known}")])
     occurred_ms = now_ms if event.occurred_at_ns is None else event.occurred_at_ns // 1_000_000
     if occurred_ms > now_ms + AHEAD_MS_MAX:
-        told = "lies more than 5 minutes ahead of the engine's clock; expected a time in the past"
+        ahead = f"found a time {(occurred_ms - now_ms) // 1000} s ahead of the engine's clock"
+        told = f"{ahead}: expected the past, or at most 5 minutes ahead"
         raise InvalidInput([Violation("event.occurred_at", told)])
     return occurred_ms
 

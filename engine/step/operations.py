@@ -245,8 +245,11 @@ class ConfirmSend:
         if touch.flags & TouchFlag.CANCELLED:
             details.cause = "the customer said stop"
             return Reason.OPTED_OUT, details
-        if touch.flags & TouchFlag.RELEASED or subject.now_ms > touch.send_before_ms:
-            details.cause = "the time to send it has passed, or it was reported as not delivered"
+        if touch.flags & TouchFlag.RELEASED:
+            details.cause = "it was reported as not delivered, so its place was given back"
+            return Reason.SEND_BY_PASSED, details
+        if subject.now_ms > touch.send_before_ms:
+            details.cause = "the time to send it has passed"
             return Reason.SEND_BY_PASSED, details
         if step is None:
             details.cause = "the rule set no longer has the message"
@@ -275,12 +278,18 @@ class PutProfile:
         unknown = [name for name in (*self.change.features, *self.change.clear_features) if name not in declared]
         if unknown:  # the rule set was swapped since the request was read
             raise InvalidInput([Violation(f'features["{n}"]', "no feature of the rule set") for n in unknown])
+        ahead = []
+        if contact is not None:
+            ahead = [c.purpose for c in contact.consents if c.changed_at_ms > now_ms + AHEAD_MS_MAX]
+        if ahead:
+            told = "lies more than 5 minutes ahead; expected when the customer said so"
+            raise InvalidInput([Violation(f"contact.consents[{p}].changed_at", told) for p in ahead])
         for name, value in self.change.features.items():
             profile.cells[name] = Cell(declared[name].type.value, value, now_ms)
         for name in self.change.clear_features:
             profile.cells.pop(name, None)
         if contact is not None:
-            profile.contact = contact = merge_contact(profile.contact, contact, now_ms)
+            profile.contact = contact = merge_contact(profile.contact, contact, subject.record.opt_outs, now_ms)
         change.profile = True
         change.entries.append(
             ProfileEntry(

@@ -68,13 +68,16 @@ def stopped_by_rules(step: MessageStep, inputs: Inputs, language: str, stage: in
         if isinstance(verdict, Failure):
             return _failed(WHEN, when, verdict, name)
         if verdict is False:
-            return Stop(WHEN, Reason.NOT_IN_AUDIENCE, Details(message=name), "", when.position, when.text)
+            return Stop(
+                WHEN, Reason.NOT_IN_AUDIENCE, Details(message=name, condition=when.text), "", when.position, when.text
+            )
     if unless is not None:
         verdict = evaluate(unless.node, inputs)
         if isinstance(verdict, Failure):
             return _failed(UNLESS, unless, verdict, name)
         if verdict is True:
-            return Stop(UNLESS, Reason.LEFT_ALONE, Details(message=name), "", unless.position, unless.text)
+            details = Details(message=name, condition=unless.text)
+            return Stop(UNLESS, Reason.LEFT_ALONE, details, "", unless.position, unless.text)
     return None
 
 
@@ -87,13 +90,14 @@ _SENTENCES = {
     Reason.DATA_STALE: "'{message}' needs data that is too old: {cause}",
     Reason.WINDOW_INCOMPLETE: "'{message}' needs a longer history: {cause}",
     Reason.LEFT_ALONE: "'{message}' leaves this customer alone",
-    Reason.CAP_REACHED: "a cap is reached: {cap}{cause}",
-    Reason.GAP_NOT_ELAPSED: "too soon after the last message: {gap}",
+    Reason.CAP_REACHED: "a cap is reached{cap}",
+    Reason.GAP_NOT_ELAPSED: "too soon after the last message{gap}",
     Reason.HOLDOUT: "the customer is in the holdout",
     Reason.EVENT_TOO_OLD: "the event is older than answers are kept",
     Reason.STATE_UNKNOWN: "the customer's state could not be read",
     Reason.LOG_FULL: "the decision log is full",
     Reason.PAUSED: "'{message}' is paused",
+    Reason.OUTRANKED: "another message ranks higher",
 }
 
 
@@ -106,6 +110,6 @@ def sentence(reason: Reason, details: Details) -> str:
         message=details.message,
         condition=f": {details.condition}" if details.condition else "",
         cause=details.cause,
-        cap=details.cap,
-        gap=details.gap,
+        cap=f": {details.cap or details.cause}" if details.cap or details.cause else "",
+        gap=f": {details.gap}" if details.gap else "",
     )

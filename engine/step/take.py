@@ -66,6 +66,9 @@ class Drawn:
     outranked: list[tuple[MessageStep, float]] = field(default_factory=list)
 
 
+NOTHING_DRAWN = Drawn([], [], None, False)
+
+
 @dataclass(slots=True)
 class Step:
     """One event to decide. After `take` the results are filled in.

@@ -120,6 +120,7 @@ MISTAKES = [
     ("in: calendar day", "in: calendar year", ["bad-value 55:46"]),
     ("per: [customer, topic]", "per: [customer, topics]", ["bad-value 55:34"]),
     ("per: [customer, topic], ", "", ["not-yet-supported 55:5"]),
+    ("per: [customer, topic]", "per: [topic]", ["not-yet-supported 55:22"]),
     ("at_least: 4 hours", "at_least: 4", ["bad-value 57:16"]),
     ('from: "20:00"', 'from: "25:00"', ["bad-value 52:17"]),
     ("zone: customer", "zone: Europe/Berln", ["unknown-zone 52:45"]),
@@ -289,7 +290,7 @@ def test_a_file_that_cannot_be_read_is_told_alone() -> None:
 def test_maps_merge_and_lists_append_in_the_order_of_paths() -> None:
     extra = """\
         features: {age: integer}
-        caps: [{at_most: 9, per: [channel], in: 2 weeks, name: "Not too often"}]
+        caps: [{at_most: 9, per: [customer, channel], in: 2 weeks, name: "Not too often"}]
         """
     rules = load(BASE, extra)
     assert list(rules.features)[-1] == "age"

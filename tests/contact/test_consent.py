@@ -67,7 +67,7 @@ def test_a_bulk_upsert_never_clears_a_withdrawal(writes: list[list[tuple[bool, i
     withdrawn_at = 0
     for rows in writes:
         new = Contact([entry(granted, at) for granted, at in rows])
-        contact = merge_contact(contact, new, 100)
+        contact = merge_contact(contact, new, {}, 100)
         for granted, at in rows:
             if not granted:
                 withdrawn_at = max(withdrawn_at, at)
@@ -79,5 +79,18 @@ def test_a_bulk_upsert_never_clears_a_withdrawal(writes: list[list[tuple[bool, i
         assert reason(contact) in (None, Reason.NO_CONSENT)
 
 
-def test_a_time_of_zero_means_now() -> None:
-    assert merge_contact(None, Contact([entry(True, 0)]), 100).consents[0].changed_at_ms == 100
+def test_a_grant_without_a_time_says_what_stands_and_clears_nothing() -> None:
+    granted = Contact([entry(True, 0)])
+    first = merge_contact(None, granted, {}, 100)
+    assert first.consents[0].changed_at_ms == 100
+    assert merge_contact(first, granted, {}, 200).consents[0].changed_at_ms == 100
+    stop = {name_hash("marketing"): 150}
+    for known in (None, first):  # every night again
+        assert reason(merge_contact(known, granted, stop, 200), opt_outs=stop) is Reason.OPTED_OUT
+    withdrawn = Contact([entry(False, 120)])
+    assert reason(merge_contact(withdrawn, granted, {}, 200)) is Reason.OPTED_OUT
+
+
+def test_no_time_lies_ahead() -> None:
+    assert merge_contact(None, Contact([entry(True, 900)]), {}, 100).consents[0].changed_at_ms == 100
+    assert merge_contact(None, Contact([entry(False, 0)]), {}, 100).consents[0].changed_at_ms == 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Iterator
 
@@ -235,8 +236,11 @@ def test_outcomes_move_the_touch(decider: Decider, runner: asyncio.Runner) -> No
         old = Contact([ConsentEntry("marketing", True, 1, "", "")])
         await decider.put_profiles([ProfileChange("ana", {}, [], old)])
         assert only((await decider.decide([request("e8")]))[0]).reason is Reason.OPTED_OUT
-        await decider.put_profiles([profile()])
-        assert only((await decider.decide([request("e9")]))[0]).reason is Reason.CAP_REACHED
+        await decider.put_profiles([profile()])  # without a time: what stands, nothing new
+        assert only((await decider.decide([request("e9")]))[0]).reason is Reason.OPTED_OUT
+        later = Contact([ConsentEntry("marketing", True, time.time_ns() // 1_000_000 + 60_000, "", "")])
+        await decider.put_profiles([ProfileChange("ana", {}, [], later)])
+        assert only((await decider.decide([request("e10")]))[0]).reason is Reason.CAP_REACHED
         [unknown] = await decider.record_outcomes([Outcomes("no-id", OutcomeKind.OPENED, None, 0.0, "", "")])
         assert isinstance(unknown, InvalidInput)
         stranger = sends[0].decision_id[:-1] + "7"

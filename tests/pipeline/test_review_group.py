@@ -12,7 +12,7 @@ import pytest
 from engine.bundle import Active, Bundle, compile_bundle
 from engine.decider import Decider, create_decider
 from engine.decision import DecideRequest, Decision, Event, Outcome, OutcomeKind, OutcomeResult, Outcomes, Reason
-from engine.errors import TactError
+from engine.errors import InvalidInput, TactError
 from engine.identity import customer_key
 from engine.learning.shares import drawn
 from engine.state.log import DecisionEntry, ProfileEntry, decode
@@ -281,7 +281,9 @@ def test_a_grant_dated_ahead_does_not_outlive_a_stop(
 ) -> None:
     async def scenario() -> None:
         now_ms = (await shifted.read([])).now_ms
-        await decider.put_profiles([profile(at_ms=now_ms + 365 * DAY_MS)])
+        [refused] = await decider.put_profiles([profile(at_ms=now_ms + 365 * DAY_MS)])
+        assert isinstance(refused, InvalidInput)
+        await decider.put_profiles([profile(at_ms=now_ms + 60_000)])  # clocks differ a little
         d = await sent(decider, "e1")
         await report(decider, d, OutcomeKind.OPTED_OUT)
         assert only((await decider.decide([request("e2")]))[0]).reason is Reason.OPTED_OUT

@@ -137,7 +137,7 @@ def test_one_bad_event_costs_that_event_only(
             assert [len(r.decisions) for r in answer.responses] == [1, 0, 0, 1, 1, 1]
             assert answer.responses[3].decisions == answer.responses[4].decisions
             assert violations_of(answer.responses[1].error) == [
-                ('event.attributes["amount"]', "found number nan: expected a number")
+                ('event.attributes["amount"]', "found number nan: expected a finite number")
             ]
             assert reason_of(answer.responses[2].error) == "MALFORMED_REQUEST"
             assert [r.HasField("error") for r in answer.responses] == [False, True, True, False, False, False]

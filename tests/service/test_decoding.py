@@ -75,11 +75,11 @@ BAD = [
     ),
     (
         request(attributes=value(number=float("nan"))),
-        [('event.attributes["amount"]', "found number nan: expected a number")],
+        [('event.attributes["amount"]', "found number nan: expected a finite number")],
     ),
     (
         request(attributes=value(number=float("-inf"))),
-        [('event.attributes["amount"]', "found number -inf: expected a number")],
+        [('event.attributes["amount"]', "found number -inf: expected a finite number")],
     ),
     (
         request(attributes=value(integer=2**53 + 1)),
