@@ -17,7 +17,8 @@ from typing import TypeVar, cast
 
 from engine.bundle import Active, Bundle
 from engine.clock import Clock, SystemClock
-from engine.decision import DecideRequest, Decision, OutcomeResult, Outcomes
+from engine.contact.consent import with_stops
+from engine.decision import DecideRequest, Decision, Event, OutcomeResult, Outcomes
 from engine.errors import (
     CommitUnknown,
     InvalidInput,
@@ -26,7 +27,7 @@ from engine.errors import (
     Unavailable,
     Violation,
 )
-from engine.identity import CustomerKey, customer_key, parse_decision_id
+from engine.identity import CustomerKey, customer_key, event_hash, parse_decision_id
 from engine.learning.snapshot import Learnt
 from engine.metrics import Metrics
 from engine.state.model import Profile, ReadBatch, ReadRequest, Store
@@ -34,7 +35,17 @@ from engine.state.profile import decode as decode_profile
 from engine.state.record import decode as decode_record
 from engine.step.explain import Explanation, explain_decision, explain_what_if
 from engine.step.group import Decide, Group, Pending, apply_groups, without_state
-from engine.step.operations import Confirmation, ConfirmSend, Erase, ProfileChange, PutProfile, RecordOutcome
+from engine.step.operations import (
+    Change,
+    Confirmation,
+    ConfirmSend,
+    Erase,
+    ProfileChange,
+    PutProfile,
+    RecordOutcome,
+    known_answer,
+    repeat_answer,
+)
 from engine.step.take import World
 
 log = logging.getLogger("tact.decider")
@@ -97,6 +108,18 @@ class Decider:
             self._submit(customer_key(r.event.customer_id, self.settings.secret), p)
         return [cast("list[Decision] | TactError", await _settled(p.future)) for p in pending]
 
+    async def repeat(self, customer_id: str, event_id: str, content: int) -> list[Decision] | None:
+        """The answer given before to an event of this content (its fingerprint), or None.
+
+        Raises StoreUnavailable.
+        """
+        key, event = customer_key(customer_id, self.settings.secret), event_hash(event_id)
+        entry = (await self.store.read([ReadRequest(key, (event,))])).entries[0]
+        known = known_answer(decode_record(entry.record), entry.spilled, Change(), event)
+        if known is None or known[0] != content:
+            return None
+        return repeat_answer(known[1], key, event, DecideRequest(Event(event_id, customer_id, "", None, {})))
+
     async def record_outcomes(self, reports: Sequence[Outcomes]) -> list[OutcomeResult | TactError]:
         """Takes each report once. An error concerns its report alone."""
         pending: list[Pending | TactError] = []
@@ -128,11 +151,15 @@ class Decider:
         return [cast("TactError | None", await _settled(p.future)) for p in pending]
 
     async def get_profile(self, customer_id: str) -> Profile | None:
-        """The profile as stored, or None. Raises StoreUnavailable."""
+        """The profile as stored, with what the customer withdrew since, or None. Raises StoreUnavailable."""
         key = customer_key(customer_id, self.settings.secret)
-        batch = await self.store.read([ReadRequest(key, ())])
-        profile = decode_profile(batch.entries[0].profile)
-        return profile if profile.version else None
+        entry = (await self.store.read([ReadRequest(key, ())])).entries[0]
+        profile = decode_profile(entry.profile)
+        if not profile.version:
+            return None
+        purposes = self.active.bundle.ruleset.purposes
+        profile.contact = with_stops(profile.contact, decode_record(entry.record).opt_outs, purposes)
+        return profile
 
     async def erase(self, customer_id: str) -> bool:
         """Deletes what is kept of the customer; whether there was anything. Raises Unavailable."""

@@ -86,9 +86,12 @@ class Event:
 
 @dataclass(slots=True)
 class DecideRequest:
+    """`fingerprint` is of the content as it came, None: to be worked out from the decoded event."""
+
     event: Event
     max_messages: int = 1
     dry_run: bool = False
+    fingerprint: int | None = None
 
 
 @dataclass(slots=True)
@@ -105,8 +108,11 @@ class Outcomes:
 
 @dataclass(slots=True)
 class OutcomeResult:
+    """`exceeded`: the cap or gap that a booking again (DELIVERED after NOT_DELIVERED) broke."""
+
     repeated: bool
     cancelled_decision_ids: list[str]
+    exceeded: str = ""
 
 
 @dataclass(slots=True)

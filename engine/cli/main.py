@@ -32,6 +32,22 @@ _TARGET = "127.0.0.1:50051"
 _RULES, _EVENTS, _SERVER = "Rule sets", "Events and customers", "A running server"
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from engine import __version__
+
+        typer.echo(f"tact {__version__}")
+        raise typer.Exit(0)
+
+
+Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")]
+
+
+@app.callback()
+def options(version: Version = False) -> None:
+    """Rules for what to say to each customer, and when to say nothing."""
+
+
 def _done(status: int) -> None:
     raise typer.Exit(status)
 

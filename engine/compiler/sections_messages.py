@@ -121,7 +121,7 @@ class _MessageReader:
             self.reading.add(
                 "wrong-type", node, f"'about' is {about.node.type}", expected="a text or an integer: an id"
             )
-        value = self._expression(fields, "value", Type.NUMBER) or _one(self.key)
+        value = self._value(fields) or _one(self.key)
         channels = self._channels(fields)
         named = frozenset(c.channel for c in channels)
         words = Words(self.reading, self.known.expressions, self.what, self.on, named)
@@ -162,6 +162,14 @@ class _MessageReader:
     def _expression(self, fields: Fields, name: str, expected: Type | None) -> Expression | None:
         scalar = self.reading.scalar(fields[name][1], f"'{name}'") if name in fields else None
         return self.known.expressions.expression(scalar, self.on, expected) if scalar is not None else None
+
+    def _value(self, fields: Fields) -> Expression | None:
+        """A number or an integer; integers rank as the numbers they are."""
+        value = self._expression(fields, "value", None)
+        if value is not None and value.node.type not in (Type.NUMBER, Type.INTEGER):
+            node = fields["value"][1]
+            self.reading.add("wrong-type", node, f"'value' is {value.node.type}", expected="a number")
+        return value
 
     def _channels(self, fields: Fields) -> tuple[ChannelChoice, ...]:
         result: dict[str, ChannelChoice] = {}

@@ -5,12 +5,13 @@ A withdrawal stands until an explicit grant of a later time; absence of a grant 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from engine.compiler.model import Message, Purpose
 from engine.decision import Details, Reason
 from engine.identity import name_hash
-from engine.state.model import Contact, Record
+from engine.state.model import ConsentEntry, Contact, Record
 
 EVERYTHING = 0  # the key of an opt-out from all purposes
 
@@ -66,3 +67,17 @@ def merge_contact(old: Contact | None, new: Contact, opt_outs: Mapping[int, int]
         new.preferred_from_minute,
         new.preferred_to_minute,
     )
+
+
+def with_stops(contact: Contact | None, opt_outs: Mapping[int, int], purposes: Iterable[str]) -> Contact | None:
+    """The preferences as they hold: a stop that no later grant cleared reads as a withdrawal."""
+    if not opt_outs:
+        return contact
+    held = contact or Contact()
+    entries = {c.purpose: c for c in held.consents}
+    for purpose in purposes:
+        stopped_ms = max(opt_outs.get(name_hash(purpose), -1), opt_outs.get(EVERYTHING, -1))
+        entry = entries.get(purpose)
+        if stopped_ms >= 0 and not (entry is not None and entry.changed_at_ms > stopped_ms):
+            entries[purpose] = ConsentEntry(purpose, False, stopped_ms, "stop", "")
+    return replace(held, consents=list(entries.values()))

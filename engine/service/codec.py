@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError, Message
 from engine.compiler.model import Attribute, RuleSet
 from engine.decision import DecideRequest, Event, OutcomeKind, Outcomes
 from engine.errors import InvalidInput, Violation
-from engine.identity import parse_decision_id
+from engine.identity import fingerprint, parse_decision_id
 from engine.pb.tact.v1 import decision_pb2 as pb
 from engine.service.values import (
     MAX_LISTED,
@@ -32,6 +32,7 @@ from engine.service.values import (
 MAX_ITEMS = 1000
 MAX_MESSAGES = 10
 _MAX_FAILURE_BYTES = 1024
+_EXACT = 1 << 53  # a double holds every integer up to this
 _M = TypeVar("_M", bound=Message)
 
 
@@ -84,7 +85,33 @@ def decode_request(message: pb.DecideRequest, rules: RuleSet, prefix: str = "") 
         into.check()
     event = _decode_event(message.event, rules, f"{prefix}event", into)
     into.check()
-    return DecideRequest(event, message.max_messages or 1, message.dry_run)
+    return DecideRequest(event, message.max_messages or 1, message.dry_run, content_fingerprint(message))
+
+
+def content_fingerprint(message: pb.DecideRequest) -> int:
+    """Of the event's content as it came, so that a retry is known for one whatever the rule set has become.
+
+    Attributes are sorted; a whole number is the same as an integer.
+    """
+    event = message.event
+    at = event.occurred_at
+    occurred_at_ns = at.seconds * 1_000_000_000 + at.nanos if event.HasField("occurred_at") else None
+    values = {name: _raw(value) for name, value in event.attributes.items()}
+    return fingerprint(event.type, occurred_at_ns, values, message.max_messages or 1)
+
+
+def _raw(value: pb.Value) -> object:
+    kind = value.WhichOneof("kind")
+    if kind == "number":
+        number = value.number
+        return int(number) if abs(number) <= _EXACT and number.is_integer() else number
+    if kind == "time":
+        return ("time", value.time.seconds, value.time.nanos)
+    if kind == "money":
+        return ("money", value.money.currency_code, value.money.units, value.money.nanos)
+    if kind == "texts":
+        return ("texts", *value.texts.values)
+    return () if kind is None else getattr(value, kind)
 
 
 def _decode_event(event: pb.Event, rules: RuleSet, field: str, into: Violations) -> Event:

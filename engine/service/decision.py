@@ -11,7 +11,7 @@ from engine.decision import DecideRequest, Decision, Outcomes
 from engine.errors import InvalidInput, TactError, Unavailable, Violation
 from engine.pb.tact.v1 import decision_pb2 as pb
 from engine.revisions import Revisions
-from engine.service.codec import check_decision_id, decode_outcome, decode_request, parse, split
+from engine.service.codec import check_decision_id, content_fingerprint, decode_outcome, decode_request, parse, split
 from engine.service.encode import encode_confirmation, encode_explanation, encode_response, to_bytes
 from engine.service.guard import Guard
 from engine.service.limiter import Limiter
@@ -54,9 +54,29 @@ class DecisionService:
 
     async def decide(self, payload: bytes, call: Call) -> bytes:
         """One event."""
-        request = decode_request(parse(pb.DecideRequest, payload), self._active.bundle.ruleset)
+        message = parse(pb.DecideRequest, payload)
         with self._limiter.take():
+            try:
+                request = decode_request(message, self._active.bundle.ruleset)
+            except InvalidInput as error:
+                return to_bytes(encode_response(await self._repeated(message, error), message.event.event_id, 0))
             return to_bytes(_answer(request, (await self._decider.decide([request]))[0], 0))
+
+    async def _repeated(self, message: pb.DecideRequest, error: InvalidInput) -> list[Decision]:
+        """What was answered before to an event that no longer fits the schema. Raises `error` where nothing was.
+
+        A retry gets its answer also when a deploy changed the schema in between.
+        """
+        event = message.event
+        if message.dry_run or not event.event_id or not event.customer_id:
+            raise error
+        try:
+            known = await self._decider.repeat(event.customer_id, event.event_id, content_fingerprint(message))
+        except TactError:
+            raise error from None
+        if known is None:
+            raise error
+        return known
 
     async def decide_batch(self, payload: bytes, call: Call) -> bytes:
         """Up to 1,000 events; what is wrong with one costs that one."""
@@ -71,14 +91,13 @@ class DecisionService:
         places: list[int] = []
         rules = self._active.bundle.ruleset
         for i, item in enumerate(items):
-            event_id = ""
+            message = pb.DecideRequest()
             try:
                 message = parse(pb.DecideRequest, item)
-                event_id = message.event.event_id
                 requests.append(decode_request(message, rules))
                 places.append(i)
             except InvalidInput as error:
-                responses[i] = _failed(error, event_id, first_index + i)
+                responses[i] = await self._repeated_or_failed(message, error, first_index + i)
         for place, request, result in zip(places, requests, await self._decide(requests), strict=True):
             index = first_index + place
             try:
@@ -86,6 +105,14 @@ class DecisionService:
             except TactError as error:
                 responses[place] = _failed(error, request.event.event_id, index)
         return [r for r in responses if r is not None]
+
+    async def _repeated_or_failed(
+        self, message: pb.DecideRequest, error: InvalidInput, index: int
+    ) -> pb.DecideResponse:
+        try:
+            return encode_response(await self._repeated(message, error), message.event.event_id, index)
+        except InvalidInput:
+            return _failed(error, message.event.event_id, index)
 
     async def _decide(self, requests: Sequence[DecideRequest]) -> list[list[Decision] | TactError]:
         return await self._decider.decide(requests) if requests else []
@@ -144,6 +171,7 @@ class DecisionService:
             else:
                 results[place].repeated = outcome.repeated
                 results[place].cancelled_decision_ids.extend(outcome.cancelled_decision_ids)
+                results[place].exceeded = outcome.exceeded
         return to_bytes(pb.RecordOutcomesResponse(results=results))
 
     async def explain(self, payload: bytes, call: Call) -> bytes:

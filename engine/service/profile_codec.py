@@ -20,6 +20,7 @@ from engine.service.values import (
 )
 from engine.state.model import ConsentEntry, Contact, Profile
 from engine.step.operations import ProfileChange
+from engine.zones import zone as find_zone
 
 _TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])\Z")
 _MAX_NAME_BYTES = 256
@@ -53,6 +54,9 @@ def _decode_features(message: pb.Profile, rules: RuleSet, into: Violations) -> d
             into.unknown(f"features[{quote(name)}]", "feature", name, rules.features)
         else:
             decoded[name] = decode_value(message.features[name], declared.type, f'features["{name}"]', into)
+    zone = decoded.get("timezone")
+    if isinstance(zone, str) and find_zone(zone) is None:  # nothing could be said to them in quiet hours' purposes
+        into.add('features["timezone"]', f"found {quote(zone)}: expected an IANA time zone such as Europe/Madrid")
     return decoded
 
 

@@ -50,12 +50,10 @@ class Decide:
     @staticmethod
     def of(request: DecideRequest) -> Decide:
         """With the event's identity worked out once."""
-        e = request.event
-        return Decide(
-            request,
-            event_hash(e.event_id),
-            fingerprint(e.type, e.occurred_at_ns, e.attributes, request.max_messages),
-        )
+        e, content = request.event, request.fingerprint
+        if content is None:
+            content = fingerprint(e.type, e.occurred_at_ns, e.attributes, request.max_messages)
+        return Decide(request, event_hash(e.event_id), content)
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ import struct
 from dataclasses import dataclass, field
 
 from engine.bundle import Bundle
+from engine.contact.caps import Proposal, stopped_by_limits
 from engine.contact.consent import EVERYTHING, merge_contact, stopped_by_consent
 from engine.decision import (
     DecideRequest,
@@ -26,6 +27,7 @@ from engine.identity import CustomerKey, DecisionRef, decision_id, event_hash, n
 from engine.plan import MessageStep
 from engine.state.log import Entry, ErasedEntry, OutcomeEntry, ProfileEntry
 from engine.state.model import Answer, Cell, Contact, Profile, Record, Touch, TouchFlag
+from engine.step.inputs import text_feature
 from engine.step.reasons import sentence
 from engine.step.take import AHEAD_MS_MAX, ANSWER_LIFE_MS, Subject, World
 
@@ -164,7 +166,10 @@ class RecordOutcome:
             keep_answer(record, change, Answer(key, int(report.kind), now_ms, b""), now_ms)
         change.record = True
         change.entries.append(self._entry(world, subject, touch, occurred_ms, key))
-        return OutcomeResult(False, self._cancelled(subject, touch))
+        exceeded = ""
+        if touch.flags & TouchFlag.RELEASED and not flags & TouchFlag.RELEASED:
+            exceeded = _exceeded(world, subject, at)
+        return OutcomeResult(False, self._cancelled(subject, touch), exceeded)
 
     def _cancelled(self, subject: Subject, touch: Touch) -> list[str]:
         """What a STOP took back and must not be sent any more; said again when the report is."""
@@ -203,6 +208,21 @@ class RecordOutcome:
             policy_version=touch.policy_version,
             segment="",
         )
+
+
+def _exceeded(world: World, subject: Subject, at: int) -> str:
+    """The cap or gap that the touch at this place breaks among the others, or ""."""
+    touch, touches = subject.record.touches[at], subject.record.touches
+    step = message_of(world.bundle, touch)
+    if step is None:
+        return ""
+    others = [t for i, t in enumerate(touches) if i != at and t.counts(False)]
+    booked = Proposal(
+        touch.at_ms, step.keys, touch.purpose, touch.topic, touch.channel, touch.product, touch.stage, touch.about
+    )
+    zone = text_feature(world.bundle.ruleset, subject.profile, "timezone", subject.now_ms)
+    held = stopped_by_limits(step.limits, others, len(others), booked, zone)
+    return (held[1].cap or held[1].gap) if held is not None else ""
 
 
 # what is released already, was never to be sent, or was sent: releasing it would free a cap that is used

@@ -15,7 +15,7 @@ from typing import Any
 
 import grpc
 
-from engine.transport import MAX_MESSAGE_BYTES, Bidi, Call, Code, Method, RpcError, Unary, going_away
+from engine.transport import MAX_MESSAGE_BYTES, Bidi, Call, Code, Method, RpcError, Unary, error_info, going_away
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,17 @@ class _Table(grpc.GenericRpcHandler):  # type: ignore[misc]
         self._handlers = {method.path: _handler(method, gate) for method in methods}
 
     def service(self, handler_call_details: Any) -> Any:
-        return self._handlers.get(handler_call_details.method)
+        known = self._handlers.get(handler_call_details.method)
+        return known if known is not None else _unknown(handler_call_details.method)
+
+
+def _unknown(path: str) -> Any:
+    async def handle(payload: bytes, context: Any) -> bytes | None:
+        error = RpcError(Code.UNIMPLEMENTED, f"no method {path} is served", [error_info("UNIMPLEMENTED")])
+        await _abort(context, error)
+        return None
+
+    return grpc.unary_unary_rpc_method_handler(handle)
 
 
 def _handler(method: Method, gate: _Gate) -> Any:

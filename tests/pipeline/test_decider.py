@@ -228,6 +228,8 @@ def test_outcomes_move_the_touch(decider: Decider, runner: asyncio.Runner) -> No
         again = await report(sends[0], OutcomeKind.NOT_DELIVERED)
         assert again.repeated  # type: ignore[attr-defined]
         assert only((await decider.decide([request("e6")]))[0]).outcome is Outcome.SEND
+        late = await report(sends[0], OutcomeKind.DELIVERED)  # it was sent after all: booked again, beyond the cap
+        assert late.exceeded == "at most 5 per customer in 7 days (marketing)"  # type: ignore[attr-defined]
         assert not (await report(sends[1], OutcomeKind.REPLIED, "r1")).repeated  # type: ignore[attr-defined]
         assert (await report(sends[1], OutcomeKind.REPLIED, "r1")).repeated  # type: ignore[attr-defined]
         await report(sends[1], OutcomeKind.OPTED_OUT)
@@ -247,7 +249,8 @@ def test_outcomes_move_the_touch(decider: Decider, runner: asyncio.Runner) -> No
         [missing] = await decider.record_outcomes([Outcomes(stranger, OutcomeKind.OPENED, None, 0.0, "", "")])
         assert isinstance(missing, NotFound)
         assert (await decider.confirm_send(sends[2].decision_id)).outcome is Outcome.SEND
-        assert (await decider.confirm_send(sends[0].decision_id)).reason is Reason.SEND_BY_PASSED
+        await report(sends[3], OutcomeKind.NOT_DELIVERED)
+        assert (await decider.confirm_send(sends[3].decision_id)).reason is Reason.SEND_BY_PASSED
 
     runner.run(scenario())
 

@@ -339,16 +339,18 @@ class RecordOutcomesRequest(_message.Message):
     def __init__(self, outcomes: _Optional[_Iterable[_Union[OutcomeReport, _Mapping]]] = ...) -> None: ...
 
 class OutcomeResult(_message.Message):
-    __slots__ = ("decision_id", "repeated", "cancelled_decision_ids", "error")
+    __slots__ = ("decision_id", "repeated", "cancelled_decision_ids", "error", "exceeded")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     REPEATED_FIELD_NUMBER: _ClassVar[int]
     CANCELLED_DECISION_IDS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    EXCEEDED_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     repeated: bool
     cancelled_decision_ids: _containers.RepeatedScalarFieldContainer[str]
     error: _status_pb2.Status
-    def __init__(self, decision_id: _Optional[str] = ..., repeated: _Optional[bool] = ..., cancelled_decision_ids: _Optional[_Iterable[str]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+    exceeded: str
+    def __init__(self, decision_id: _Optional[str] = ..., repeated: _Optional[bool] = ..., cancelled_decision_ids: _Optional[_Iterable[str]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., exceeded: _Optional[str] = ...) -> None: ...
 
 class RecordOutcomesResponse(_message.Message):
     __slots__ = ("results",)
