@@ -96,6 +96,7 @@ class Decider:
         self._batches: set[asyncio.Task[None]] = set()
         self._scheduled = False
         self._draining = False
+        self._stateless = False  # said once, not with every batch
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -261,6 +262,9 @@ class Decider:
                 self.metrics.store_error("read")
                 self._decide_without_state(world, left, str(error) or "the store did not answer in time")
                 return
+            if self._stateless:
+                log.warning("the store is back: deciding with state")
+                self._stateless = False
             left = await self._step_and_commit(world, left, read)
             if not left:
                 return
@@ -326,7 +330,9 @@ class Decider:
 
     def _decide_without_state(self, world: World, groups: list[Group], why: str) -> None:
         """The store cannot be read: what `if_state_unknown` allows, booked nowhere but in the journal."""
-        log.warning("deciding without state: %s", why)
+        if not self._stateless:
+            log.warning("deciding without state: %s", why)
+        self._stateless = True
         for group in groups:
             for p in group.pending:
                 if not isinstance(p.operation, Decide):

@@ -78,9 +78,12 @@ def observe(plan: WindowPlan, state: WindowState, at_ms: int, now_ms: int, zone:
     """
     if plan.kind == "last":
         if not state.buckets or at_ms >= state.buckets[0]:
+            kept = float(value) if plan.type is Type.NUMBER else int(value)  # type: ignore[arg-type, call-overload]
+            if isinstance(kept, int) and abs(kept) > _INT_MAX:
+                return  # a time that 64 bits of nanoseconds do not hold: as if it had not been sent
             state.is_float = plan.type is Type.NUMBER
             state.buckets[:] = [at_ms]
-            state.values[:] = [float(value) if state.is_float else int(value)]  # type: ignore[arg-type, call-overload]
+            state.values[:] = [kept]
         return
     newest = plan.bucket(now_ms, zone)
     bucket = plan.bucket(at_ms, zone)
@@ -114,6 +117,8 @@ def read(plan: WindowPlan, state: WindowState | None, now_ms: int, zone: str | N
     if plan.kind == "last":
         if state is None or not state.buckets:
             return Absent("DATA_MISSING")
+        if plan.type is Type.BOOL:
+            return bool(state.values[0])
         return float(state.values[0]) if plan.type is Type.NUMBER else int(state.values[0])
     if state is None:
         return 0 if plan.since_start_zero else Absent("WINDOW_INCOMPLETE")

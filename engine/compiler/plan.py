@@ -217,8 +217,10 @@ class Batch:
         return None if int(self.possibles[word, output.column]) >> lane & 1 else False
 
     def value(self, root: int, i: int) -> object | None:
-        """Any other value for event i; None where it is an error or not evaluated for the event's type."""
+        """A value of any type for event i; None where it is an error or not evaluated for the event's type."""
         output = self._plan.outputs[root]
+        if output.type is Type.BOOL:
+            return self.truth(root, i)
         if output.on is not None and self._types[i] not in output.on:
             return None
         if output.constant is not None:

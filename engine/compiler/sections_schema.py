@@ -230,5 +230,8 @@ def _source(
     if kind == "sum" and found not in (Type.INTEGER, Type.NUMBER):
         reading.add("bad-value", scalar, f"'sum' adds numbers, and '{attribute}' is {found}")
         return None
+    if kind == "last" and found is Type.TEXT:
+        not_yet(reading, scalar, "the last of a text", "a feature that the bank writes")
+        return None
     text = f"event.{attribute}"
     return event, Expression(text, Ref(found, text, Span(0, len(text))), scalar.position), found

@@ -108,7 +108,7 @@ def _segment(view: View, step: MessageStep) -> str:
     parts = []
     for root in step.by:
         value = view.batch.value(root, view.i)
-        parts.append("?" if value is None else str(value))
+        parts.append("?" if value is None else str(value).lower() if isinstance(value, bool) else str(value))
     return "|".join(parts)
 
 
