@@ -46,6 +46,11 @@ class Pauses:
     messages: frozenset[str] = frozenset()
     purposes: frozenset[str] = frozenset()
 
+    def targets(self) -> list[str]:
+        """As `RuleService.Pause` names them: `message:<name>`, `purpose:<name>`, `all`."""
+        named = [f"message:{m}" for m in sorted(self.messages)] + [f"purpose:{p}" for p in sorted(self.purposes)]
+        return named + (["all"] if self.everything else [])
+
     def holds(self, message: str, purpose: str) -> bool:
         """Whether this message may not be said at the moment."""
         return self.everything or message in self.messages or purpose in self.purposes

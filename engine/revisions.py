@@ -182,9 +182,25 @@ class Revisions:
             if not self.connected:
                 logger.info("the store is back")
                 self.connected = True
+            if not control.active:
+                await self._restore()
+                return
             self._hold(control.pauses)
             if control.active and control.active not in (self._serving, self._refused):
                 await self._follow(control.active)
+
+    async def _restore(self) -> None:
+        """The store lost its data: what is served and what is paused is written there again from memory."""
+        logger.error(
+            "the store has lost its data: revision %s and its pauses are written there again; customers' state is "
+            "gone, and nothing that needs it is sent until somebody runs `tact acknowledge`",
+            self._serving,
+        )
+        bundle = self.active.bundle
+        described = _describe(bundle, "restored after the store lost its data")
+        await self._store.keep(described, bundle.ruleset.files, "", activate=True)
+        for target in self.active.pauses.targets():
+            await self._store.pause(target, "restored after the store lost its data")
 
     def _hold(self, pauses: Pauses) -> None:
         if pauses != self.active.pauses:

@@ -11,21 +11,31 @@ from engine.cli.output import OK, USAGE, CommandError, out, print_json
 from engine.state.redis import RedisStore
 
 
-def acknowledge(redis: str, data: Path, as_json: bool) -> int:
-    """Begins a new generation on the store; every engine on it takes that over with its next commit.
+def acknowledge(redis: str, data: Path, force: bool, as_json: bool) -> int:
+    """Begins a new generation on a store that lost its own; every engine on it takes that over with its next commit.
+
+    `force`: also where the store has one, as after it was replaced by another.
 
     Raises CommandError where there is no store to be found, StoreUnavailable where it does not answer.
     """
     url = redis or _embedded(data)
 
-    async def begin() -> None:
+    async def begin() -> bool:
         store = RedisStore(url)
         try:
+            if not force and await store.whole():
+                return False
             await store.acknowledge_generation()
+            return True
         finally:
             await store.close()
 
-    asyncio.run(begin())
+    if not asyncio.run(begin()):
+        if as_json:
+            print_json({"acknowledged": False})
+        else:
+            out().print("nothing to acknowledge: this store has not lost its data (--force begins anew all the same)")
+        return OK
     if as_json:
         print_json({"acknowledged": True})
     else:

@@ -14,7 +14,7 @@ from typing import IO, Generic, TypeVar
 from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message
 
-from engine.cli.output import CommandError
+from engine.cli.output import USAGE, CommandError
 from engine.compiler.source import did_you_mean
 
 M = TypeVar("M", bound=Message)
@@ -49,6 +49,8 @@ def read_items(path: Path, kind: type[M]) -> Iterator[Item[M]]:
                         line = stream.readline(LINE_BYTES_MAX)
                 elif line.strip():
                     yield _item(number, line, kind)
+    except FileNotFoundError:
+        raise CommandError(f"{path} does not exist", USAGE) from None
     except (OSError, EOFError) as error:
         raise CommandError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 

@@ -25,9 +25,7 @@ Rules = Annotated[Path, typer.Argument(metavar="DIR", exists=True, file_okay=Fal
 Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs instead of text for people.")]
 Target = Annotated[str, typer.Option(metavar="HOST:PORT", envvar="TACT_TARGET", help="The server to ask.")]
 Expect = Annotated[str, typer.Option(metavar="REVISION", help="Refuse unless this revision is active.")]
-Lines = Annotated[
-    Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, allow_dash=True, help="`-`: standard input.")
-]
+Lines = Annotated[Path, typer.Argument(metavar="FILE", dir_okay=False, allow_dash=True, help="`-`: standard input.")]
 _TARGET = "127.0.0.1:50051"
 _RULES, _EVENTS, _SERVER = "Rule sets", "Events and customers", "A running server"
 
@@ -238,12 +236,13 @@ _DATA = Path(".tact")
 def acknowledge(
     redis: StoreUrl = "",
     data: DataDir = _DATA,
+    force: Annotated[bool, typer.Option("--force", help="Also where the store seems whole.")] = False,
     json: Json = False,
 ) -> None:
     """Go on after the store lost its data: until then nothing that needs state is sent."""
     from engine.cli import acknowledge as command
 
-    _done(command.acknowledge(redis, data, json))
+    _done(command.acknowledge(redis, data, force, json))
 
 
 def main() -> None:

@@ -265,6 +265,13 @@ class RedisStore:
     def connected(self) -> bool:
         return self._connection.connected
 
+    async def whole(self) -> bool:
+        """Whether the store has a generation, so did not lose its data. Raises StoreUnavailable."""
+        [found] = await self._connection.pipeline([("EXISTS", self.key("g"))])
+        if not isinstance(found, int):
+            self._misread(found)
+        return bool(found)
+
     async def acknowledge_generation(self) -> None:
         """Accepts the store as it is now, after it lost data: a new generation begins, caps from there.
 

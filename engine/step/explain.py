@@ -85,15 +85,18 @@ def explain_step(world: World, subject: Subject, request: DecideRequest, locale:
     return Explanation(step.decisions, views)
 
 
+_ABSENT = {"DATA_STALE": "too old", "WINDOW_INCOMPLETE": "history too short"}
+
+
 def _written(value: object) -> str:
     if isinstance(value, Absent):
-        return {"DATA_STALE": "too old", "WINDOW_INCOMPLETE": "history too short"}.get(value.reason, "missing")
+        return _ABSENT.get(value.reason, "missing")
     if isinstance(value, Defaulted):
         return f"{_written(value.value)} (default)"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return f'"{value}"'
+        return f'"{value}"' if not value.startswith("?") else _ABSENT.get(value[1:], "missing")  # as logged
     return f"{value:g}" if isinstance(value, float) and abs(value) < 1e15 else str(value)
 
 

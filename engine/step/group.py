@@ -100,7 +100,7 @@ class Group:
         """The store may not be written: decisions say so, everything else is an error."""
         reason = Reason.LOG_FULL if status == "log_full" else Reason.STATE_UNKNOWN
         cause = {
-            "generation": "the store lost its data; caps cannot be trusted until that is acknowledged",
+            "generation": "the store lost its data; caps cannot be trusted until somebody runs `tact acknowledge`",
             "refused": "the store refuses to be written",
         }.get(status, "")
         for p in self.pending:

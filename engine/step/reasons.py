@@ -94,7 +94,7 @@ _SENTENCES = {
     Reason.GAP_NOT_ELAPSED: "too soon after the last message{gap}",
     Reason.HOLDOUT: "the customer is in the holdout",
     Reason.EVENT_TOO_OLD: "the event is older than answers are kept",
-    Reason.STATE_UNKNOWN: "the customer's state could not be read",
+    Reason.STATE_UNKNOWN: "the customer's state is not known: {cause}",
     Reason.LOG_FULL: "the decision log is full",
     Reason.PAUSED: "'{message}' is paused",
     Reason.OUTRANKED: "another message ranks higher",

@@ -23,6 +23,10 @@ _STATUS = {code.value[0]: code for code in grpc.StatusCode}
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", -1),
+    # Above 1,000 calls waiting to be taken grpc would begin to cancel at random, without a status that
+    # clients retry; the service's own limiter refuses first, with a delay.
+    ("grpc.server.max_pending_requests", 50_000),
+    ("grpc.server.max_pending_requests_hard_limit", 100_000),
     # Dead peers are found within 50 s, idle connections closed after 15 min; the default is never.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),

@@ -246,14 +246,24 @@ def test_a_store_that_lost_its_data_sends_nothing_until_somebody_says_so(servers
     with grpc.insecure_channel(server.ready()["address"]) as channel:
         stub = decision_pb2_grpc.DecisionServiceStub(channel)
         assert decide(stub, 1).decisions[0].outcome == pb.Decision.SEND
+        rules_stub = rules_pb2_grpc.RuleServiceStub(channel)
+        rules_stub.Pause(rules_pb2.PauseRequest(message="thanks"), timeout=20)
         store = redis.Redis.from_url(json.loads((tmp_path / "data" / "server.json").read_bytes())["url"])
         store.flushall()
         store.close()
         closed = decide(stub, 2).decisions[0]
         assert closed.reason == pb.Decision.STATE_UNKNOWN
         assert "lost its data" in closed.details.cause
-        assert acknowledge("", tmp_path / "data", True) == 0
-        assert decide(stub, 3).decisions[0].outcome == pb.Decision.SEND
+        assert acknowledge("", tmp_path / "data", False, True) == 0
+        assert decide(stub, 3).decisions[0].reason == pb.Decision.PAUSED  # written back from memory
+        for _ in range(10_000):  # within a third of a second
+            if kept := rules_stub.ListRevisions(rules_pb2.ListRevisionsRequest(), timeout=20).revisions:
+                break
+        assert [revision.active for revision in kept] == [True]
+        rules_stub.Pause(rules_pb2.PauseRequest(message="thanks", resume=True), timeout=20)
+        assert decide(stub, 4).decisions[0].outcome == pb.Decision.SEND
+        assert acknowledge("", tmp_path / "data", False, True) == 0  # there is nothing to acknowledge: as it was
+        assert decide(stub, 5).decisions[0].outcome == pb.Decision.SEND
     assert server.end() == 0
 
 
