@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from google.protobuf.json_format import MessageToDict
 from rich.table import Table
@@ -25,7 +25,11 @@ def run(file: Path, target: str, as_json: bool) -> int:
     """Sends every line in order; 1 where a line or an event was refused."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for column in _COLUMNS:
-        table.add_column(column, overflow="fold", justify="right" if column == "propensity" else "left")
+        # where the terminal is narrow, names and the sentence fold, a reason's own name does not
+        width = 17 if column == "reason" else None
+        whole = column in ("event", "outcome", "variant", "channel")
+        right: Literal["left", "right"] = "right" if column == "propensity" else "left"
+        table.add_column(column, overflow="fold", no_wrap=whole, min_width=width, justify=right)
     sent = decided = wrong = 0
     with Client(target) as client, progress(quiet=as_json) as bar:
         task = bar.add_task("deciding", total=None)
@@ -85,9 +89,8 @@ def _add_rows(table: Table, request: pb.DecideRequest, response: pb.DecideRespon
         reason = reason_name(d.reason)
         if not send:
             what = d.details
-            detail = (
-                what.feature or what.window or what.attribute or what.condition or what.cap or what.gap or what.slot
-            )
+            named = what.condition if d.reason == pb.Decision.NOT_ELIGIBLE else ""  # others are whole expressions
+            detail = what.feature or what.window or what.attribute or named or what.cap or what.gap or what.slot
             reason += f": {detail}" if detail else ""
         table.add_row(
             event.customer_id,
