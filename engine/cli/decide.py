@@ -27,7 +27,7 @@ def run(file: Path, target: str, as_json: bool) -> int:
     for column in _COLUMNS:
         # where the terminal is narrow, names and the sentence fold, a reason's own name does not
         width = 17 if column == "reason" else None
-        whole = column in ("event", "outcome", "variant", "channel")
+        whole = column in ("event", "outcome", "variant", "channel", "propensity")
         right: Literal["left", "right"] = "right" if column == "propensity" else "left"
         table.add_column(column, overflow="fold", no_wrap=whole, min_width=width, justify=right)
     sent = decided = wrong = 0
