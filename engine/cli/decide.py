@@ -26,7 +26,7 @@ def run(file: Path, target: str, as_json: bool) -> int:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for column in _COLUMNS:
         # where the terminal is narrow, names and the sentence fold, a reason's own name does not
-        width = {"reason": 17, "propensity": 10}.get(column)
+        width = {"reason": 15, "propensity": 10}.get(column)
         whole = column in ("event", "outcome", "variant", "channel", "propensity")
         right: Literal["left", "right"] = "right" if column == "propensity" else "left"
         table.add_column(column, overflow="fold", no_wrap=whole, min_width=width, justify=right)
