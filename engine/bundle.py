@@ -6,7 +6,6 @@ so no answer mixes revisions.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -62,4 +61,3 @@ class Active:
 
     bundle: Bundle
     pauses: Pauses = field(default_factory=Pauses)
-    lock: threading.Lock = field(default_factory=threading.Lock)  # held while something is deployed, never by readers

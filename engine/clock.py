@@ -13,18 +13,10 @@ class Clock(Protocol):
         """Wall clock, milliseconds since 1970."""
         ...
 
-    def monotonic_s(self) -> float:
-        """For deadlines and budgets: never jumps."""
-        ...
-
 
 class SystemClock:
-    """The machine's clocks."""
+    """The machine's clock."""
 
     def now_ms(self) -> int:
         """Wall clock, milliseconds since 1970."""
         return time.time_ns() // 1_000_000
-
-    def monotonic_s(self) -> float:
-        """For deadlines and budgets: never jumps."""
-        return time.monotonic()

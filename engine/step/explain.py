@@ -121,7 +121,7 @@ def _fit_view(step: Step, fit: Fit, k: int, drawn: Drawn) -> CandidateView:
         rank=fit.rank,
         message_share=choice.message_shares[k] if choice is not None else 0,
         variants=[(v, s, "") for v, s in zip(fit.variants, fit.shares.shares, strict=True)]
-        + [(v, 0, why) for v, why in fit.unfit],
+        + [(u.variant, 0, u.cause) for u in fit.unfit],
         channel=fit.channel.name,
         send_after_ms=fit.at_ms,
     )

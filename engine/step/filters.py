@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from engine.bundle import Bundle, Pauses
 from engine.compiler.model import Text
@@ -47,6 +48,14 @@ class View:
         return self.live
 
 
+class Unfit(NamedTuple):
+    """A variant that cannot be said, and why; `slot` where one has no value."""
+
+    variant: str
+    cause: str
+    slot: str = ""
+
+
 @dataclass(slots=True)
 class Fit:
     """A message that may be said: when, on which channel, and the shares of its variants."""
@@ -57,7 +66,7 @@ class Fit:
     rank: float
     variants: list[str]
     texts: list[tuple[str, Text, str]]  # language, text declaration, template for the channel
-    unfit: list[tuple[str, str]]
+    unfit: list[Unfit]
     shares: VariantShares
     sticky: bool
     segment: str
@@ -108,7 +117,8 @@ def _segment(view: View, step: MessageStep) -> str:
     parts = []
     for root in step.by:
         value = view.batch.value(root, view.i)
-        parts.append("?" if value is None else str(value).lower() if isinstance(value, bool) else str(value))
+        written = "?" if value is None else str(value)
+        parts.append(written.lower() if isinstance(value, bool) else written)
     return "|".join(parts)
 
 
@@ -123,20 +133,22 @@ def _unfit(view: View, step: MessageStep, template: str) -> str:
 
 def _renderable(
     view: View, step: MessageStep, channel: str
-) -> tuple[list[str], list[tuple[str, Text, str]], list[tuple[str, str]]]:
+) -> tuple[list[str], list[tuple[str, Text, str]], list[Unfit]]:
     """(variants that can be said, their language and template, the others with the cause)."""
-    fit, texts, unfit = [], [], []
+    fit: list[str] = []
+    texts: list[tuple[str, Text, str]] = []
+    unfit: list[Unfit] = []
     default = view.bundle.ruleset.default_language
     for name, variant in step.message.variants.items():
         language = language_for(view.language, default, variant.texts)
         if language is None:
-            unfit.append((name, f"no text in '{view.language or default}'"))
+            unfit.append(Unfit(name, f"no text in '{view.language or default}'"))
             continue
         text = variant.texts[language]
         template = text.channels.get(channel, text.text)
         slot = _unfit(view, step, template)
         if slot:
-            unfit.append((name, f"slot '{slot}' has no value"))
+            unfit.append(Unfit(name, f"slot '{slot}' has no value", slot))
             continue
         fit.append(name)
         texts.append((language, text, template))
@@ -144,7 +156,7 @@ def _renderable(
 
 
 def _shares(
-    view: View, step: MessageStep, variants: list[str], unfit: list[tuple[str, str]], segment: str
+    view: View, step: MessageStep, variants: list[str], unfit: list[Unfit], segment: str
 ) -> tuple[VariantShares, bool] | Stop:
     """The shares of the variants left, and whether they come from an earlier assignment."""
     policy = step.policy
@@ -160,7 +172,7 @@ def _shares(
                 return _stop(TRIAL, (Reason.VARIANT_UNAVAILABLE, Details(cause=cause)), step)
             return VariantShares(tuple(share if k == at else 0 for k in range(len(variants))), 0), True
     if policy is not None and policy.kind == "fixed" and policy.if_unfit == "leave_out" and unfit:
-        cause = f"left out of the trial: variant '{unfit[0][0]}': {unfit[0][1]}"
+        cause = f"left out of the trial: variant '{unfit[0].variant}': {unfit[0].cause}"
         return _stop(TRIAL, (Reason.NOT_IN_TRIAL, Details(cause=cause)), step)
     shares = variant_shares(policy, step.message.name, segment, variants, view.posteriors)
     if not any(shares.shares):
@@ -210,8 +222,7 @@ def consider(view: View, step: MessageStep) -> Fit | Stop:
         return replace(stop, position=held[2] or stop.position)
     variants, texts, unfit = _renderable(view, step, channel.name)
     if not variants:
-        name, cause = unfit[0]
-        slot = cause.split("'")[1] if cause.startswith("slot ") else ""
+        name, cause, slot = unfit[0]
         return _stop(TEXT, (Reason.TEXT_UNAVAILABLE, Details(slot=slot, cause=f"variant '{name}': {cause}")), step)
     segment = _segment(view, step)
     shares = _shares(view, step, variants, unfit, segment)

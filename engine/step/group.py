@@ -11,7 +11,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from engine.decision import DecideRequest, Decision, Details, Outcome, Reason
+from engine.decision import DecideRequest, Decision, Details, Outcome, Reason, encode_answer
 from engine.errors import InvalidInput, TactError, Unavailable, Violation
 from engine.identity import CustomerKey, event_hash, fingerprint
 from engine.state import log as entries
@@ -28,7 +28,6 @@ from engine.step.operations import (
     Erase,
     Operation,
     RecordOutcome,
-    answer_body,
     keep_answer,
     known_answer,
     repeat_answer,
@@ -195,7 +194,7 @@ def _keep(world: World, o: _Open, p: Pending, operation: Decide, s: Step) -> Non
     p.writes = True
     o.change.entries += decision_entries(world, s, operation.fingerprint, o.record_version, o.profile_version)
     now_ms = s.subject.now_ms
-    answer = Answer(s.event, operation.fingerprint, now_ms, answer_body(s.decisions))
+    answer = Answer(s.event, operation.fingerprint, now_ms, encode_answer(s.decisions))
     keep_answer(o.subject.record, o.change, answer, now_ms)
 
 

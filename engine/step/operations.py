@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from engine.bundle import Bundle
 from engine.contact.caps import Proposal, stopped_by_limits
-from engine.contact.consent import EVERYTHING, merge_contact, stopped_by_consent
+from engine.contact.consent import merge_contact, stopped_by_consent
 from engine.decision import (
     DecideRequest,
     Decision,
@@ -20,9 +20,8 @@ from engine.decision import (
     Outcomes,
     Reason,
     decode_answer,
-    encode_answer,
 )
-from engine.errors import InvalidInput, NotFound, TactError, Violation
+from engine.errors import InvalidInput, NotFound, Violation
 from engine.identity import CustomerKey, DecisionRef, decision_id, event_hash, name_hash
 from engine.plan import MessageStep
 from engine.state.log import Entry, ErasedEntry, OutcomeEntry, ProfileEntry
@@ -41,7 +40,7 @@ _SPILL = struct.Struct("<Qq")
 class ProfileChange:
     """One item of PutProfiles: values by the features' types; `contact` None: unchanged.
 
-    A consent's `changed_at_ms` of 0 means now.
+    A consent's `changed_at_ms` of 0 means without a time: see `contact.consent.merge_contact`.
     """
 
     customer_id: str
@@ -100,11 +99,6 @@ def keep_answer(record: Record, change: Change, answer: Answer, now_ms: int) -> 
         record.spilled[old.event] = now_ms + life_ms
         change.spills.append((old.event, _SPILL.pack(old.fingerprint, old.at_ms) + old.body, life_ms))
     change.record = True
-
-
-def answer_body(decisions: list[Decision]) -> bytes:
-    """The bytes kept of an answer."""
-    return encode_answer(decisions)
 
 
 def repeat_answer(body: bytes, customer: CustomerKey, event: int, request: DecideRequest) -> list[Decision]:
@@ -336,7 +330,7 @@ class Erase:
         for consent in subject.profile.contact.consents if subject.profile.contact is not None else ():
             if not consent.granted:
                 key = name_hash(consent.purpose)
-                opt_outs[key] = max(opt_outs.get(key, EVERYTHING), consent.changed_at_ms)
+                opt_outs[key] = max(opt_outs.get(key, 0), consent.changed_at_ms)
         subject.profile = Profile(version=subject.profile.version)
         subject.record = Record(
             version=subject.record.version, last_ms=subject.now_ms, since_ms=subject.now_ms, opt_outs=opt_outs
@@ -352,4 +346,3 @@ class Erase:
 
 
 Operation = RecordOutcome | ConfirmSend | PutProfile | Erase
-Result = OutcomeResult | Confirmation | bool | list[Decision] | TactError | None
