@@ -89,6 +89,7 @@ class DecisionService:
         responses: list[pb.DecideResponse | None] = [None] * len(items)
         requests: list[DecideRequest] = []
         places: list[int] = []
+        refused: dict[int, Awaitable[pb.DecideResponse]] = {}
         rules = self._active.bundle.ruleset
         for i, item in enumerate(items):
             message = pb.DecideRequest()
@@ -97,7 +98,9 @@ class DecisionService:
                 requests.append(decode_request(message, rules))
                 places.append(i)
             except InvalidInput as error:
-                responses[i] = await self._repeated_or_failed(message, error, first_index + i)
+                refused[i] = self._repeated_or_failed(message, error, first_index + i)
+        for i, response in zip(refused, await asyncio.gather(*refused.values()), strict=True):
+            responses[i] = response
         for place, request, result in zip(places, requests, await self._decide(requests), strict=True):
             index = first_index + place
             try:

@@ -323,6 +323,24 @@ def test_a_store_that_is_away(bundle: Bundle, runner: asyncio.Runner) -> None:
     runner.run(scenario())
 
 
+def test_a_store_that_is_full(decider: Decider, store: RedisStore, runner: asyncio.Runner) -> None:
+    async def scenario() -> None:
+        await decider.put_profiles([profile(balance=500.0, first_name="Ana")])
+        answered = await decider.decide([request("e1")])
+        await store.admin.config_set("maxmemory", 1)
+        try:
+            refused = only((await decider.decide([request("e2")]))[0])
+            [error] = await decider.put_profiles([profile("bo")])
+            assert await decider.decide([request("e1")]) == answered  # reads go on
+        finally:
+            await store.admin.config_set("maxmemory", 0)
+        assert (refused.reason, refused.details.cause) == (Reason.STATE_UNKNOWN, "the store refuses to be written")
+        assert isinstance(error, Unavailable)
+        assert only((await decider.decide([request("e2")]))[0]).outcome is Outcome.SEND
+
+    runner.run(scenario())
+
+
 def test_explain_tells_every_message_its_way(decider: Decider, runner: asyncio.Runner, bundle: Bundle) -> None:
     async def scenario() -> None:
         await decider.put_profiles([profile(balance=5000.0, first_name="Ana")])

@@ -294,7 +294,10 @@ def test_a_grant_dated_ahead_does_not_outlive_a_stop(
 def test_a_slot_that_is_no_finite_number_makes_its_variant_unfit(decider: Decider, runner: asyncio.Runner) -> None:
     async def scenario() -> None:
         await decider.put_profiles([profile(balance=500.0, salary=0.0)])
-        assert only((await decider.decide([request("e1", "ask")]))[0]).reason is Reason.TEXT_UNAVAILABLE
+        d = only((await decider.decide([request("e1", "ask")]))[0])
+        assert d.reason is Reason.TEXT_UNAVAILABLE
+        assert d.details.slot in d.details.cause
+        assert d.details.slot
 
     runner.run(scenario())
 
