@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: install install-dev serve test lint proto bench lock clean
+.PHONY: install install-dev serve test lint proto docs fuzz bench bench-peers lock clean
 
 install: .venv/.runtime
 install-dev: .venv/.dev
@@ -36,8 +36,22 @@ lint: install-dev
 proto: install-dev
 	$(BIN)/python -m engine.cli.proto
 
+# What is written once and stands in two places: the findings' page, the schema of rule files.
+docs: install-dev
+	cp docs/findings.md engine/compiler/findings.md
+	$(BIN)/tact schema > docs/rules.schema.json
+
+# A hundred thousand damaged rule sets on all cores: about ten minutes. `--only N` shows one again.
+fuzz: install-dev
+	$(BIN)/python tests/faults/mutate_rules.py --count 100000
+
 bench: install-dev
 	$(BIN)/python -m bench
+
+# Other rule engines to measure beside, and what draws the chart: no dependencies of Tact's.
+bench-peers: install-dev
+	@$(PIP) zen-engine common-expression-language rule-engine matplotlib
+	@if command -v npm >/dev/null; then npm install --silent --no-package-lock --prefix bench/peers/js; fi
 
 # Locks again after a change of requirements/*.in: hashes, no addresses.
 lock: install-dev

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,10 @@ from engine.state.embedded import EmbeddedStore
 from engine.state.keeper import StoreKeeper
 from engine.state.redis import RedisStore
 from engine.supervisor import supervise
-from engine.transport import Transport
+from engine.transport import Method, Transport
 from engine.transport.grpcio import GrpcioTransport
+from engine.transport.http2 import Http2Transport, Limits
+from engine.transport.tls import Tls
 
 logger = logging.getLogger("tact.server")
 
@@ -99,8 +101,7 @@ async def build(settings: Settings, store_url: str) -> App:
     )
     decider = create_decider(active, store, limits, learnt, metrics, Journal(settings.data / "provisional.jsonl").write)
     table = Table(decider, revisions, metrics if settings.metrics else None)
-    host, port = settings.listen
-    transport = GrpcioTransport(table.methods, host, port, reuse_port=settings.worker_of is not None)
+    transport = _transport(settings, table.methods)
     background = [revisions.watch(), keep_learnt_fresh(store, learnt, REFRESH_EVERY_S)]
     closing: list[Callable[[], Coroutine[Any, Any, None]]] = [store.close]
     if not settings.worker_of:  # one process of a deployment's server is enough
@@ -111,6 +112,25 @@ async def build(settings: Settings, store_url: str) -> App:
     if settings.metrics is not None:
         _serve_metrics(metrics, settings)
     return App(settings, store, revisions, decider, table, transport, background, closing)
+
+
+def _transport(settings: Settings, methods: Sequence[Method]) -> Transport:
+    host, port = settings.listen
+    shared = settings.worker_of is not None
+    tls = None
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        tls = Tls(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+    if settings.transport == "grpcio":
+        options = (
+            ("grpc.keepalive_time_ms", settings.keepalive_s * 1000),
+            ("grpc.max_connection_age_ms", settings.max_connection_age_s * 1000),
+            ("grpc.max_concurrent_streams", settings.max_streams),
+        )
+        return GrpcioTransport(methods, host, port, reuse_port=shared, tls=tls, options=options)
+    limits = Limits(
+        ping_every_s=settings.keepalive_s, age_s=settings.max_connection_age_s, streams=settings.max_streams
+    )
+    return Http2Transport(methods, host, port, reuse_port=shared, tls=tls, limits=limits)
 
 
 async def _check(store: RedisStore) -> None:
@@ -255,7 +275,7 @@ def main(arguments: list[str] | None = None) -> int:
             return _run_many(settings, arguments)
         return _run_one(settings)
     except RulesInvalid as error:
-        findings = "\n".join(render(f) for f in error.findings)
+        findings = "\n".join(render(f) for f in error.errors)
         sys.stderr.write(f"{findings}\nserver.py: {settings.rules}: {error}, and no earlier one can serve\n")
         return 2
     except (CannotServe, TactError, OSError) as error:

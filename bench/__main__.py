@@ -1,20 +1,28 @@
-"""`python -m bench [PROGRAM ..] [--quick] [--json]`: measures, and exits 1 where a bound does not hold."""
+"""`python -m bench [PROGRAM ..] [--quick] [--json]`: measures, and exits 1 where a bound does not hold.
+
+`python -m bench load ..` sends load to a server: see `python -m bench load --help`.
+"""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 
 import orjson
 
-from bench import kernels, pipeline, transport
 from bench.rows import FULL, QUICK, TINY, show
 
-PROGRAMS = {"transport": transport.run, "pipeline": pipeline.run, "kernels": kernels.run}
+PROGRAMS = ("transport", "pipeline", "kernels")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the programs named, or all; returns the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["load"]:
+        from bench.load.__main__ import main as load
+
+        return load(arguments[1:])
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("programs", nargs="*", metavar="PROGRAM", help=f"of {', '.join(PROGRAMS)}; none: all")
     parser.add_argument("--quick", action="store_true", help="for a glance: under 45 s a program")
@@ -27,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     effort = TINY if given.tiny else QUICK if given.quick else FULL
     rows = []
     for name in given.programs or PROGRAMS:
-        measured = PROGRAMS[name](effort)
+        measured = importlib.import_module(f"bench.{name}").run(effort)
         rows += [{"program": name, **row.as_json()} for row in measured]
         if not given.json:
             show(name, measured)

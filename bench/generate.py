@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 TYPES = 30
@@ -71,6 +72,12 @@ def as_python(condition: str) -> str:
 def as_zen(condition: str) -> str:
     """The condition in zen-engine's expression language."""
     return condition.replace("&&", "and").replace("||", "or")
+
+
+def by_type(rules: Sequence[Rule]) -> dict[str, list[Rule]]:
+    """For each event type the rules that hear it, in their order: how a caller of a plain engine would keep them."""
+    kinds = [f"type_{k}" for k in range(TYPES)]
+    return {kind: [rule for rule in rules if rule.on in (None, kind)] for kind in kinds}
 
 
 def event_types(chance: random.Random, count: int) -> list[str]:

@@ -1,36 +1,39 @@
-"""Eligibility per event by rule set size and batch, beside zen-engine; compiling; starting.
+"""Eligibility per event by rule set size and batch, beside other rule engines; compiling; starting.
 
 Kernel time is that of `evaluate` and `funnel`, three-valued, on what `Plan.batch` made of the events:
-captured once and run again, so that nothing but the kernels is timed. 3 % of the features are missing.
+captured once and run again, so that nothing but the kernels is timed. "Whole batch" is what a caller pays:
+from values by path to the messages left. 3 % of the features are missing.
 """
 
 from __future__ import annotations
 
 import gc
 import random
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 from unittest.mock import patch
 
-from bench import generate, zen
+from bench import generate, peers
 from bench.processes import SERVER_CORE, Child, pinned
-from bench.rows import Effort, Row
+from bench.rows import FULL, Effort, Row
 from engine.bundle import Active, Bundle, compile_bundle
 from engine.compiler import plan as plan_module
 from engine.compiler import program as program_module
 from engine.kernels.evaluate import evaluate
 from engine.kernels.funnel import funnel
 
-BATCHES = (1, 256)
-ZEN_BOUND, COMPILE_BOUND_S, READY_BOUND_S = 1000.0, 3.0, 3.0  # design.md, section 5
-_DIFFERENT_BATCHES = 8  # an event's path through the rules depends on it: several are timed by turns
-_ZEN_EVENTS = 16
-_ZEN_SECONDS = 0.5
-_PEER = "one event a call, its event type in a column of its own"
+ZEN_BOUND, GROWTH_BOUND, COMPILE_BOUND_S, READY_BOUND_S = 1000.0, 120.0, 3.0, 3.0  # design.md, section 5
+BATCH = 256  # of the bounds
+_DIFFERENT_EVENTS = 2048  # an event's path through the rules depends on it: several batches are timed by turns
+_PEER_EVENTS = 16
+_PEER_SECONDS = 0.5
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
@@ -79,7 +82,7 @@ def _kernel_calls(bundle: Bundle, batch: Sample) -> list[Call]:
 
 def kernel_us(bundle: Bundle, size: int, seconds: float) -> float:
     """Kernel time per event."""
-    rounds = [_kernel_calls(bundle, sample(size, seed)) for seed in range(10, 10 + _DIFFERENT_BATCHES)]
+    rounds = [_kernel_calls(bundle, batch) for batch in _samples(size)]
     done, start = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - start) < seconds:
         for calls in rounds:
@@ -89,34 +92,45 @@ def kernel_us(bundle: Bundle, size: int, seconds: float) -> float:
     return elapsed / done * 1e6
 
 
-def _context(batch: Sample, i: int) -> dict[str, object]:
+def whole_us(bundle: Bundle, size: int, seconds: float) -> float:
+    """Time per event from values by path to the messages left, columns filled in Python."""
+    rounds = _samples(size)
+    done, start = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - start) < seconds:
+        for batch in rounds:
+            batch.evaluate(bundle)
+        done += size * len(rounds)
+    return elapsed / done * 1e6
+
+
+def _samples(size: int) -> list[Sample]:
+    return [sample(size, seed) for seed in range(10, 10 + max(2, min(8, _DIFFERENT_EVENTS // size)))]
+
+
+def _context(batch: Sample, i: int) -> dict[str, dict[str, object]]:
     """Event i as nested objects, for the peer."""
     parts: dict[str, dict[str, object]] = {"features": {}, "windows": {}, "event": {"type": batch.types[i]}}
     for path, value in batch.inputs[i].items():
         root, _, name = path.partition(".")
         parts[root][name] = value
-    return dict(parts)
+    return parts
 
 
-def _zen_us(peer: zen.Evaluate, batch: Sample, seconds: float) -> float:
-    contexts = [_context(batch, i) for i in range(len(batch.types))]
-    done, start = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < seconds:
-        for context in contexts:
-            peer(context)
-        done += len(contexts)
-    return elapsed / done * 1e6
-
-
-def _same_answers(bundle: Bundle, rules: generate.Rules, peer: zen.Evaluate) -> None:
-    """Raises where the peer does other work: the same events must give the same messages."""
-    batch = sample(_ZEN_EVENTS, 99, missing=0.0)
+def _peers_of(size: int, bundle: Bundle, rules: Sequence[generate.Rule], effort: Effort) -> dict[str, list[float]]:
+    """Time per event of every peer that is there. Raises AssertionError where one gives other answers."""
+    batch = sample(_PEER_EVENTS, 99, missing=0.0)
+    contexts = [_context(batch, i) for i in range(_PEER_EVENTS)]
     answers = batch.evaluate(bundle)
-    for i in range(_ZEN_EVENTS):
-        ours = [rules.rules[m].name for m in answers.candidates(i)]
-        theirs = peer(_context(batch, i))
-        if ours != theirs:
-            raise AssertionError(f"event {i}: ours gives {ours}, zen-engine {theirs}")
+    ours = [[rules[m].name for m in answers.candidates(i)] for i in range(_PEER_EVENTS)]
+    figures = {}
+    for peer in peers.PEERS:
+        if size <= peer.largest and peer.available():
+            measured = peers.measure(peer, rules, contexts, min(effort.seconds, _PEER_SECONDS), effort.repeats)
+            for i, (found, theirs) in enumerate(zip(ours, measured.answers, strict=True)):
+                if found != theirs:
+                    raise AssertionError(f"{size} rules, event {i}: ours gives {found}, {peer.name} {theirs}")
+            figures[peer.name] = measured.us
+    return figures
 
 
 def _compile_s(files: dict[str, bytes]) -> tuple[float, Bundle]:
@@ -139,50 +153,101 @@ def _ready_s() -> float:
     return elapsed
 
 
-def _peer_rows(size: int, ours: list[float], bundle: Bundle, rules: generate.Rules, effort: Effort) -> list[Row]:
-    name = f"eligibility, {size:,} messages, batch 256"
-    if not zen.available():
-        return [Row(name, "us/event", ours, better="lower", note=zen.MISSING)]
+_MEMORY = """
+import resource, sys
+from bench import generate
+from engine.bundle import compile_bundle
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+files = generate.rules(int(sys.argv[1])).files
+compile_bundle(generate.rules(10).files)
+before = peak()
+compile_bundle(files)
+print(peak() - before)
+"""
+
+
+def _compile_mb(size: int) -> float:
+    """How far compiling raises the peak of a process's resident memory, in a process of its own."""
+    command = [sys.executable, "-c", _MEMORY, str(size)]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) / 1e6
+
+
+def _rows(figures: Mapping[tuple[str, int, int], list[float]]) -> list[Row]:
+    return [
+        Row(
+            f"{what}, {size:,} rules, batch {batch:,}",
+            "us/event",
+            values,
+            better="lower",
+            facts={"engine": "tact", "what": what, "rules": size, "batch": batch, "us_per_event": median(values)},
+        )
+        for (what, size, batch), values in figures.items()
+    ]
+
+
+def _growth(figures: Mapping[tuple[str, int, int], list[float]], effort: Effort) -> list[Row]:
+    smallest = 100 if 100 in effort.sizes else effort.sizes[0]
+    largest = effort.sizes[-1]
     rows = []
-    for how, peer, bound in zip(
-        ("create_decision", "compiled content"), zen.evaluators(rules.rules), (ZEN_BOUND, None), strict=True
-    ):
-        _same_answers(bundle, rules, peer)
-        batch = sample(_ZEN_EVENTS, 11, missing=0.0)
-        theirs = [_zen_us(peer, batch, min(effort.seconds, _ZEN_SECONDS)) for _ in ours]
-        title = f"{name}, against zen-engine, {how}"
-        rows.append(Row(title, "us/event", ours, theirs, bound, invert=True, note=f"zen-engine: {_PEER}."))
+    for batch in effort.batches:
+        bound = GROWTH_BOUND if (smallest, largest, batch) == (100, 100_000, BATCH) else None
+        name = f"growth of eligibility, {smallest:,} to {largest:,} rules, batch {batch:,}"
+        pair = figures["eligibility", largest, batch], figures["eligibility", smallest, batch]
+        rows.append(Row(name, "us/event", *pair, bound=bound, better="lower"))
+    return rows
+
+
+def _peer_rows(size: int, ours: list[float], theirs: Mapping[str, list[float]]) -> list[Row]:
+    rows = []
+    for peer in peers.PEERS:
+        if size > peer.largest:
+            continue
+        name = f"eligibility, {size:,} rules, batch {BATCH}, against {peer.name}"
+        if peer.name not in theirs:
+            rows.append(Row(name, "us/event", ours, better="lower", note=f"{peer.name}: {peers.MISSING}"))
+            continue
+        bound = ZEN_BOUND if (peer.name, size) == ("zen-engine", 1000) else None
+        us = median(theirs[peer.name])
+        facts = {"engine": peer.name, "rules": size, "batch": 1, "us_per_event": us}
+        note = f"{peer.name}: {peer.how}; one event a call."
+        rows.append(Row(name, "us/event", ours, theirs[peer.name], bound, invert=True, note=note, facts=facts))
     return rows
 
 
 def run(effort: Effort) -> list[Row]:
     """All of it, on the server's core."""
+    figures: dict[tuple[str, int, int], list[float]] = {
+        (what, size, batch): []
+        for what in ("eligibility", "whole batch")
+        for size in effort.sizes
+        for batch in effort.batches
+    }
+    compiled_s: dict[int, list[float]] = {}
+    peer_rows: list[Row] = []
+    quick = effort.repeats < FULL.repeats
+    middle = effort.sizes[-2]
     with pinned(SERVER_CORE):
-        made = {size: generate.rules(size) for size in effort.sizes}
-        compiled_s: dict[int, list[float]] = {size: [] for size in effort.sizes}
-        bundles: dict[int, Bundle] = {}
-        for size in effort.sizes:
-            times = effort.repeats if size < effort.sizes[-1] else 1
-            for _ in range(times):
-                seconds, bundles[size] = _compile_s(made[size].files)
-                compiled_s[size].append(seconds)
-        figures: dict[tuple[int, int], list[float]] = {(s, b): [] for s in effort.sizes for b in BATCHES}
-        for _ in range(effort.repeats):
-            for (size, batch), values in figures.items():
-                values.append(kernel_us(bundles[size], batch, effort.seconds / 3))
-        rows = [
-            Row(f"eligibility, {size:,} messages, batch {batch}", "us/event", values, better="lower")
-            for (size, batch), values in figures.items()
-        ]
-        smallest, middle, largest = effort.sizes[0], effort.sizes[-2], effort.sizes[-1]
-        for batch in BATCHES:
-            name = f"growth of eligibility, {smallest:,} to {largest:,} messages, batch {batch}"
-            rows.append(Row(name, "us/event", figures[largest, batch], figures[smallest, batch], better="lower"))
-        rows += _peer_rows(middle, figures[middle, 256], bundles[middle], made[middle], effort)
+        for size in effort.sizes:  # one rule set at a time: the largest take memory
+            made = generate.rules(size)
+            bundle = None
+            for _ in range(effort.repeats if size <= 1000 else 1):
+                seconds, bundle = _compile_s(made.files)
+                compiled_s.setdefault(size, []).append(seconds)
+            assert bundle is not None
+            for _ in range(effort.repeats):
+                for batch in effort.batches:
+                    figures["eligibility", size, batch].append(kernel_us(bundle, batch, effort.seconds / 4))
+                    figures["whole batch", size, batch].append(whole_us(bundle, batch, effort.seconds / 8))
+            if size == middle or not quick:
+                theirs = _peers_of(size, bundle, made.rules, effort)
+                peer_rows += _peer_rows(size, figures["eligibility", size, BATCH], theirs)
+    rows = [*_rows(figures), *_growth(figures, effort), *peer_rows]
     for size in effort.sizes[1:]:
         bound = COMPILE_BOUND_S if size == 10_000 else None
-        name = f"compile and activate, {size:,} messages"
-        rows.append(Row(name, "s", compiled_s[size], bound=bound, better="lower"))
+        name = f"compile and activate, {size:,} rules"
+        rows.append(Row(name, "s", compiled_s[size], bound=bound, better="lower", facts={"rules": size}))
+    size = min(effort.sizes[-1], 10_000)
+    rows.append(Row(f"memory for compiling {size:,} rules, peak", "MB", [_compile_mb(size)], better="lower"))
     _ready_s()  # whatever was cold
     ready = [_ready_s() for _ in range(effort.repeats)]
     rows.append(Row("start to ready, shipped rules, warm kernels", "s", ready, bound=READY_BOUND_S, better="lower"))

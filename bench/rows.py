@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Literal
 
@@ -20,10 +20,17 @@ class Effort:
     repeats: int
     messages: int = 1000
     sizes: tuple[int, ...] = (100, 1000, 10_000)
+    batches: tuple[int, ...] = (1, 256)
     customers: int = 4000
 
 
-FULL = Effort(seconds=3.0, repeats=5, customers=10_000)
+FULL = Effort(
+    seconds=3.0,
+    repeats=5,
+    sizes=(10, 100, 1000, 10_000, 100_000),
+    batches=(1, 64, 256, 4096),
+    customers=10_000,
+)
 QUICK = Effort(seconds=0.6, repeats=3)
 TINY = Effort(seconds=0.05, repeats=1, messages=60, sizes=(20, 60), customers=100)  # for tests: shape, not figures
 
@@ -44,6 +51,7 @@ class Row:
     better: Literal["higher", "lower"] = "higher"
     invert: bool = False
     note: str = ""
+    facts: Mapping[str, object] = field(default_factory=dict)  # further keys of the JSON object
 
     def ratios(self) -> list[float] | None:
         """One a repeat, or None without a peer."""
@@ -77,6 +85,7 @@ class Row:
                 "ratio": _spread(ratios) if ratios is not None else None,
             },
             "note": self.note,
+            **self.facts,
         }
 
 

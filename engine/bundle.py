@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from engine.compiler.collector import without_collector
 from engine.compiler.lowering import lower
 from engine.compiler.model import RuleSet
 from engine.compiler.program import Program
@@ -30,6 +31,7 @@ class Bundle:
         return self.ruleset.revision
 
 
+@without_collector()
 def compile_bundle(files: Mapping[str, bytes]) -> Bundle:
     """Compiles the files of a rule set. Raises RulesInvalid with all findings."""
     ruleset = load(files)

@@ -2,7 +2,8 @@
 carries it to protobuf and back.
 
 Times are int milliseconds since 1970 unless the name says otherwise. Attribute and feature values
-are Python values as in `compiler.nodes`: bool, int (integer, and nanoseconds for times), float, str.
+are Python values as in `compiler.nodes`: bool, int, float, str, or a tuple of str. Whether an int is an
+integer, nanoseconds, days or billionths of a currency's unit is what the rule set declares.
 """
 
 from __future__ import annotations

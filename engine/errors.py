@@ -44,12 +44,13 @@ class InvalidInput(TactError):
 
 
 class RulesInvalid(TactError):
-    """A rule set has findings; nothing of it was used."""
+    """A rule set has errors; nothing of it was used. `findings` holds its warnings too."""
 
     def __init__(self, findings: Sequence[Finding]) -> None:
-        first = f"; first: {findings[0].position}: {findings[0].message}" if findings else ""
-        super().__init__(f"the rule set has {len(findings)} finding(s){first}")
         self.findings = tuple(findings)
+        self.errors = tuple(f for f in findings if f.severity == "error")
+        first = f"; first: {self.errors[0].position}: {self.errors[0].message}" if self.errors else ""
+        super().__init__(f"the rule set has {len(self.errors)} finding(s){first}")
 
 
 class NotFound(TactError):

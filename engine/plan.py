@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engine.compiler.model import Condition, Expression, Message, Policy, Purpose, QuietHours, RuleSet
-from engine.compiler.nodes import Const, Node, Ref
+from engine.compiler.nodes import Const, Fact, Node, Op, Ref, Type
 from engine.compiler.program import Program
 from engine.compiler.reference import reads
+from engine.compiler.scopes import walk
+from engine.compiler.written import is_currency
 from engine.contact.caps import KEPT_MS_MIN, Limits, limits_of
 from engine.identity import name_hash
 from engine.windows import WindowPlan, plan_window
@@ -21,9 +23,10 @@ def optional_hash(name: str | None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SlotPlan:
-    """A slot's root in the rules plan and how it is written."""
+    """A slot's root in the rules plan, the type of its value, and how it is written."""
 
     root: int
+    type: Type
     shape: str
     currency: str | None
 
@@ -39,7 +42,7 @@ class ChannelPlan:
 
 @dataclass(frozen=True, slots=True)
 class MessageStep:
-    """One message, ready for the step. `reads` are the non-personal inputs of its conditions."""
+    """One message, ready for the step. `reads` are the non-personal inputs of its conditions: type and unit."""
 
     index: int
     message: Message
@@ -61,7 +64,7 @@ class MessageStep:
     channels: tuple[ChannelPlan, ...]
     slots: Mapping[str, SlotPlan]
     variant_keys: Mapping[str, int]
-    reads: tuple[str, ...]
+    reads: Mapping[str, tuple[Type, str | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +79,39 @@ class StepPlan:
     touches_kept_ms: int
 
 
-def _currency(node: Node, on: tuple[str, ...] | None, ruleset: RuleSet) -> str | None:
-    """The currency of a plain reference, from its declared unit; None where event types differ in it."""
-    if not isinstance(node, Ref):
-        return None
-    root, _, name = node.path.partition(".")
+def unit_of(path: str, on: tuple[str, ...] | None, ruleset: RuleSet) -> str | None:
+    """The declared unit of an input; None where it has none or event types of `on` (None: all) differ in it."""
+    root, _, name = path.partition(".")
     units: set[str | None] = set()
     if root == "features":
         units = {ruleset.features[name].unit}
+    elif root == "windows":
+        units = {ruleset.windows[name].unit}
     elif root == "event":
         types = [e for e in ruleset.events.values() if on is None or e.name in on]
         units = {e.attributes[name].unit for e in types if name in e.attributes}
-    unit = units.pop() if len(units) == 1 else None
-    return unit if unit is not None and len(unit) == 3 and unit.isupper() else None
+    return units.pop() if len(units) == 1 else None
+
+
+def _currency(node: Node, on: tuple[str, ...] | None, ruleset: RuleSet) -> str | None:
+    """The currency of a plain reference, or of money: all that an expression adds up is in the same one."""
+    node = _bare(node)
+    if isinstance(node, Op) and node.type is Type.MONEY:
+        found = (_currency(arg, on, ruleset) for arg in node.args if arg.type is Type.MONEY)
+        return next((currency for currency in found if currency is not None), None)
+    unit = unit_of(node.path, on, ruleset) if isinstance(node, Ref) else None
+    return unit if unit is not None and is_currency(unit) else None
+
+
+def _bare(node: Node) -> Node:
+    """What stands behind the names of facts."""
+    while isinstance(node, Fact):
+        node = node.node
+    return node
 
 
 def _constant(node: Node) -> float | None:
+    node = _bare(node)
     return float(node.value) + 0.0 if isinstance(node, Const) and isinstance(node.value, int | float) else None
 
 
@@ -102,9 +122,9 @@ def _conditions(message: Message, ruleset: RuleSet) -> list[Node]:
     return [*nodes, message.value.node, *(c.when.node for c in message.channels if c.when is not None)]
 
 
-def _public_reads(nodes: list[Node], ruleset: RuleSet) -> tuple[str, ...]:
-    paths = dict.fromkeys(path for node in nodes for path in reads(node))
-
+def _public_reads(
+    nodes: list[Node], on: tuple[str, ...] | None, ruleset: RuleSet
+) -> dict[str, tuple[Type, str | None]]:
     def personal(path: str) -> bool:
         root, _, name = path.partition(".")
         if root == "features":
@@ -113,7 +133,12 @@ def _public_reads(nodes: list[Node], ruleset: RuleSet) -> tuple[str, ...]:
             name in e.attributes and e.attributes[name].personal for e in ruleset.events.values()
         )
 
-    return tuple(path for path in paths if path != "now" and not personal(path))
+    inputs = {n.path: n.type for node in nodes for n in walk(node) if isinstance(n, Ref)}
+    return {
+        path: (inputs[path], unit_of(path, on, ruleset))
+        for path in dict.fromkeys(path for node in nodes for path in reads(node))
+        if path != "now" and not personal(path)
+    }
 
 
 def _message_step(index: int, message: Message, ruleset: RuleSet, program: Program) -> MessageStep:
@@ -152,13 +177,14 @@ def _message_step(index: int, message: Message, ruleset: RuleSet, program: Progr
         slots={
             name: SlotPlan(
                 root_of["message.slot:" + message.name, name],
+                slot.expression.node.type,
                 slot.shape,
                 _currency(slot.expression.node, message.on, ruleset),
             )
             for name, slot in message.slots.items()
         },
         variant_keys={name: name_hash(name) for name in message.variants},
-        reads=_public_reads(_conditions(message, ruleset), ruleset),
+        reads=_public_reads(_conditions(message, ruleset), message.on, ruleset),
     )
 
 

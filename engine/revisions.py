@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.apart import SMALL_BYTES, compile_apart
 from engine.bundle import Active, Bundle, Pauses, compile_bundle
 from engine.compiler.ruleset import read_directory, revision_of
 from engine.compiler.source import render
@@ -126,6 +127,9 @@ class Revisions:
         self._serving, self._refused = revision, ""
         if changed:
             logger.info("serving revision %s", revision)
+            if bundle.ruleset.warnings:
+                count = len(bundle.ruleset.warnings)
+                logger.warning("revision %s has %d warning(s): `tact check` shows them", revision, count)
             await asyncio.to_thread(self._remember, bundle)
 
     def _remember(self, bundle: Bundle) -> None:
@@ -140,9 +144,15 @@ class Revisions:
             logger.warning("the revision served could not be saved to %s: %s", self._last_good, error)
 
     async def _compile(self, files: Mapping[str, bytes]) -> Bundle:
-        bundle = await asyncio.to_thread(compile_bundle, files)
+        bundle = await self._compiled(files)
         self._cache(bundle.revision, bundle)
         return bundle
+
+    async def _compiled(self, files: Mapping[str, bytes]) -> Bundle:
+        """Apart from traffic, unless there is none yet, or it takes less time than to start a process."""
+        if self._serving and sum(map(len, files.values())) > SMALL_BYTES:
+            return await compile_apart(files)
+        return await asyncio.to_thread(compile_bundle, files)
 
     def _cache(self, revision: str, bundle: Bundle) -> None:
         self._bundles[revision] = bundle
@@ -156,7 +166,7 @@ class Revisions:
             return self.active.bundle
         if revision not in self._bundles:
             # Cached under the name it is kept by: another version of the engine may name it anew.
-            self._cache(revision, await asyncio.to_thread(compile_bundle, await self._store.files(revision)))
+            self._cache(revision, await self._compiled(await self._store.files(revision)))
         return self._bundles[revision]
 
     async def watch(self) -> None:
@@ -220,9 +230,9 @@ class Revisions:
 
     # What RuleService asks for
 
-    async def validate(self, files: Mapping[str, bytes]) -> str:
-        """The revision these files are. Raises RulesInvalid."""
-        return (await self._compile(files)).revision
+    async def validate(self, files: Mapping[str, bytes]) -> Bundle:
+        """These files, compiled. Raises RulesInvalid."""
+        return await self._compile(files)
 
     async def deploy(self, files: Mapping[str, bytes], note: str, expected: str, *, stage_only: bool) -> Stored:
         """Keeps a rule set and serves it, unless it is only to be staged. Raises RulesInvalid and Conflict."""
@@ -307,4 +317,4 @@ def _describe(bundle: Bundle, note: str) -> Stored:
 
 
 def _log_findings(title: str, error: RulesInvalid) -> None:
-    logger.error("%s:\n%s", title, "\n".join(render(f) for f in error.findings))
+    logger.error("%s:\n%s", title, "\n".join(render(f) for f in error.errors))

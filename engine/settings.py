@@ -35,13 +35,19 @@ class Settings:
     rules: Path = Path("rules")
     redis: str | None = None
     workers: int = 1
-    transport: str = "grpcio"
+    transport: str = "http2"
     data: Path = Path(".tact")
     audit: Literal["require", "best-effort"] = "require"
     max_log: int = 100_000
     secret: bytes = b""
     commit_budget_ms: int = 2000
     grace_s: float = 30.0
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    keepalive_s: int = 30
+    max_connection_age_s: int = 600
+    max_streams: int = 1000
     metrics: Address | None = None
     log_level: str = "info"
     worker_of: int | None = None  # set by the supervisor: this process is worker 0, 1, ..
@@ -72,10 +78,11 @@ def _store(text: str) -> str:
     return text
 
 
-def _transport(text: str) -> str:
-    if text == "http2":
-        raise ValueError("grpcio; this version does not have the http2 transport yet")
-    return str(_one_of("grpcio")(text))
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise ValueError("a file that exists")
+    return path
 
 
 def _one_of(*words: str) -> Callable[[str], Any]:
@@ -114,13 +121,19 @@ _OPTIONS = (
     _Option("rules", _directory, "DIR", "the rule set's directory (rules)"),
     _Option("redis", _store, "URL", "the store; without it an embedded one is started"),
     _Option("workers", _integer(1, 256), "N", "processes that serve (1)"),
-    _Option("transport", _transport, "NAME", "grpcio"),
+    _Option("transport", _one_of("http2", "grpcio"), "NAME", "http2, or grpcio: slower, by Google's library (http2)"),
     _Option("data", Path, "DIR", "where the embedded store and the last good rule set are kept (.tact)"),
     _Option("audit", _one_of("require", "best-effort"), "HOW", "log full: refuse (require) or drop (best-effort)"),
     _Option("max_log", _integer(1, 1_000_000_000), "N", "entries a log stream may hold until archived (100000)"),
     _Option("secret", _secret, "TEXT", "key of the customer hashes; better given as TACT_SECRET"),
     _Option("commit_budget_ms", _integer(10, 60_000), "MS", "how long a commit may take (2000)"),
     _Option("grace_s", _integer(0, 3600), "S", "how long accepted calls may take to finish at the end (30)"),
+    _Option("tls_cert", _file, "FILE", "serve with TLS: the certificate chain, PEM"),
+    _Option("tls_key", _file, "FILE", "its private key, PEM"),
+    _Option("tls_client_ca", _file, "FILE", "serve only clients with a certificate of this authority, PEM"),
+    _Option("keepalive_s", _integer(1, 86_400), "S", "silence before a peer is asked for a sign of life (30)"),
+    _Option("max_connection_age_s", _integer(1, 31_536_000), "S", "then a connection is closed in good order (600)"),
+    _Option("max_streams", _integer(1, 100_000), "N", "calls at once on one connection (1000)"),
     _Option("metrics", _address, "HOST:PORT", "where to serve Prometheus metrics; worker n takes PORT + n"),
     _Option("log_level", _one_of("debug", "info", "warning", "error"), "LEVEL", "what is logged (info)"),
 )
@@ -157,6 +170,8 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
             values["rules"] = _directory("rules")
         except ValueError as error:
             wrong.append(f"--rules: found 'rules', the default, expected {error}")
+    if ("tls_cert" in values) != ("tls_key" in values) or ("tls_client_ca" in values and "tls_cert" not in values):
+        wrong.append("--tls-cert, --tls-key: expected both for TLS, and --tls-client-ca only beside them")
     if wrong:
         raise UsageError("\n".join(wrong))
     return Settings(**values, worker_of=given["worker_of"])

@@ -10,9 +10,9 @@ from engine.compiler.reference import Inputs, evaluate, reads
 from engine.decision import DecideRequest, Decision, Event, Outcome
 from engine.identity import customer_key
 from engine.learning.policies import Posteriors
-from engine.state.model import Cell, ConsentEntry, Contact, Profile, Record
+from engine.state.model import ConsentEntry, Contact, Profile, Record
 from engine.step.explain import Explanation, explain_step
-from engine.step.inputs import gather, text_feature
+from engine.step.inputs import gather, stored, text_feature
 from engine.step.take import Subject, World
 
 NOW_MS = 1_768_478_400_000  # 2026-01-15T12:00:00Z, a Thursday, for tests that do not say when
@@ -42,10 +42,9 @@ def run(bundle: Bundle, test: Test) -> TrialResult:
     bundle = replace(bundle, ruleset=replace(bundle.ruleset, holdout=held))
     given = test.given
     now_ms = NOW_MS if given.now_ns is None else given.now_ns // 1_000_000
-    types = {name: feature.type.value for name, feature in bundle.ruleset.features.items()}
     consents = [ConsentEntry(purpose, True, now_ms - _DAY_MS, "test", "") for purpose in given.consent]
     profile = Profile(
-        cells={name: Cell(types[name], value, now_ms) for name, value in given.features.items()},
+        cells={name: stored(bundle.ruleset.features[name], value, now_ms) for name, value in given.features.items()},
         contact=Contact(consents) if consents else None,
     )
     known = text_feature(bundle.ruleset, profile, "timezone", now_ms)

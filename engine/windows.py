@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from engine.compiler.model import Window
 from engine.compiler.nodes import Type
 from engine.compiler.reference import Absent
+from engine.compiler.written import MONEY_MAX
 from engine.identity import name_hash
 from engine.state.model import WindowState
 from engine.zones import local_day, local_month
@@ -79,8 +80,6 @@ def observe(plan: WindowPlan, state: WindowState, at_ms: int, now_ms: int, zone:
     if plan.kind == "last":
         if not state.buckets or at_ms >= state.buckets[0]:
             kept = float(value) if plan.type is Type.NUMBER else int(value)  # type: ignore[arg-type, call-overload]
-            if isinstance(kept, int) and abs(kept) > _INT_MAX:
-                return  # a time that 64 bits of nanoseconds do not hold: as if it had not been sent
             state.is_float = plan.type is Type.NUMBER
             state.buckets[:] = [at_ms]
             state.values[:] = [kept]
@@ -101,7 +100,7 @@ def observe(plan: WindowPlan, state: WindowState, at_ms: int, now_ms: int, zone:
         state.values[i] = 1
     else:
         state.is_float = plan.type is Type.NUMBER
-        state.values[i] = _held(state.values[i] + value, state.is_float)  # type: ignore[operator]
+        state.values[i] = _held(state.values[i] + value, plan.type)  # type: ignore[operator]
 
 
 def complete(plan: WindowPlan, since_ms: int, now_ms: int, zone: str | None) -> bool:
@@ -110,7 +109,7 @@ def complete(plan: WindowPlan, since_ms: int, now_ms: int, zone: str | None) -> 
 
 
 def read(plan: WindowPlan, state: WindowState | None, now_ms: int, zone: str | None) -> object:
-    """The window's value now: int or float, or Absent with the reason.
+    """The window's value now, of its type, or Absent with the reason.
 
     Count and sum are always present once complete; last is absent while empty.
     """
@@ -128,9 +127,12 @@ def read(plan: WindowPlan, state: WindowState | None, now_ms: int, zone: str | N
     gathered = state.values[bisect_left(state.buckets, oldest) :]
     if plan.kind == "months_with":
         return len(gathered)
-    return _held(sum(gathered), plan.type is Type.NUMBER)
+    return _held(sum(gathered), plan.type)
 
 
-def _held(total: float, is_float: bool) -> float:
-    """An integer sum stays within 64 bits: at the bound it says 'at least this much'."""
-    return float(total) if is_float else max(-_INT_MAX, min(_INT_MAX, int(total)))
+def _held(total: float, kind: Type) -> float:
+    """A sum of integers or money stays within 64 bits of units: at the bound it says 'at least this much'."""
+    if kind is Type.NUMBER:
+        return float(total)
+    bound = MONEY_MAX if kind is Type.MONEY else _INT_MAX
+    return max(-bound, min(bound, int(total)))

@@ -11,6 +11,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
+from threading import Lock
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -30,10 +31,9 @@ class ZoneTable:
     """Transitions of several zones, end to end.
 
     Zone k has `starts[k]:starts[k + 1]` in `at_s` (UTC seconds, ascending) and `offset_s`: offset j holds
-    from `at_s[j]` on. The first `at_s` of a zone is the smallest int64. `ids` are the known zones.
+    from `at_s[j]` on. The first `at_s` of a zone is the smallest int64.
     """
 
-    ids: dict[str, int]
     starts: Ints
     at_s: Ints
     offset_s: Ints
@@ -82,20 +82,46 @@ def transitions(name: str) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
     return tuple(at), tuple(offsets)
 
 
-@lru_cache(maxsize=256)
-def zone_table(names: tuple[str, ...]) -> ZoneTable:
-    """One table of the zones of `names`; unknown names have no id."""
-    ids: dict[str, int] = {}
-    starts, at_s, offset_s = [0], list[int](), list[int]()
-    for name in names:
+class Zones:
+    """Numbers of zones, given at first sight and kept for the life of the process.
+
+    A batch takes its numbers first and `table` then: a table has all zones numbered before it was taken.
+    There are some 600 names and 2,879 offsets, so nothing here grows without bound.
+    """
+
+    def __init__(self) -> None:
+        self._ids: dict[str, int] = {}
+        self._lock = Lock()
+        self.table = ZoneTable(np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+    def id(self, name: str) -> int:
+        """The number of an IANA name, -1 where there is no such zone."""
+        known = self._ids.get(name)
+        if known is not None:
+            return known
         found = transitions(name)
-        if found is None or name in ids:
-            continue
-        ids[name] = len(ids)
-        at_s += found[0]
-        offset_s += found[1]
-        starts.append(len(at_s))
-    return ZoneTable(ids, *(np.array(part, np.int64) for part in (starts, at_s, offset_s)))
+        return -1 if found is None else self._add(name, *found)
+
+    def offset_id(self, offset_s: int) -> int:
+        """The number of the zone that is always that far ahead of UTC."""
+        name = f"{offset_s:+}"
+        known = self._ids.get(name)
+        return self._add(name, (-(2**63),), (offset_s,)) if known is None else known
+
+    def _add(self, name: str, at_s: tuple[int, ...], offset_s: tuple[int, ...]) -> int:
+        with self._lock:
+            if name not in self._ids:
+                t = self.table
+                self.table = ZoneTable(
+                    np.append(t.starts, len(t.at_s) + len(at_s)),
+                    np.concatenate((t.at_s, np.array(at_s, np.int64))),
+                    np.concatenate((t.offset_s, np.array(offset_s, np.int64))),
+                )
+                self._ids[name] = len(self._ids)  # last: who finds the number finds the table
+            return self._ids[name]
+
+
+ZONES = Zones()
 
 
 def local_day(t_ms: int, zone: str | None) -> int:

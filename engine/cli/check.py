@@ -2,57 +2,115 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from engine.cli.output import FAILED, OK, counted, finding_json, out, print_findings, print_json, say
+from rich.text import Text
+
+from engine.cli.output import FAILED, OK, complain, finding_json, out, print_findings, print_json, say, tally
 from engine.compiler.model import RuleSet
 from engine.compiler.ruleset import load, read_directory
-from engine.compiler.source import Finding, sort_findings
+from engine.compiler.source import ERROR, Finding, sort_findings
 from engine.errors import RulesInvalid
 
 
-def run(directory: Path, as_json: bool) -> int:
-    """Checks and compiles a directory; 1 where there are findings."""
+@dataclass(frozen=True, slots=True)
+class View:
+    """How `tact check` answers.
+
+    `format` is text, json, sarif or github, `color` auto, always or never; `strict`: a warning fails the set too.
+    """
+
+    format: str = "text"
+    color: str = "auto"
+    strict: bool = False
+
+
+def run(directory: Path, view: View) -> int:
+    """Checks and compiles a directory; 1 where there are errors, or findings at all where the view is strict."""
     try:
-        ruleset = compiled(directory)
+        ruleset: RuleSet | None = compiled(directory)
+        findings = sort_findings(ruleset.warnings if ruleset else ())
     except RulesInvalid as error:
-        refuse(directory, list(error.findings), as_json)
-        return FAILED
-    counts = {kind: len(names) for kind, names in contents(ruleset).items()}
-    if as_json:
-        print_json({"revision": ruleset.revision, "findings": [], "counts": {"findings": 0, **counts}})
-        return OK
-    console = out()
-    console.print(f"{directory}: no findings, revision {ruleset.revision}", style="green", soft_wrap=True)
-    for kind, names in contents(ruleset).items():
-        listed = "" if kind in ("files", "tests") else ", ".join(names)
-        say(console, f"{len(names):>5}  {kind:<9}  {listed}".rstrip(), hang=18)
-    return OK
+        ruleset, findings = None, sort_findings(error.findings)
+    if view.format == "text":
+        _print(directory, ruleset, findings, view)
+    elif view.format == "json":
+        counts = contents(ruleset) if ruleset else {}
+        print_json(_summary(findings, ruleset, {kind: len(names) for kind, names in counts.items()}))
+    else:
+        _annotate(directory, findings, view.format)
+    return FAILED if ruleset is None or (view.strict and findings) else OK
 
 
 def compiled(directory: Path) -> RuleSet:
     """The rule set, checked and taken through lowering. Raises RulesInvalid."""
     ruleset = load(read_directory(directory))
-    # Here, because kernels take half a second to load, and a set with findings needs none.
+    # Here, because kernels take half a second to load, and a set with errors needs none.
     from engine.compiler.lowering import lower
 
     lower(ruleset)
     return ruleset
 
 
-def refuse(directory: Path, findings: list[Finding], as_json: bool) -> None:
+def refuse(directory: Path, findings: Sequence[Finding], as_json: bool) -> None:
     """Shows the findings that stand in the way."""
     findings = sort_findings(findings)
     if as_json:
-        shown = [finding_json(f) for f in findings]
-        print_json({"revision": None, "findings": shown, "counts": {"findings": len(findings)}})
+        print_json(_summary(findings, None, {}))
+    else:
+        _print(directory, None, findings, View())
+
+
+def mention(directory: Path, warnings: Sequence[Finding]) -> None:
+    """One line on standard error where there are warnings: they stop nothing."""
+    if warnings:
+        complain("tact", f"{directory}: {tally(warnings)}; `tact check {directory}` shows them")
+
+
+def _annotate(directory: Path, findings: Sequence[Finding], how: str) -> None:
+    from engine.cli import sarif
+
+    if how == "sarif":
+        print_json(sarif.log(directory, findings))
+    else:
+        console = out()
+        for finding in findings:
+            console.file.write(sarif.annotation(directory, finding) + "\n")
+
+
+def _summary(findings: Sequence[Finding], ruleset: RuleSet | None, counts: dict[str, int]) -> dict[str, object]:
+    errors = sum(f.severity == ERROR for f in findings)
+    told = {"findings": len(findings), "errors": errors, "warnings": len(findings) - errors}
+    return {
+        "revision": ruleset.revision if ruleset else None,
+        "findings": [finding_json(f) for f in findings],
+        "counts": told | counts,
+    }
+
+
+def _print(directory: Path, ruleset: RuleSet | None, findings: Sequence[Finding], view: View) -> None:
+    console = out(view.color)
+    print_findings(findings, console)
+    if findings:
+        console.print()
+        style = "bold red" if ruleset is None else "bold yellow"
+        say(console, Text(_more(directory, findings), style), hang=4)
+    if ruleset is None:
         return
-    print_findings(findings)
-    files = len({f.position.path for f in findings})
-    console = out()
-    console.print()
-    text = f"{directory}: {counted(len(findings), 'finding')} in {counted(files, 'file')}"
-    console.print(text, style="red", soft_wrap=True)
+    well = "no errors" if findings else "no findings"
+    say(console, Text(f"{directory}: {well}, revision {ruleset.revision}", "bold green"), hang=4)
+    for kind, names in contents(ruleset).items():
+        listed = "" if kind in ("files", "tests") else ", ".join(names)
+        say(console, f"{len(names):>5}  {kind:<9}  {listed}".rstrip(), hang=18)
+
+
+def _more(directory: Path, findings: Iterable[Finding]) -> str:
+    """How much was found, and who knows more about it."""
+    named = {f.code for f in findings}
+    code = named.pop() if len(named) == 1 else "CODE"
+    return f"{directory}: {tally(findings)}; `tact check --explain {code}` says more"
 
 
 def contents(ruleset: RuleSet) -> dict[str, list[str]]:

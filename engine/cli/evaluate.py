@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Mapping
@@ -21,14 +22,20 @@ from engine.compiler.nodes import Node, Type
 from engine.compiler.plan import Root
 from engine.compiler.reference import Failure, Inputs, evaluate
 from engine.compiler.source import Finding, Problem
+from engine.compiler.units import unit_of
 from engine.compiler.values import EXPECTED
 from engine.compiler.values import parse as parse_text
-from engine.service.values import duration_text
+from engine.compiler.written import is_currency, plain
 
 _EVENT = "event"
 _ROOTS = ("features", "event", "windows")
 _HERE = Position("EXPR", 1, 1)
-_WRITTEN = "true, 5, 5.0, a text, {time: ..}, {duration: ..} or {missing: type}"
+_WRITTEN = (
+    "true, 5, 5.0, a text, a list of these, {time: ..}, {duration: ..}, {date: ..}, {money: 12.50 EUR} "
+    "or {missing: type}"
+)
+_LISTS = [kind for kind in Type if kind.element is not None]
+_TAGGED = (Type.TIME, Type.DURATION, Type.DATE, Type.MONEY, *_LISTS)
 
 
 @dataclass(slots=True)
@@ -37,6 +44,7 @@ class Variables:
 
     types: dict[str, Type] = field(default_factory=dict)
     values: dict[str, object] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
     now_ns: int | None = None
 
     def add(self, path: str, written: object, where: str) -> None:
@@ -55,8 +63,10 @@ class Variables:
         if root not in _ROOTS or not name.isidentifier():
             expected = "features.name, event.name, windows.name, now, or a bare name for a feature"
             raise CommandError(f"{where}: found '{path}', expected {expected}", USAGE)
-        kind, value = _typed(written, path, where)
+        kind, value, unit = _typed(written, path, where)
         self.types[f"{root}.{name}"] = kind
+        if unit is not None:
+            self.units[f"{root}.{name}"] = unit
         if value is not None:
             self.values[f"{root}.{name}"] = value
 
@@ -65,16 +75,17 @@ class Variables:
         features, attributes, windows = {}, {}, {}
         for path, kind in self.types.items():
             root, _, name = path.partition(".")
+            unit = self.units.get(path)
             if root == "features":
-                features[name] = Feature(name, kind, None, False, None, None, None, None, None, _HERE)
+                features[name] = Feature(name, kind, unit, False, None, None, None, None, None, _HERE)
             elif root == "event":
-                attributes[name] = Attribute(name, kind, None, False, _HERE)
+                attributes[name] = Attribute(name, kind, unit, False, _HERE)
             else:
                 windows[name] = kind
         for implicit in ("type", "occurred_at"):
             attributes.pop(implicit, None)
         events = {_EVENT: EventType(_EVENT, attributes, _HERE)}
-        return Scope(events, features, windows, {}, (_EVENT,), frozenset((*_ROOTS, "now")), True)
+        return Scope(events, features, windows, {}, (_EVENT,), frozenset((*_ROOTS, "now")), True, self.units)
 
     def inputs(self) -> Inputs:
         """The values for both evaluators. The zone is the text feature `timezone`, else unknown."""
@@ -87,13 +98,14 @@ class Variables:
 def run(text: str, file: Path | None, given: list[str], as_json: bool) -> int:
     """Evaluates; 1 where the expression is wrong or its value is an error."""
     variables = _variables(file, given)
-    node, problems = check(text, variables.scope(), None)
+    scope = variables.scope()
+    node, problems = check(text, scope, None, allow_integer_division=True)
+    if problems and not as_json:
+        print_findings([_finding(text, p) for p in problems])
+    told = {"problems": [_problem_json(p) for p in problems]} if problems else {}
     if node is None:
-        findings = [_finding(text, p) for p in problems]
         if as_json:
-            print_json({"problems": [_problem_json(p) for p in problems]})
-        else:
-            print_findings(findings)
+            print_json(told)
         return FAILED
     inputs = variables.inputs()
     value = evaluate(node, inputs)
@@ -101,32 +113,41 @@ def run(text: str, file: Path | None, given: list[str], as_json: bool) -> int:
     if isinstance(value, Failure):
         if as_json:
             error = {"reason": value.reason, "path": value.path, "cause": value.cause}
-            print_json({"type": str(node.type), "error": error})
+            print_json({"type": str(node.type), "error": error, **told})
         else:
             out().print(f"error: {value.cause} ({value.reason})", style="yellow", soft_wrap=True)
         return FAILED
+    shown = _plain(node.type, value, unit_of(node, scope))
     if as_json:
-        print_json({"type": str(node.type), "value": _plain(node.type, value)})
+        print_json({"type": str(node.type), "value": shown, **told})
     else:
-        shown = _plain(node.type, value)
-        shown = str(shown).lower() if isinstance(shown, bool) else shown
+        shown = shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)
         out().print(f"{shown}  ({node.type})", soft_wrap=True)
     return OK
+
+
+def kernel_value(node: Node, inputs: Inputs) -> object | None:
+    """What the kernels make of it, None for an error. Raises TooLarge."""
+    plan = lower_roots([Root(node, None)], [_EVENT])
+    batch = plan.batch([_EVENT], [inputs.values], [inputs.now_ns], [inputs.zone])
+    return batch.truth(0, 0) if node.type is Type.BOOL else batch.value(0, 0)
+
+
+def same(a: object, b: object) -> bool:
+    """Whether two values are one value of one type; NaN is NaN here, and zeros have signs."""
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return type(a) is type(b) and repr(a) == repr(b)
 
 
 def _compare(node: Node, inputs: Inputs, value: object) -> None:
     """The kernel's answer must be the reference's. Raises CommandError where it is not."""
     try:
-        plan = lower_roots([Root(node, None)], [_EVENT])
+        kernel = kernel_value(node, inputs)
     except TooLarge as error:
         raise CommandError(f"the expression is too large for a kernel: {error}") from None
-    batch = plan.batch([_EVENT], [inputs.values], [inputs.now_ns], [inputs.zone])
-    kernel = batch.truth(0, 0) if node.type is Type.BOOL else batch.value(0, 0)
     expected = None if isinstance(value, Failure) else value
-    same = kernel == expected and type(kernel) is type(expected)
-    if isinstance(kernel, float) and isinstance(expected, float) and math.isnan(kernel):
-        same = math.isnan(expected)
-    if not same:
+    if not same(kernel, expected):
         found = f"the kernel gives {kernel!r}, the reference {expected!r}"
         raise CommandError(f"internal error, please report it: {found} for this expression")
 
@@ -166,22 +187,47 @@ def _from_file(file: Path) -> Mapping[Any, Any]:
     return loaded
 
 
-def _typed(written: object, path: str, where: str) -> tuple[Type, object | None]:
-    if isinstance(written, bool):
-        return Type.BOOL, written
-    if isinstance(written, int) and -(2**63) <= written < 2**63:
-        return Type.INTEGER, written
-    if isinstance(written, float):
-        return Type.NUMBER, written
-    if isinstance(written, str):
-        return Type.TEXT, written
+def _typed(written: object, path: str, where: str) -> tuple[Type, object | None, str | None]:
+    """Type, value (None: missing) and currency of one written value."""
     if isinstance(written, Mapping) and len(written) == 1:
-        ((kind, value),) = written.items()
-        if kind in ("time", "duration"):
-            return Type(kind), _parsed(Type(kind), value, path, where)
-        if kind == "missing" and value in [t.value for t in EXPECTED]:
-            return Type(value), None
+        ((tag, value),) = written.items()
+        if tag == "missing":
+            name, _, unit = str(value).partition(" ")
+            if name in Type._value2member_map_ and (is_currency(unit) if name == "money" else not unit):
+                return Type(name), None, unit or None
+        elif tag in _TAGGED:
+            return _tagged(Type(tag), value, path, where)
+    elif isinstance(written, list) and written:
+        kinds = {_typed(item, path, where)[0] for item in written}
+        kind = Type.NUMBER if kinds == {Type.INTEGER, Type.NUMBER} else next(iter(kinds))
+        if kind.element is None and kind is not Type.MONEY and kinds <= {kind, Type.INTEGER}:
+            return _tagged(kind.listed, written, path, where)
+    else:
+        for kind, plain_type in ((Type.BOOL, bool), (Type.INTEGER, int), (Type.NUMBER, float), (Type.TEXT, str)):
+            if type(written) is plain_type and (kind is not Type.INTEGER or -(2**63) <= written < 2**63):  # type: ignore[operator]
+                return kind, written, None
     raise CommandError(f"{where}: '{path}' is {_named(written)}, expected {_WRITTEN}", USAGE)
+
+
+def _tagged(kind: Type, written: object, path: str, where: str) -> tuple[Type, object, str | None]:
+    """A value whose type is said: `{date: 2026-01-31}`, `{texts: []}`."""
+    if kind.element is None:
+        amount, _, unit = str(written).strip().partition(" ") if kind is Type.MONEY else (written, "", "")
+        if kind is Type.MONEY and not is_currency(unit):
+            expected = "an amount and its currency, such as 12.50 EUR"
+            raise CommandError(f"{where}: '{path}' is '{written}', expected {expected}", USAGE)
+        return kind, _parsed(kind, amount, path, where), unit or None
+    if not isinstance(written, list):
+        raise CommandError(f"{where}: '{path}' is {_named(written)}, expected a list", USAGE)
+    values = []
+    for item in written:
+        found, value, _ = _typed(item, path, where)
+        if kind is Type.NUMBERS and found is Type.INTEGER and isinstance(value, int):
+            found, value = Type.NUMBER, float(value)
+        if found is not kind.element:
+            raise CommandError(f"{where}: '{path}' has {_named(item)} in it, expected a list of {kind.element}", USAGE)
+        values.append(value)
+    return kind, tuple(values), None
 
 
 def _parsed(kind: Type, written: object, path: str, where: str) -> object:
@@ -198,17 +244,13 @@ def _named(value: object) -> str:
     return "a list" if isinstance(value, list) else "nothing" if value is None else f"'{value}'"
 
 
-def _plain(kind: Type, value: object) -> object:
+def _plain(kind: Type, value: object, unit: str | None) -> object:
     """A value as people and JSON write it."""
-    if kind is Type.TIME and isinstance(value, int):
-        from google.protobuf.timestamp_pb2 import Timestamp
-
-        return Timestamp(seconds=value // 10**9, nanos=value % 10**9).ToJsonString()
-    if kind is Type.DURATION and isinstance(value, int):
-        return duration_text(value)
+    if kind.element is not None and isinstance(value, tuple):
+        return [_plain(kind.element, item, None) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
+    return plain(value, kind, unit)
 
 
 def _finding(text: str, problem: Problem) -> Finding:
@@ -224,12 +266,14 @@ def _finding(text: str, problem: Problem) -> Finding:
         problem.expected,
         problem.hint,
         text.split("\n")[line] if text else "",
+        severity=problem.severity,
     )
 
 
 def _problem_json(problem: Problem) -> dict[str, object]:
     return {
         "code": problem.code,
+        "severity": problem.severity,
         "start": problem.span.start,
         "end": problem.span.end,
         "message": problem.message,

@@ -9,27 +9,36 @@ from pathlib import Path
 from google.protobuf.json_format import MessageToDict
 
 from engine.cli.client import Client
-from engine.cli.funnel import print_decision, print_funnel
+from engine.cli.funnel import ALL, print_decision, print_funnel
 from engine.cli.lines import parse
 from engine.cli.output import OK, USAGE, CommandError, out, print_json
+from engine.compiler.nodes import Type
+from engine.compiler.source import did_you_mean
+from engine.compiler.written import parse_money
 from engine.pb.tact.v1 import decision_pb2 as pb
+from engine.service.values import encode_value
 
+_MONEY = re.compile(r"-?\d+(\.\d+)? [A-Z]{3}", re.ASCII)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d.*")
 
 
-def run(request: pb.ExplainRequest, target: str, as_json: bool) -> int:
-    """Asks the server and shows the decision with every message's way to it."""
+def run(request: pb.ExplainRequest, why: list[str], target: str, as_json: bool) -> int:
+    """Asks the server and shows the decision with every message's way to it; of those in `why` every part."""
     with Client(target) as client:
         answer = client.call(client.decisions.Explain, request)
     if as_json:
         print_json(MessageToDict(answer, preserving_proto_field_name=True))
         return OK
+    known = [candidate.message for candidate in answer.candidates]
+    for name in why:
+        if name != ALL and name not in known:
+            raise CommandError(f"--why: no message is called '{name}'. {did_you_mean(name, known)}".strip(), USAGE)
     console = out()
     if answer.HasField("decision"):
         print_decision(console, answer.decision)
     if answer.candidates:
         console.print()
-        print_funnel(console, answer.candidates)
+        print_funnel(console, answer.candidates, why=why)
     else:
         console.print("the log no longer holds this decision's candidates")
     return OK
@@ -65,7 +74,16 @@ def subject_of(
 
 
 def attribute(text: str) -> pb.Value:
-    """A value by its look: true, 5, 5.0, a time; anything else, and what is in double quotes, is a text."""
+    """A value by its look: true, 5, 5.0, a time, `12.50 EUR`, `["a", "b"]`.
+
+    Anything else, and what is in double quotes, is a text.
+    """
+    if _MONEY.fullmatch(text):
+        amount, _, currency = text.partition(" ")
+        try:
+            return encode_value(Type.MONEY.value, parse_money(amount), currency)
+        except ValueError:
+            return pb.Value(text=text)
     if _TIME.fullmatch(text):
         value = pb.Value()
         try:
@@ -83,6 +101,8 @@ def attribute(text: str) -> pb.Value:
         return pb.Value(integer=read)
     if isinstance(read, int | float):
         return pb.Value(number=float(read))
+    if isinstance(read, list) and all(isinstance(item, str) for item in read):
+        return pb.Value(texts=pb.TextList(values=read))
     return pb.Value(text=read if isinstance(read, str) else text)
 
 

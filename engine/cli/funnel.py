@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
@@ -12,7 +13,9 @@ from engine.cli.output import say
 from engine.decision import SHARE_UNIT
 from engine.pb.tact.v1 import decision_pb2 as pb
 
+ALL = "all"
 _CHOSEN = (pb.Decision.SELECTED, pb.Decision.HOLDOUT)
+_VALUE_STYLES = {"true": "green", "false": "yellow"}
 
 
 def outcome_name(decision: pb.Decision) -> str:
@@ -50,14 +53,22 @@ def print_decision(console: Console, decision: pb.Decision) -> None:
         say(console, Text(f"revision {decision.revision}", "dim"), 4)
 
 
-def print_funnel(console: Console, candidates: Sequence[pb.Candidate], indent: int = 0) -> None:
-    """The messages in the order given: the chosen one, those outranked, those stopped; then the deaf ones."""
+def print_funnel(
+    console: Console, candidates: Sequence[pb.Candidate], indent: int = 0, why: Sequence[str] = ()
+) -> None:
+    """The messages in the order given: the chosen one, those outranked, those stopped; then the deaf ones.
+
+    Of those named in `why` (`ALL`: of all) every condition is shown part by part.
+    """
     deaf = []
     for c in candidates:
         if c.stopped_by == pb.Decision.NO_RULE_FOR_EVENT:
             deaf.append(c.message)
             continue
         _print_candidate(console, c, indent)
+        if c.message in why or ALL in why:
+            for condition in c.conditions:
+                print_condition(console, condition, indent + 2)
     if deaf:
         say(console, Text("not for this event: " + ", ".join(deaf), "dim"), indent + 2)
 
@@ -94,3 +105,23 @@ def _print_candidate(console: Console, c: pb.Candidate, indent: int) -> None:
         say(console, ", ".join(parts), inner)
         if shares:
             say(console, "variants: " + ", ".join(shares), inner)
+
+
+def print_condition(console: Console, condition: pb.ConditionTrace, indent: int) -> None:
+    """An expression part by part: what is written, what it was, and where it stands."""
+    place = condition.position
+    head = Text(f"{condition.role} {condition.name}".strip(), "bold")
+    head.append(f"  {place.path}:{place.line}:{place.column}", "cyan")
+    say(console, head, indent)
+    room = console.width - indent - 2
+    widest = max((cell_len(s.text) + 2 * s.depth for s in condition.steps), default=0)
+    column = min(widest, max(24, room // 2))
+    for step in condition.steps:
+        text = Text("  " * step.depth + step.text)
+        text.truncate(column, overflow="ellipsis", pad=True)
+        if step.depth == 0:
+            text.stylize("bold")
+        style = "red" if step.failed else _VALUE_STYLES.get(step.value, "")
+        say(console, Text.assemble(text, "  ", (step.value, style)), indent + 2, hang=column + 2)
+    if condition.truncated:
+        say(console, Text("..", "dim"), indent + 2)

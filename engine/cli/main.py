@@ -6,6 +6,7 @@ Those are imported by the command that needs them: grpc and the kernels take the
 from __future__ import annotations
 
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,25 @@ Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs inst
 Target = Annotated[str, typer.Option(metavar="HOST:PORT", envvar="TACT_TARGET", help="The server to ask.")]
 Expect = Annotated[str, typer.Option(metavar="REVISION", help="Refuse unless this revision is active.")]
 Lines = Annotated[Path, typer.Argument(metavar="FILE", dir_okay=False, allow_dash=True, help="`-`: standard input.")]
+
+
+class Format(str, Enum):  # noqa: UP042
+    """How findings are written."""
+
+    TEXT = "text"
+    JSON = "json"
+    SARIF = "sarif"
+    GITHUB = "github"
+
+
+class Color(str, Enum):  # noqa: UP042
+    """When to write colours."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 _TARGET = "127.0.0.1:50051"
 _RULES, _EVENTS, _SERVER = "Rule sets", "Events and customers", "A running server"
 
@@ -51,11 +71,61 @@ def _done(status: int) -> None:
 
 
 @app.command(rich_help_panel=_RULES)
-def check(directory: Rules, json: Json = False) -> None:
+def check(
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="A rule set's directory.")
+    ] = None,
+    json: Json = False,
+    format: Annotated[Format, typer.Option(help="sarif and github are for code review.")] = Format.TEXT,
+    strict: Annotated[bool, typer.Option("--strict", help="A warning fails, as an error does.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Check again whenever a file changes.")] = False,
+    code: Annotated[str, typer.Option("--explain", metavar="CODE", help="Tell what this code means.")] = "",
+    color: Annotated[Color, typer.Option(help="auto: in a terminal, unless NO_COLOR is set.")] = Color.AUTO,
+) -> None:
     """Tell everything that is wrong with a rule set, or what it holds."""
+    if code:
+        from engine.cli import codes
+
+        return _done(codes.explain(code, json, color))
+    if directory is None:
+        raise typer.BadParameter("which directory? A rule set's, or --explain CODE", param_hint="DIR")
     from engine.cli import check as command
 
-    _done(command.run(directory, json))
+    view = command.View(Format.JSON if json else format, color, strict)
+    if not watch:
+        return _done(command.run(directory, view))
+    if view.format is not Format.TEXT:
+        raise typer.BadParameter("it writes for people: leave --json and --format out", param_hint="--watch")
+    from engine.cli import watch as watching
+
+    return _done(watching.run(directory, view))
+
+
+@app.command(rich_help_panel=_RULES)
+def schema() -> None:
+    """Write the JSON Schema of rule files, for editors."""
+    from engine.cli.output import print_json
+    from engine.compiler.schema import rules_schema
+
+    print_json(rules_schema())
+
+
+table = typer.Typer(no_args_is_help=True, help="Decision tables in CSV and XLSX.")
+app.add_typer(table, name="table", rich_help_panel=_RULES)
+
+
+@table.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="FROM", exists=True, dir_okay=False, help="A .csv or .xlsx file.")],
+    target: Annotated[Path, typer.Argument(metavar="TO", dir_okay=False, help="The other one.")],
+    sheet: Annotated[str, typer.Option(metavar="NAME", help="The sheet of the workbook.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Write over TO.")] = False,
+    json: Json = False,
+) -> None:
+    """Turn a table from CSV into a workbook, or back; nothing is lost."""
+    from engine.cli import tables as command
+
+    _done(command.convert(source, target, sheet, force, json))
 
 
 @app.command("test", rich_help_panel=_RULES)
@@ -72,19 +142,30 @@ def run_tests(
 
 @app.command("eval", rich_help_panel=_RULES)
 def evaluate(
-    expression: Annotated[str, typer.Argument(metavar="EXPR", help="For example 'features.age >= 18'.")],
+    expression: Annotated[str | None, typer.Argument(metavar="EXPR", help="For example 'features.age >= 18'.")] = None,
     vars: Annotated[
         Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="JSON or YAML: path -> value.")
     ] = None,
     var: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="One value; a bare name is a feature.")
     ] = None,
+    cases: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", exists=True, help="CEL's conformance cases, or their folder.")
+    ] = None,
+    lifted: Annotated[bool, typer.Option(help="With --cases: put the literals into variables.")] = False,
     json: Json = False,
 ) -> None:
-    """Evaluate one CEL expression on given values."""
+    """Evaluate one CEL expression on given values, or judge the conformance cases of CEL."""
+    from engine.cli import conformance
     from engine.cli import evaluate as command
+    from engine.cli.output import USAGE, CommandError
 
-    _done(command.run(expression, vars, var or [], json))
+    if (expression is None) == (not cases):
+        raise CommandError("tact eval takes an expression, or --cases FILE", USAGE)
+    if cases:
+        _done(conformance.run(cases, lifted, json))
+    elif expression is not None:
+        _done(command.run(expression, vars, var or [], json))
 
 
 @app.command(rich_help_panel=_RULES)
@@ -131,6 +212,9 @@ def explain(
     ] = None,
     revision: Annotated[str, typer.Option(metavar="REVISION", help="By this rule set instead of the active one.")] = "",
     locale: Annotated[str, typer.Option(metavar="LANGUAGE", help="Language of the reasons.")] = "",
+    why: Annotated[
+        list[str] | None, typer.Option(metavar="MESSAGE", help="Show what each part of its conditions was; or 'all'.")
+    ] = None,
     target: Target = _TARGET,
     json: Json = False,
 ) -> None:
@@ -138,7 +222,7 @@ def explain(
     from engine.cli import explain as command
 
     subject = command.subject_of(decision_id, customer, event, attribute or [], request, revision, locale)
-    _done(command.run(subject, target, json))
+    _done(command.run(subject, why or [], target, json))
 
 
 @app.command(rich_help_panel=_SERVER)

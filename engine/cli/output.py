@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable
 from typing import IO
 
 from rich.console import Console
@@ -12,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 from rich.table import Table
 from rich.text import Text
 
-from engine.compiler.source import Finding, render, sort_findings
+from engine.compiler.excerpt import WIDTH
+from engine.compiler.source import ERROR, Finding, Line, drawn, sort_findings
 
 OK, FAILED, USAGE = 0, 1, 2
 _PIPED_WIDTH = 1000  # a pipe has no width: nothing is wrapped or squeezed there
@@ -26,19 +28,29 @@ class CommandError(Exception):
         self.status = status
 
 
-def _console(file: IO[str], stderr: bool) -> Console:
+def _console(file: IO[str], stderr: bool, color: str) -> Console:
+    """`color` auto: in a terminal, unless NO_COLOR says otherwise."""
     width = None if file.isatty() or "COLUMNS" in os.environ else _PIPED_WIDTH
-    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=width)
+    plain = color == "never" or (color == "auto" and bool(os.environ.get("NO_COLOR")))
+    return Console(
+        stderr=stderr,
+        markup=False,
+        highlight=False,
+        emoji=False,
+        width=width,
+        color_system=None if plain else "standard" if color == "always" else "auto",
+        force_terminal=True if color == "always" else None,
+    )
 
 
-def out() -> Console:
+def out(color: str = "auto") -> Console:
     """Standard output; texts are never read as markup."""
-    return _console(sys.stdout, stderr=False)
+    return _console(sys.stdout, stderr=False, color=color)
 
 
 def err() -> Console:
     """Standard error: problems and progress."""
-    return _console(sys.stderr, stderr=True)
+    return _console(sys.stderr, stderr=True, color="auto")
 
 
 def print_json(value: object) -> None:
@@ -97,28 +109,50 @@ def counted(number: int, what: str) -> str:
 
 # Findings
 
+_STYLES = {
+    "place": "bold", "error": "bold red", "warning": "bold yellow", "message": "bold", "gutter": "cyan",
+    "label": "bold cyan", "other": "cyan",
+}  # fmt: skip
 
-def print_findings(findings: list[Finding]) -> None:
-    """Each finding as the compiler renders it, an empty line between two, by place."""
-    console = out()
+
+def print_findings(findings: Iterable[Finding], console: Console | None = None) -> None:
+    """Each finding with its source line, an empty line between two, by place."""
+    console = console or out()
+    narrow = console.is_terminal and console.width < _PIPED_WIDTH
     for place, finding in enumerate(sort_findings(findings)):
         if place:
             console.print()
-        first, *rest = render(finding).split("\n")
-        head = Text(first)
-        head.stylize("bold", 0, len(str(finding.position)))
-        head.highlight_words([f"error[{finding.code}]"], "bold red")
-        console.print(head, soft_wrap=True)
-        for line in rest:
-            marks = set(line.strip()) == {"^"}
-            console.print(Text(line, "bold red" if marks else ""), soft_wrap=True)
+        for line in drawn(finding, console.width if narrow else WIDTH):
+            _print_line(console, line, narrow)
+
+
+def _print_line(console: Console, line: Line, narrow: bool) -> None:
+    """A line of a finding. In a terminal what is said wraps under itself; source lines are cut already."""
+    *lead, last = (Text(piece.text, _STYLES.get(piece.role, "")) for piece in line)
+    first = Text.assemble(*lead)
+    if not narrow or len(lead) < 2:
+        console.print(first + last, soft_wrap=True)
+    elif line[0].role == "gutter":
+        for place, part in enumerate(last.wrap(console, max(20, console.width - len(first)))):
+            console.print((Text(" " * len(first)) if place else first) + part, soft_wrap=True)
+    else:
+        say(console, first + last, hang=4)
+
+
+def tally(findings: Iterable[Finding]) -> str:
+    """`2 errors, 3 warnings in 2 files`."""
+    findings = list(findings)
+    errors = sum(f.severity == ERROR for f in findings)
+    counts = [counted(n, what) for n, what in ((errors, "error"), (len(findings) - errors, "warning")) if n]
+    return f"{', '.join(counts)} in {counted(len({f.position.path for f in findings}), 'file')}"
 
 
 def finding_json(finding: Finding) -> dict[str, object]:
     """A finding as `--json` shows it."""
+    also = finding.also
     return {
         "code": finding.code,
-        "severity": "error",
+        "severity": finding.severity,
         "path": finding.position.path,
         "line": finding.position.line,
         "column": finding.position.column,
@@ -127,4 +161,5 @@ def finding_json(finding: Finding) -> dict[str, object]:
         "found": finding.found,
         "expected": finding.expected,
         "hint": finding.hint,
+        "also": {"path": also.path, "line": also.line, "column": also.column} if also else None,
     }

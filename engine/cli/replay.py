@@ -14,7 +14,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from engine.bundle import Bundle, compile_bundle
-from engine.cli.check import refuse
+from engine.cli.check import mention, refuse
 from engine.cli.output import FAILED, OK, CommandError, counted, out, print_json, print_table, progress, say
 from engine.compiler.ruleset import read_directory
 from engine.errors import RulesInvalid
@@ -38,13 +38,14 @@ def run(rules: Path, events: Path, mapping_file: Path, limit: int | None, log: P
     try:
         bundle = compile_bundle(read_directory(rules))
     except RulesInvalid as error:
-        refuse(rules, list(error.findings), as_json)
+        refuse(rules, error.findings, as_json)
         return FAILED
+    mention(rules, bundle.ruleset.warnings)
     try:
         mapping = read_mapping(mapping_file, bundle.ruleset)
         summary = _replay(bundle, mapping, events, limit, log, as_json)
     except RulesInvalid as error:
-        refuse(mapping_file, list(error.findings), as_json)
+        refuse(mapping_file, error.findings, as_json)
         return FAILED
     except OSError as error:
         raise CommandError(f"{error.filename or events} cannot be used: {error.strerror or error}") from None

@@ -10,7 +10,18 @@ from rich.table import Table
 from engine.cli.check import compiled, refuse
 from engine.cli.client import Client
 from engine.cli.funnel import at
-from engine.cli.output import FAILED, OK, USAGE, CommandError, counted, out, print_json, print_table
+from engine.cli.output import (
+    FAILED,
+    OK,
+    USAGE,
+    CommandError,
+    counted,
+    finding_json,
+    out,
+    print_findings,
+    print_json,
+    print_table,
+)
 from engine.errors import RulesInvalid
 from engine.pb.tact.v1 import rules_pb2 as pb
 
@@ -20,8 +31,11 @@ def deploy(directory: Path, target: str, note: str, stage_only: bool, expect: st
     try:
         ruleset = compiled(directory)
     except RulesInvalid as error:
-        refuse(directory, list(error.findings), as_json)
+        refuse(directory, error.findings, as_json)
         return FAILED
+    if ruleset.warnings and not as_json:
+        print_findings(ruleset.warnings)
+        out().print()
     request = pb.DeployRequest(
         files=[pb.RuleFile(path=path, content=content) for path, content in ruleset.files.items()],
         note=note,
@@ -30,7 +44,12 @@ def deploy(directory: Path, target: str, note: str, stage_only: bool, expect: st
     )
     with Client(target) as client:
         revision = client.call(client.rules.Deploy, request).revision
-    return _told(revision, "kept, not active" if stage_only else "deployed and active", as_json)
+    if as_json:
+        found = {"findings": [finding_json(f) for f in ruleset.warnings]}
+        print_json(MessageToDict(revision, preserving_proto_field_name=True) | found)
+        return OK
+    warned = f", {counted(len(ruleset.warnings), 'warning')}" if ruleset.warnings else ""
+    return _told(revision, ("kept, not active" if stage_only else "deployed and active") + warned, as_json)
 
 
 def activate(revision: str, target: str, expect: str, as_json: bool) -> int:

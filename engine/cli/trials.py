@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from engine.bundle import compile_bundle
-from engine.cli.check import refuse
+from engine.cli.check import mention, refuse
 from engine.cli.funnel import print_funnel
 from engine.cli.output import FAILED, OK, USAGE, CommandError, counted, out, print_json, progress, say
 from engine.compiler.model import Test
@@ -24,8 +24,9 @@ def run_tests(directory: Path, wanted: str, as_json: bool) -> int:
     try:
         bundle = compile_bundle(read_directory(directory))
     except RulesInvalid as error:
-        refuse(directory, list(error.findings), as_json)
+        refuse(directory, error.findings, as_json)
         return FAILED
+    mention(directory, bundle.ruleset.warnings)
     tests = [t for t in bundle.ruleset.tests if wanted.lower() in t.name.lower()]
     if wanted and not tests:
         count = counted(len(bundle.ruleset.tests), "test")

@@ -107,4 +107,30 @@ class MessageTree(_Base):
     fields: list[tuple[str, Tree]]
 
 
+def children(tree: Tree) -> list[Tree]:
+    """The trees directly inside, in order."""
+    match tree:
+        case Select():
+            return [tree.operand]
+        case Index():
+            return [tree.operand, tree.index]
+        case Call():
+            return [*([tree.target] if tree.target else []), *tree.args]
+        case Unary():
+            return [tree.operand]
+        case Binary():
+            return [tree.left, tree.right]
+        case Chain():
+            return tree.operands
+        case Ternary():
+            return [tree.condition, tree.then, tree.otherwise]
+        case ListTree():
+            return tree.items
+        case MapTree():
+            return [part for entry in tree.entries for part in entry]
+        case MessageTree():
+            return [value for _, value in tree.fields]
+    return []
+
+
 Tree = Literal | Ident | Select | Index | Call | Unary | Binary | Chain | Ternary | ListTree | MapTree | MessageTree

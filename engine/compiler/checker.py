@@ -1,7 +1,7 @@
 """Static types of CEL: untyped tree and scope to a typed `Node`, or every problem at once.
 
 A sub-expression with an error has no type and is silent upwards, so one mistake is told once.
-Nothing is folded but the sign of a literal: errors stay where CEL has them.
+Nothing is folded but the sign of a literal and lists of literals: errors stay where CEL has them.
 """
 
 from __future__ import annotations
@@ -24,26 +24,15 @@ from engine.compiler.ast import (
     Tree,
     Unary,
 )
-from engine.compiler.lexer import INT_MAX, INT_MIN, Refused
+from engine.compiler.calls import Calls, is_call
+from engine.compiler.lexer import Refused
 from engine.compiler.names import HEIGHT_MAX, Scope
-from engine.compiler.nodes import Const, Node, Op, Type
-from engine.compiler.overloads import (
-    ARITHMETIC,
-    COMPARISONS,
-    CONVERSIONS,
-    DAY_NS,
-    FUNCTION_NAMES,
-    FUNCTIONS,
-    LITERAL_FUNCTIONS,
-    NEGATABLE,
-    OVERLOADS,
-    UNSUPPORTED,
-    parse_duration,
-    parse_timestamp,
-)
+from engine.compiler.nodes import SCALARS, Const, Node, Op, Type
+from engine.compiler.overloads import ARITHMETIC, COMPARISONS, NEGATABLE, OVERLOADS, SWAPPED
 from engine.compiler.parser import parse
-from engine.compiler.reporter import MIXED, Reporter, is_integer_literal
-from engine.compiler.source import Problem, did_you_mean
+from engine.compiler.reporter import MIXED, is_integer_literal, is_number_literal, listed_as
+from engine.compiler.source import ERROR, WARNING, Problem
+from engine.compiler.units import has_unit
 
 __all__ = ["Scope", "check"]
 
@@ -51,7 +40,7 @@ __all__ = ["Scope", "check"]
 def check(
     text: str, scope: Scope, expected: Type | None, *, allow_integer_division: bool = False
 ) -> tuple[Node | None, list[Problem]]:
-    """The typed tree of a CEL expression, or None and every problem, by place.
+    """The typed tree of a CEL expression with its warnings, or None with errors among the problems; by place.
 
     `expected` is the type wanted (None: any); for NUMBER an integer literal will do.
     """
@@ -63,14 +52,14 @@ def check(
     node = checker.visit(tree)
     if node is not None and expected is not None:
         node = checker.expect(tree, node, expected)
-    if node is not None and (parts > HEIGHT_MAX or checker.names.inlined):
+    if node is not None and (parts > HEIGHT_MAX or checker.names.uses_facts or checker.repeats):
         checker.limit(node)
-    if checker.problems:
-        return None, sorted(checker.problems, key=lambda p: (p.span.start, p.span.end))
-    return node, []
+    problems = sorted(checker.problems, key=lambda p: (p.span.start, p.span.end))
+    wrong = any(p.severity == ERROR for p in problems)
+    return None if wrong else node, problems
 
 
-class _Checker(Reporter):
+class _Checker(Calls):
     __slots__ = ("division",)
 
     def __init__(self, text: str, scope: Scope, division: bool) -> None:
@@ -78,7 +67,6 @@ class _Checker(Reporter):
         self.division = division
 
     def visit(self, tree: Tree) -> Node | None:
-        """The typed node, or None after a problem."""
         return _VISIT[type(tree)](self, tree)
 
     # leaves
@@ -93,29 +81,57 @@ class _Checker(Reporter):
         return Const(kind, tree.value, tree.span)
 
     def ident(self, tree: Ident) -> Node | None:
-        return self.names.bare(tree.name, tree.span)
+        return self.element(tree) or self.names.bare(tree.name, tree.span)
 
-    def select(self, tree: Select, in_has: bool = False) -> Node | None:
+    def index(self, tree: Index) -> Node | None:
         operand = tree.operand
-        if type(operand) is Ident:
-            return self.names.member(operand.name, tree.field, tree.span, in_has)
-        fields = [tree.field]
-        while type(operand) is Select:
-            fields.append(operand.field)
-            operand = operand.operand
-        if type(operand) is Ident:
-            return self.names.member(operand.name, ".".join(reversed(fields)), tree.span, in_has)
-        self.unsupported(tree, "fields of a value", "only the event, features, windows and facts have fields")
-        return None
+        if type(operand) is Ident and self.element(operand) is None:
+            name = tree.index.value if type(tree.index) is Literal else None
+            hint = f"write `{operand.name}.{name}`" if isinstance(name, str) else ""
+            self.unsupported(tree, "an index", "the names of inputs are written with a dot", hint)
+            return None
+        items, place = self.visit(operand), self.visit(tree.index)
+        if items is None or place is None or self.expect(tree.index, place, Type.INTEGER) is None:
+            return None
+        if items.type.element is None:
+            message = f"an index is for lists, and this is {items.type}"
+            hint = "write `x.charAt(i)`" if items.type is Type.TEXT else ""
+            self.problem("wrong-type", operand.span, message, self.described(items), "a list", hint)
+            return None
+        return Op(items.type.element, "index", (items, place), tree.span)
 
-    def index(self, tree: Index) -> None:
-        hint = ""
-        if type(tree.operand) is Ident and type(tree.index) is Literal and isinstance(tree.index.value, str):
-            hint = f"write `{tree.operand.name}.{tree.index.value}`"
-        self.unsupported(tree, "an index", "there are no lists or maps of values", hint)
+    def list_(self, tree: ListTree, element: Type | None = None) -> Node | None:
+        """A list of scalars of one type. Literals in it adapt to `element`, the type that is looked for in it."""
+        before = len(self.problems)
+        items: list[Node] = []
+        for item in tree.items:
+            node = self.visit(item)
+            if node is not None:
+                items += self.item(item, node, element or (items[0].type if items else node.type))
+        if len(self.problems) > before or len(items) < len(tree.items):
+            return None
+        kind = element or (items[0].type if items else Type.INTEGER)
+        if kind is Type.MONEY:
+            self.unsupported(tree, "a list of money", "lists hold plain values", "compare one by one")
+            return None
+        if all(isinstance(item, Const) for item in items):
+            return Const(kind.listed, tuple(item.value for item in items if isinstance(item, Const)), tree.span)
+        return Op(kind.listed, "list", tuple(items), tree.span)
 
-    def list_(self, tree: ListTree) -> None:
-        self.unsupported(tree, "a list of values", "a list can only stand on the right of `in`")
+    def item(self, tree: Tree, node: Node, wanted: Type) -> list[Node]:
+        """The node as an element of a list of `wanted`; nothing after a problem."""
+        if node.type.element is not None:
+            self.unsupported(tree, "a list of lists", "lists hold plain values")
+            return []
+        if wanted is Type.NUMBER and is_integer_literal(tree):
+            adapted = self.adapted(tree)
+            return [] if adapted is None else [adapted]
+        if node.type is wanted:
+            return [node]
+        hint = self.literal_hint(tree, node, wanted)
+        message = f"{node.type} in a list for {wanted}"
+        self.problem("wrong-type", tree.span, message, str(node.type), str(wanted), f"write `{hint}`" if hint else "")
+        return []
 
     def map_(self, tree: MapTree) -> None:
         self.unsupported(tree, "a map", "there are no maps here", "use a decision table under `facts`")
@@ -149,7 +165,7 @@ class _Checker(Reporter):
         if node.type in NEGATABLE:
             return Op(node.type, "neg", (node,), tree.span)
         message = f"there is no `-` for {node.type}"
-        expected = "an integer, a number or a duration"
+        expected = "an integer, a number, a duration or money"
         self.problem("no-such-operator", tree.span, message, self.described(node), expected)
         return None
 
@@ -159,6 +175,7 @@ class _Checker(Reporter):
         then, otherwise = self.visit(tree.then), self.visit(tree.otherwise)
         if then is None or otherwise is None:
             return None
+        then, otherwise = listed_as(then, otherwise.type), listed_as(otherwise, then.type)
         if then.type is not otherwise.type:
             found = f"{self.described(then)} and {self.described(otherwise)}"
             hint = ""
@@ -168,198 +185,148 @@ class _Checker(Reporter):
             message = "the two branches are not of one type"
             self.problem("wrong-type", tree.span, message, found, "two branches of one type", hint)
             return None
-        return Op(then.type, "cond", (condition, then, otherwise), tree.span) if condition and good else None
+        if condition is None or not good or not self.same_currency(tree, then, otherwise):
+            return None
+        return Op(then.type, "cond", (condition, then, otherwise), tree.span)
 
     def binary(self, tree: Binary) -> Node | None:
         """A left-associative chain, walked without recursion: it may be 250 long."""
         spine = [tree]
         while type(spine[-1].left) is Binary:
             spine.append(spine[-1].left)
-        left = self.visit(spine[-1].left)
+        first = spine[-1]
+        months_first = first.op == "+" and is_call(first.left, "months")  # then `operation` reads it
+        left = None if months_first else self.visit(first.left)
         for part in reversed(spine):
             left = self.membership(part, left) if part.op == "in" else self.operation(part, left)
         return left
 
     def operation(self, tree: Binary, left: Node | None) -> Node | None:
-        right = self.visit(tree.right)
+        op, first, second = tree.op, tree.left, tree.right
+        if op == "+" and is_call(first, "months"):
+            assert isinstance(first, Call)
+            return self.calendar(tree, self.visit(second), first)
+        on_date = left is not None and left.type is Type.DATE
+        if op in "+-" and (is_call(second, "months") or (on_date and is_call(second, "days"))):
+            assert isinstance(second, Call)
+            return self.calendar(tree, left, second)
+        right = self.visit(second)
         if left is None or right is None:
             return None
-        op = tree.op
-        if {left.type, right.type} == MIXED and op != "%":
-            if left.type is Type.INTEGER and is_integer_literal(tree.left):
-                left = self.adapted(tree.left)
-            elif right.type is Type.INTEGER and is_integer_literal(tree.right):
-                right = self.adapted(tree.right)
-            if left is None or right is None:
-                return None
+        adapted = self.beside(tree, left, right)
+        if adapted is None:
+            return None
+        left, right = adapted
         result = OVERLOADS.get((op, left.type, right.type))
         if result is None:
             self.no_operator(tree, left, right)
             return None
-        if left.type is Type.TEXT and op not in ("==", "!="):
-            self.unsupported(
-                tree, f"`{op}` on texts", "the order of texts cannot run in a kernel yet", "use `==` or `in`"
-            )
-            return None
         if op == "/" and result is Type.INTEGER and not self.division:
-            hint = f"write `ratio({self.as_number(tree.left)}, {self.as_number(tree.right)})`"
+            hint = f"write `ratio({self.as_number(first)}, {self.as_number(second)})`"
             message = "an integer divided by an integer loses its fraction"
             self.problem("integer-division", tree.span, message, "integer / integer", "numbers", hint)
             return None
-        args = (right, left) if left.type is Type.DURATION and right.type is Type.TIME else (left, right)
-        return Op(result, COMPARISONS.get(op) or ARITHMETIC[op], args, tree.span)
+        if op not in "*/%" and has_unit(left.type) and not self.same_unit(tree, left, right):
+            return None
+        name = COMPARISONS.get(op) or ARITHMETIC[op]
+        if op == "+" and (result is Type.TEXT or result.element is not None):
+            name = "concat"
+        args = (right, left) if (op, left.type, right.type) in SWAPPED else (left, right)
+        return Op(result, name, args, tree.span)
+
+    def calendar(self, tree: Binary, moment: Node | None, period: Call) -> Node | None:
+        if moment is not None and moment.type not in (Type.TIME, Type.DATE):
+            message = f"there is no `{tree.op}` for {moment.type} and a calendar period"
+            self.problem("no-such-operator", tree.span, message, self.described(moment), "a time or a date")
+            moment = None
+        return self.moved(tree, tree.op, moment, period)
+
+    def beside(self, tree: Binary, left: Node, right: Node) -> tuple[Node, Node] | None:
+        """Both operands, literals adapted to what stands beside them; None after a problem."""
+        types = {left.type, right.type}
+        adapted_left: Node | None = listed_as(left, right.type)
+        adapted_right: Node | None = listed_as(right, left.type)
+        if types == MIXED and tree.op != "%":
+            if left.type is Type.INTEGER and is_integer_literal(tree.left):
+                adapted_left = self.adapted(tree.left)
+            elif right.type is Type.INTEGER and is_integer_literal(tree.right):
+                adapted_right = self.adapted(tree.right)
+            elif tree.op in COMPARISONS and (is_call(tree.left, "dyn") or is_call(tree.right, "dyn")):
+                adapted_left, adapted_right = _as_number(left), _as_number(right)
+        elif Type.MONEY in types and types & MIXED and tree.op not in "*/%":
+            if isinstance(tree.left, Literal) and is_number_literal(tree.left):
+                adapted_left = self.amount(tree.left)
+            elif isinstance(tree.right, Literal) and is_number_literal(tree.right):
+                adapted_right = self.amount(tree.right)
+        return None if adapted_left is None or adapted_right is None else (adapted_left, adapted_right)
+
+    def same_unit(self, tree: Binary, left: Node, right: Node) -> bool:
+        """False after an error; amounts of two currencies are one, numbers of two units a warning."""
+        if left.type is Type.MONEY:
+            return self.same_currency(tree, left, right)
+        units = self.unit(left), self.unit(right)
+        if None not in units and units[0] != units[1]:
+            message = f"`{tree.op}` takes {units[0]} and {units[1]} for the same"
+            found = f"{self.described(left)} {tree.op} {self.described(right)}"
+            hint = "convert one of them, or mend its `unit:` in the schema"
+            self.problem("unit-mismatch", tree.span, message, found, "two numbers of one unit", hint, WARNING)
+        return True
 
     def membership(self, tree: Binary, left: Node | None) -> Node | None:
-        """`x in [constants]`."""
+        """`x in list`."""
         items = tree.right
-        if type(items) is not ListTree:
-            if type(items) is MapTree:
-                self.map_(items)
-            elif (right := self.visit(items)) is not None:
-                message = "the right of `in` is not a list"
-                found = self.described(right)
-                self.problem(
-                    "no-such-operator",
-                    items.span,
-                    message,
-                    found,
-                    "a list of constants",
-                    "write `x in [1, 2]`",
-                )
+        if type(items) is MapTree:
+            self.map_(items)
             return None
-        before = len(self.problems)
-        constants: list[object] = []
+        if type(items) is ListTree:
+            if left is not None and left.type is Type.MONEY:
+                return self.among_amounts(tree, left, items)
+            if left is not None and is_call(tree.left, "dyn") and _holds_numbers(items):
+                left = _as_number(left)
+            element = None if left is None or left.type.element is not None else left.type
+            right = self.list_(items, element)
+        else:
+            right = self.visit(items)
+        if left is None or right is None:
+            return None
+        if right.type.element is None:
+            message = "the right of `in` is not a list"
+            found, hint = self.described(right), "write `x in [1, 2]`"
+            self.problem("no-such-operator", items.span, message, found, "a list", hint)
+            return None
+        if left.type in SCALARS and left.type is not Type.MONEY:
+            right = listed_as(right, left.type.listed)
+        if right.type.element is not left.type:
+            message = f"{left.type} is looked for in a list of {right.type.element}"
+            self.problem("no-such-operator", tree.span, message, self.described(left), str(right.type.element))
+            return None
+        return Op(Type.BOOL, "in", (left, right), tree.span)
+
+    def among_amounts(self, tree: Binary, left: Node, items: ListTree) -> Node | None:
+        """Money has no lists: `x in [10, 20]` is a chain of comparisons."""
+        equal: list[Node] = []
         for item in items.items:
             node = self.visit(item)
-            if node is None:
-                continue
-            if left is not None and left.type is Type.NUMBER and node.type is Type.INTEGER and is_integer_literal(item):
-                node = self.adapted(item)
-            if isinstance(node, Const) and (left is None or node.type is left.type):
-                constants.append(node.value)
-            elif isinstance(node, Const) and left is not None:
-                hint = self.literal_hint(item, node, left.type)
-                message = f"{node.type} in a list for {left.type}"
-                hint = f"write `{hint}`" if hint else ""
-                self.problem("wrong-type", item.span, message, str(node.type), self.described(left), hint)
-            elif node is not None:
-                what = "a list with an expression"
-                self.unsupported(item, what, "the list must hold constants", "write `x == a || x == b`")
-        if left is None or len(self.problems) > before:
+            if node is not None and isinstance(item, Literal) and is_number_literal(item):
+                node = self.amount(item)
+            if node is not None and node.type is not Type.MONEY:
+                message = f"{node.type} in a list for money"
+                self.problem("wrong-type", item.span, message, str(node.type), self.described(left))
+            elif node is not None and self.same_currency(item, left, node):
+                equal.append(Op(Type.BOOL, "eq", (left, node), item.span))
+        if not equal or len(equal) < len(items.items):
+            if not items.items:
+                self.unsupported(tree, "money in an empty list", "it never holds")
             return None
-        return Op(Type.BOOL, "in", (left, Const(Type.LIST, tuple(constants), items.span)), tree.span)
+        return equal[0] if len(equal) == 1 else Op(Type.BOOL, "or", tuple(equal), tree.span)
 
-    # functions
 
-    def call(self, tree: Call) -> Node | None:
-        name = tree.function
-        if name in UNSUPPORTED:
-            reason, hint = UNSUPPORTED[name]
-            self.unsupported(tree, f"`{name}()`", reason, hint)
-        elif tree.target is not None:
-            hint = f"write `{name}({self.shown(tree.target)})`" if name in FUNCTION_NAMES else ""
-            self.unknown_function(tree, name, hint)
-        elif name == "has":
-            return self.has(tree)
-        elif name in LITERAL_FUNCTIONS:
-            return self.constant(tree)
-        elif name in CONVERSIONS:
-            return self.conversion(tree)
-        elif name in FUNCTIONS:
-            return self.function(tree)
-        else:
-            self.unknown_function(tree, name, did_you_mean(name, FUNCTION_NAMES))
-            for arg in tree.args:
-                self.visit(arg)
-        return None
+def _as_number(node: Node) -> Node:
+    return Op(Type.NUMBER, "to_number", (node,), node.span) if node.type is Type.INTEGER else node
 
-    def unknown_function(self, tree: Call, name: str, hint: str) -> None:
-        message = f"no function is called '{name}'"
-        expected = "one of " + ", ".join(FUNCTION_NAMES)
-        self.problem("unknown-function", tree.span, message, f"{name}()", expected, hint)
 
-    def arity(self, tree: Call, wanted: int, sample: str) -> bool:
-        count = len(tree.args)
-        if count == wanted:
-            return True
-        message = f"`{tree.function}()` takes {wanted} argument{'' if wanted == 1 else 's'}"
-        self.problem("wrong-arguments", tree.span, message, f"{count}", f"`{sample}`")
-        return False
-
-    def function(self, tree: Call) -> Node | None:
-        kinds, result = FUNCTIONS[tree.function]
-        if not self.arity(tree, len(kinds), f"{tree.function}({', '.join(str(kind) for kind in kinds)})"):
-            return None
-        args: list[Node] = []
-        for arg, kind in zip(tree.args, kinds, strict=True):
-            node = self.visit(arg)
-            wanted = None if node is None else self.expect(arg, node, kind)
-            if wanted is not None:
-                args.append(wanted)
-        return Op(result, tree.function, tuple(args), tree.span) if len(args) == len(kinds) else None
-
-    def conversion(self, tree: Call) -> Node | None:
-        if not self.arity(tree, 1, f"{tree.function}(x)"):
-            return None
-        node = self.visit(tree.args[0])
-        if node is None:
-            return None
-        result = CONVERSIONS[tree.function]
-        if node.type not in MIXED:
-            what = f"`{tree.function}()` of {node.type}"
-            self.unsupported(tree, what, "it converts between integer and number only")
-            return None
-        if node.type is result:
-            return node
-        return Op(result, "to_number" if result is Type.NUMBER else "to_integer", (node,), tree.span)
-
-    def constant(self, tree: Call) -> Node | None:
-        """days(n), duration("..") and timestamp("..") of a literal."""
-        name = tree.function
-        sample = f"{name}({LITERAL_FUNCTIONS[name]})"
-        if not self.arity(tree, 1, sample):
-            return None
-        arg = tree.args[0]
-        wanted = "int" if name == "days" else "text"
-        if type(arg) is not Literal or arg.kind != wanted:
-            if self.visit(arg) is not None:
-                what = "a literal integer" if name == "days" else "a literal text"
-                self.unsupported(tree, f"`{name}()`", f"it takes {what} only", f"write `{sample}`")
-            return None
-        kind = Type.TIME if name == "timestamp" else Type.DURATION
-        if isinstance(arg.value, int):
-            value = arg.value * DAY_NS
-            if INT_MIN <= value <= INT_MAX:
-                return Const(kind, value, tree.span)
-            reason = "it is longer than about 292 years"
-        else:
-            try:
-                reader = parse_timestamp if name == "timestamp" else parse_duration
-                return Const(kind, reader(str(arg.value)), tree.span)
-            except ValueError as error:
-                reason = str(error)
-        source = self.shown(arg)
-        self.problem(f"bad-{kind}", arg.span, f"{source} cannot be read: {reason}", source, f"`{sample}`")
-        return None
-
-    def has(self, tree: Call) -> Node | None:
-        arg = tree.args[0] if tree.args else None
-        if len(tree.args) != 1 or not isinstance(arg, Select):
-            message, expected = (
-                "has() takes the name of one input",
-                "`has(features.x)`, `has(event.x)` or `has(windows.x)`",
-            )
-            self.problem("bad-has", tree.span, message, self.shown(tree), expected)
-            return None
-        root = arg.operand
-        while isinstance(root, Select):
-            root = root.operand
-        if isinstance(root, Ident) and root.name == "facts":
-            message = "has() of a fact has no meaning: a fact is computed, it is not an input"
-            self.problem("bad-has", tree.span, message, self.shown(arg), "an input", "ask for what the fact reads")
-            return None
-        node = self.select(arg, in_has=True)
-        return None if node is None else Op(Type.BOOL, "has", (node,), tree.span)
+def _holds_numbers(items: ListTree) -> bool:
+    return any(type(item) is Literal and item.kind == "double" for item in items.items)
 
 
 _LITERAL = {"int": Type.INTEGER, "double": Type.NUMBER, "text": Type.TEXT, "bool": Type.BOOL}

@@ -26,6 +26,7 @@ from ruamel.yaml.reader import ReaderError
 
 from engine.compiler import syntax
 from engine.compiler.model import Position
+from engine.compiler.quick import quick_read
 from engine.compiler.source import Finding
 from engine.compiler.tree import Document, ListNode, MapNode, Node, Scalar
 
@@ -252,9 +253,13 @@ def _limit_lines(builder: _Builder, text: str) -> None:
     for line in text.split("\n"):
         if len(line) > LINE_MAX:
             builder.refuse("too-large", start, f"a line of more than {LINE_MAX} characters")
-        if line.count("[") + line.count("{") - line.count("]") - line.count("}") > DEPTH_MAX:
+        if len(line) > DEPTH_MAX and _opened(line) > DEPTH_MAX:
             builder.refuse("too-deep", start, f"nested deeper than {DEPTH_MAX} levels")
         start += len(line) + 1
+
+
+def _opened(line: str) -> int:
+    return line.count("[") + line.count("{") - line.count("]") - line.count("}")
 
 
 def read(path: str, content: bytes) -> Read:
@@ -278,7 +283,17 @@ def read(path: str, content: bytes) -> Read:
     builder = _Builder(document)
     try:
         _limit_lines(builder, text)
-        builder.consume(YAML(typ="safe", pure=True).parse(text))
+    except _Refused:
+        return Read(None, builder.findings)
+    root = quick_read(document, DEPTH_MAX, NODES_MAX)
+    return Read(root, []) if root is not None else read_in_full(document)
+
+
+def read_in_full(document: Document) -> Read:
+    """The tree of a file in which something is out of the ordinary, with what is wrong in it."""
+    builder = _Builder(document)
+    try:
+        builder.consume(YAML(typ="safe", pure=True).parse(document.text))
     except _Refused:
         return Read(None, builder.findings)
     except YAMLError as error:

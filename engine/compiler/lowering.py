@@ -1,23 +1,22 @@
-"""Lowering: a checked rule set to a `Program`.
-
-`Builder` makes one stream of instructions of all roots; each event type then gets the instructions that
-its own roots need beyond those for any type, sorted by level and operation.
-"""
+"""Lowering: a checked rule set to a `Program`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from engine.compiler.instructions import INPUT, Builder, TooLarge, Value
+from engine.compiler.instructions import Builder, TooLarge
+from engine.compiler.macros import stripped
 from engine.compiler.model import Expression, Message, Position, RuleSet
 from engine.compiler.nodes import Const, Node, Op, Span, Type
-from engine.compiler.plan import I32, Columns, Output, Plan, Root, Tables, Texts
+from engine.compiler.plan import Columns, Output, Plan, Root
+from engine.compiler.pool import Constants, width
 from engine.compiler.program import FunnelTables, MessagePlan, Program
+from engine.compiler.schedule import Places, Wanted, assemble
 from engine.compiler.source import Finding
+from engine.compiler.stages import I32
 from engine.errors import RulesInvalid
 
 Types = tuple[str, ...] | None
@@ -28,164 +27,46 @@ def lower_roots(roots: Sequence[Root], event_types: Iterable[str]) -> Plan:
     names = dict.fromkeys(event_types)
     names.update(dict.fromkeys(name for root in roots for name in root.on or ()))
     kinds = {name: number for number, name in enumerate(names, 1)}
-    builder = Builder()
-    rows, planes = _Places(), _Places()
+    builder = Builder(Constants())
+    rows, planes = Places(), Places()
     outputs: dict[int, Output] = {}
-    wanted: list[dict[Value, None]] = [{} for _ in range(len(kinds) + 1)]
-    is_plane: dict[Value, bool] = {}
+    wanted: list[dict[Wanted, None]] = [{} for _ in range(len(kinds) + 1)]
     # what one event type needs lies together: 3 times faster at 100,000 messages
     for number in sorted(range(len(roots)), key=lambda number: roots[number].on or ()):
         root = roots[number]
-        node, on = root.node, None if root.on is None else frozenset(root.on)
+        node, on = stripped(root.node), None if root.on is None else frozenset(root.on)
         if isinstance(node, Const) and node.type is not Type.BOOL:
             outputs[number] = Output(node.type, 0, node.value, on)
             continue
         value = builder.lower(node)
-        plane = is_plane[value] = node.type is Type.BOOL
-        places = planes if plane else rows
-        column = places.of(value, 2 if node.type is Type.TIME else 1)
+        cells = 0 if node.type is Type.BOOL else width(node.type)
+        column = rows.of(value, cells) if cells else planes.of(value, 1)
         outputs[number] = Output(node.type, column, None, on)
         for kind in [0] if on is None else [kinds[name] for name in root.on or ()]:
-            wanted[kind][value] = None
-    schedule = _Schedule(builder, len(kinds) + 1)
-    for kind, values in enumerate(wanted):
-        schedule.add(kind, values)
-        for value in values:
-            if is_plane[value]:
-                schedule.out_planes += planes.pairs(value)
-            else:
-                schedule.out_rows += rows.pairs(value)
-        schedule.close(kind)
-    return Plan(
-        schedule.tables(rows.size, planes.size),
-        kinds,
-        [_columns(builder, schedule.reads[0] | reads) for reads in schedule.reads],
-        builder.width,
-        [outputs[number] for number in range(len(roots))],
-        Texts(builder.codes, builder.ordered),
-        builder.uses_zone,
-    )
+            wanted[kind][Wanted(value, cells, column)] = None
+    assembly = assemble(builder, [list(own) for own in wanted], rows.size, planes.size)
+    builder.constants.settle()
+    columns = [_columns(builder, assembly.columns, assembly.reads[0] | reads) for reads in assembly.reads]
+    return Plan(assembly.machine, kinds, columns, [outputs[number] for number in range(len(roots))], builder.constants)
 
 
-class _Places:
-    """Columns of the results; equal roots share theirs."""
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._of: dict[Value, tuple[int, int]] = {}
-
-    def of(self, value: Value, width: int) -> int:
-        if value not in self._of:
-            self._of[value] = (self.size, width)
-            self.size += width
-        return self._of[value][0]
-
-    def pairs(self, value: Value) -> list[int]:
-        """Position and slot of every column."""
-        place, width = self._of[value]
-        return [part for j in range(width) for part in (place + j, value.slot + j)]
-
-
-class _Schedule:
-    """What each event type runs, reads and hands back; type 0 is any, and runs first."""
-
-    def __init__(self, builder: Builder, kinds: int) -> None:
-        self._builder = builder
-        self._spans = np.zeros((kinds, 8), np.int32)
-        self._orders: list[I32] = []
-        self._runs: list[I32] = []
-        self._done = [0, 0, 0, 0, 0]  # instructions, and the ends of runs, loads, out_rows, out_planes
-        self._common: set[int] = set()
-        self._ops = np.array([v.op for v in builder.values], np.int32)
-        self._lengths = np.array([len(v.needs) for v in builder.values], np.int32)
-        self._levels = np.array([v.level for v in builder.values], np.int32)
-        self._columns = {entry[2].number: entry for entry in builder.inputs.values()}
-        self.loads: list[int] = []
-        self.out_rows: list[int] = []
-        self.out_planes: list[int] = []
-        self.reads: list[set[str]] = []
-
-    def add(self, kind: int, roots: Iterable[Value]) -> None:
-        """Schedules what the roots of a type need; types come in order."""
-        needed: set[int] = set()
-        stack = [root.number for root in roots]
-        values, common = self._builder.values, self._common
-        while stack:
-            number = stack.pop()
-            if number not in needed and number not in common:
-                needed.add(number)
-                stack.extend(values[number].needs)
-        if kind == 0:
-            self._common = needed
-        reads = [n for n in needed if values[n].op == INPUT]
-        self.reads.append({path for path, entry in self._builder.inputs.items() if entry[2].number in needed})
-        for n in sorted(reads):
-            kind_of, column, value = self._columns[n]
-            for j in range(2 if kind_of is Type.TIME else 1):
-                self.loads += (column + j, value.slot + j)
-        self._run(np.array(sorted(n for n in needed if values[n].op != INPUT), np.int32))
-
-    def _run(self, numbers: I32) -> None:
-        """Sorts by level, then operation, then length (branches are predicted), and finds the runs."""
-        keys = (self._lengths, self._ops, self._levels)
-        numbers = numbers[np.lexsort((numbers, *(key[numbers] for key in keys)))]
-        ops, levels = self._ops[numbers], self._levels[numbers]
-        edges = np.flatnonzero((np.diff(ops) != 0) | (np.diff(levels) != 0)) + 1
-        ends = [0, *edges.tolist(), len(numbers)] if len(numbers) else [0]
-        first = self._done[0]
-        runs = [(int(ops[a]), first + a, first + b) for a, b in pairwise(ends)]
-        self._runs.append(np.array(runs, np.int32).reshape(-1, 3))
-        self._orders.append(numbers)
-        self._done[0] += len(numbers)
-
-    def close(self, kind: int) -> None:
-        """Notes where the type's parts end."""
-        ends = [
-            self._done[1] + len(self._runs[-1]),
-            len(self.loads),
-            len(self.out_rows),
-            len(self.out_planes),
-        ]
-        for part, end in enumerate(ends):
-            self._spans[kind, 2 * part : 2 * part + 2] = self._done[part + 1], end
-            self._done[part + 1] = end
-
-    def tables(self, values: int, conditions: int) -> Tables:
-        b = self._builder
-        return Tables(
-            spans=self._spans,
-            runs=np.concatenate(self._runs),
-            order=np.concatenate(self._orders),
-            ins=b.settled(b.ins).reshape(-1, 4),
-            imm=np.array(b.imm, np.int64),
-            lits=b.settled(b.lits),
-            pool=np.array(b.pool, np.int64),
-            loads=np.array(self.loads, np.int32),
-            out_rows=np.array(self.out_rows, np.int32),
-            out_planes=b.settled(self.out_planes),
-            rows=b.rows,
-            planes=b.tests + b.formulas,
-            values=values,
-            conditions=conditions,
-        )
-
-
-def _columns(builder: Builder, paths: set[str]) -> Columns:
+def _columns(builder: Builder, columns: Mapping[str, int], paths: Collection[str]) -> Columns:
     plain: list[tuple[str, int, type]] = []
-    numbers, texts, times = [], [], []
-    for path, (kind, column, _) in builder.inputs.items():
+    numbers, texts, others = [], [], []
+    for path, (kind, _) in builder.inputs.items():
         if path not in paths or path == "now":
             continue
+        column = columns[path]
         if kind is Type.NUMBER:
             numbers.append((path, column))
         elif kind is Type.TEXT:
             texts.append((path, column))
-        elif kind is Type.TIME:
-            times.append((path, column))
-        else:
+        elif kind in (Type.BOOL, Type.INTEGER, Type.DURATION):
             plain.append((path, column, bool if kind is Type.BOOL else int))
-    now = builder.inputs["now"][1] if "now" in paths else -1
-    return Columns(tuple(plain), tuple(numbers), tuple(texts), tuple(times), now)
+        else:
+            others.append((path, column, kind))
+    now = columns["now"] if "now" in paths else -1
+    return Columns(tuple(plain), tuple(numbers), tuple(texts), tuple(others), now)
 
 
 class _Roots:
@@ -305,21 +186,25 @@ def _funnel(ruleset: RuleSet, plan: Plan, plans: Sequence[MessagePlan], ranks: S
         order.append((tier, not fixed, -constant[index], message.name, index))
     listening: list[list[int]] = [[] for _ in range(len(plan.kinds) + 1)]
     ranked: list[list[int]] = [[] for _ in listening]
-    for lists, numbers in (
-        (listening, range(len(messages))),
-        (ranked, [entry[-1] for entry in sorted(order)]),
-    ):
-        for index in numbers:
-            on = messages[index].on
-            for kind in range(len(lists)) if on is None else {plan.kinds[name] for name in on}:
-                lists[kind].append(index)
-    ends = np.cumsum([0, *map(len, listening)])
+    for index, message in enumerate(messages):
+        for kind in [0] if message.on is None else {plan.kinds[name] for name in message.on}:
+            listening[kind].append(index)
+    for entry in sorted(order):
+        on = messages[entry[-1]].on
+        for kind in range(len(ranked)) if on is None else {plan.kinds[name] for name in on}:
+            ranked[kind].append(entry[-1])
     return FunnelTables(
-        heard=tuple(map(len, listening)),
-        spans=np.stack((ends[:-1], ends[1:]), axis=1).astype(np.int32),
+        heard=tuple(map(len, ranked)),
+        spans=np.concatenate((_spans(listening), _spans(ranked)), axis=1),
         listening=np.array([m for part in listening for m in part], np.int32),
         ranked=np.array([(m, table[m, 5], table[m, 4]) for part in ranked for m in part], np.int32).reshape(-1, 3),
         messages=table,
         eligible=np.array(eligible, np.int32),
         constant=constant,
     )
+
+
+def _spans(parts: Sequence[Sequence[int]]) -> I32:
+    """Begin and end of each part, one after the other."""
+    ends = np.cumsum([0, *map(len, parts)])
+    return np.stack((ends[:-1], ends[1:]), axis=1).astype(np.int32)

@@ -8,8 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from engine.compiler.nodes import Node, Type
+
+if TYPE_CHECKING:
+    from engine.compiler.source import Finding
+    from engine.compiler.tree import Scalar
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,22 +31,32 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A checked CEL expression with its text as written."""
+    """A checked CEL expression with its text as written.
+
+    It begins at character `offset` of `scalar`, for findings about a part of it; None where nobody wrote it.
+    """
 
     text: str
     node: Node
     position: Position
+    scalar: Scalar | None = field(default=None, compare=False, repr=False)
+    offset: int = field(default=0, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """A field of an event type."""
+    """A field of an event type. `unit` of money is its currency."""
 
     name: str
     type: Type
     unit: str | None
     personal: bool
     position: Position
+
+    @property
+    def kind(self) -> str:
+        """The type in words, of money with its currency: what must agree where event types share an expression."""
+        return f"{self.type} in {self.unit}" if self.type is Type.MONEY else str(self.type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +70,10 @@ class EventType:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """A stored field of the customer. Outside `above`/`at_least`/`at_most` counts as missing."""
+    """A stored field of the customer. Outside `above`/`at_least`/`at_most` counts as missing.
+
+    `unit` of money is its currency; `default` and the bounds are values of `type` (of money: billionths).
+    """
 
     name: str
     type: Type
@@ -92,7 +110,7 @@ class Window:
 
     `kind` is count, sum, months_with or last. `value` is the aggregated expression over the event
     (`payment.amount` is `event.amount`) for sum and last, else None. `type` is the window's own:
-    integer for count and months_with; the value's for sum and last. `over` is None for last.
+    integer for count and months_with; the value's for sum and last, as is `unit`. `over` is None for last.
     `definition` is a canonical text of what is counted: its hash keys the stored state.
     """
 
@@ -106,6 +124,7 @@ class Window:
     type: Type
     definition: str
     position: Position
+    unit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +156,7 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A value put into texts. `shape` is text, integer, number, money, date or days."""
+    """A value put into texts. `shape` is text, integer, number, money, date or days. Texts are listed."""
 
     name: str
     expression: Expression
@@ -334,3 +353,4 @@ class RuleSet:
     holdout: Holdout | None
     default_language: str
     tests: tuple[Test, ...] = field(default=())
+    warnings: tuple[Finding, ...] = field(default=())

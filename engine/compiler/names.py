@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from engine.compiler.model import EventType, Feature
-from engine.compiler.nodes import Const, Node, Op, Ref, Span, Type
-from engine.compiler.parser import NODES_MAX
+from engine.compiler.nodes import Fact, Node, Ref, Span, Type
 from engine.compiler.source import Problem, did_you_mean
+from engine.compiler.summary import Known, summarise
 
-HEIGHT_MAX = 300  # levels of operations, facts inlined: the deepest recursion over a checked tree
+HEIGHT_MAX = 300  # levels of operations, those of facts included: the deepest recursion over a checked tree
 ROOTS = ("event", "features", "windows", "facts", "now")
 _KINDS = {"features": "a feature of the schema", "windows": "a declared window", "facts": "a declared fact"}
 _KIND = {"features": "feature", "windows": "window", "facts": "fact"}
@@ -21,9 +21,11 @@ _IMPLICIT = {"occurred_at": Type.TIME, "type": Type.TEXT}
 class Scope:
     """What an expression may name.
 
-    `facts` are checked trees, inlined where they are named. `on` are the event types the expression
-    must hold for (None: all of `events`). `roots` says which of event, features, windows, facts and now
-    may be used here. Without `personal`, personal features are only for has().
+    `facts` are checked trees. `on` are the event types the expression must hold for (None: all of
+    `events`). `roots` says which of event, features, windows, facts and now may be used here. Without
+    `personal`, personal features are only for has(). `units` are those of windows, by path (`windows.x`).
+    `known` remembers what facts read, by the identity of their trees: share it between scopes whose
+    facts live as long as it does.
     """
 
     events: Mapping[str, EventType]
@@ -33,17 +35,19 @@ class Scope:
     on: tuple[str, ...] | None
     roots: frozenset[str]
     personal: bool
+    units: Mapping[str, str] = field(default_factory=dict)
+    known: Known = field(default_factory=Known)
 
 
 class Names:
     """Resolves names in one scope; what is wrong goes to `problems`."""
 
-    __slots__ = ("inlined", "problems", "scope")
+    __slots__ = ("problems", "scope", "uses_facts")
 
     def __init__(self, scope: Scope, problems: list[Problem]) -> None:
         self.scope = scope
         self.problems = problems
-        self.inlined = 0  # nodes that came from facts
+        self.uses_facts = False
 
     def _problem(self, code: str, span: Span, message: str, found: str, expected: str, hint: str) -> None:
         self.problems.append(Problem(code, span, message, found, expected, hint))
@@ -99,7 +103,8 @@ class Names:
         """The type of `event.name` in every event type of the scope; `by` names the fact that reads it."""
         events = self.scope.events
         types = tuple(events) if self.scope.on is None else self.scope.on
-        having: dict[Type, list[str]] = {}
+        having: dict[str, list[str]] = {}
+        found_type: Type | None = None
         lacking: list[str] = []
         for event in types:
             declared = events.get(event)
@@ -107,9 +112,10 @@ class Names:
             if attribute is None:
                 lacking.append(event)
             else:
-                having.setdefault(attribute.type, []).append(event)
+                found_type = attribute.type
+                having.setdefault(attribute.kind, []).append(event)
         if len(having) == 1 and not lacking:
-            return next(iter(having))
+            return found_type
         reads = f"`{by}` reads `event.{name}`: " if by else ""
         if not having:
             self._unknown_attribute(name, types, reads, span)
@@ -121,7 +127,7 @@ class Names:
             self._problem("not-in-every-event", span, message, found, "an attribute of every event type in `on`", hint)
         else:
             message = f"{reads}'{name}' is not of one type"
-            found = "; ".join(f"{kind} in {_listed(group)}" for kind, group in having.items())
+            found = "; ".join(f"{words} in {_listed(group)}" for words, group in having.items())
             hint = "name event types that agree in `on`"
             self._problem("event-types-differ", span, message, found, "one type in every event type of `on`", hint)
         return None
@@ -137,29 +143,20 @@ class Names:
     # facts
 
     def _fact(self, name: str, span: Span) -> Node | None:
-        """The tree of a fact with the place of its name, so that every node lies in this expression."""
+        """The shared tree of a fact, where all it reads can be read here too."""
+        tree = self.scope.facts[name]
+        summary = summarise(f"facts.{name}", tree, self.scope.known)
+        self.uses_facts = True
         before = len(self.problems)
-        node = self._placed(self.scope.facts[name], span, f"facts.{name}", False)
-        return node if len(self.problems) == before else None
-
-    def _placed(self, node: Node, span: Span, by: str, in_has: bool) -> Node:
-        self.inlined += 1
-        if isinstance(node, Const):
-            return Const(node.type, node.value, span)
-        if isinstance(node, Ref):
-            self._fact_reads(node, span, by, in_has)
-            return Ref(node.type, node.path, span)
-        args: list[Node] = []
-        for arg in node.args:
-            if self.inlined <= NODES_MAX:  # facts of facts may double each time
-                args.append(self._placed(arg, span, by, node.op == "has"))
-        return Op(node.type, node.op, tuple(args), span)
+        for ref, in_has in summary.reads:
+            self._fact_reads(ref, span, f"facts.{name}", in_has)
+            if len(self.problems) > before:
+                return None  # one problem per use of a fact
+        return Fact(tree.type, f"facts.{name}", tree, span)
 
     def _fact_reads(self, ref: Ref, span: Span, by: str, in_has: bool) -> None:
         """What a fact reads must be there for this expression too."""
         root, _, name = ref.path.partition(".")
-        if any(problem.span == span for problem in self.problems):
-            return  # one problem per use of a fact
         if root not in self.scope.roots:
             message = f"`{by}` reads `{ref.path}`, which cannot be used here"
             self._problem("not-available-here", span, message, ref.path, self._allowed(), "")
@@ -191,15 +188,15 @@ class Names:
     def _elsewhere(self, name: str, root: str) -> str:
         """A hint where `name` is known under another root."""
         scope = self.scope
-        places: dict[str, object] = {
-            "features": scope.features,
-            "windows": scope.windows,
-            "facts": scope.facts,
+        places: dict[str, tuple[str, ...]] = {  # names alone: asking whether a fact is there would check it again
+            "features": tuple(scope.features),
+            "windows": tuple(scope.windows),
+            "facts": tuple(scope.facts),
         }
         names = [
             f"`{other}.{name}`"
             for other, known in places.items()
-            if other != root and other in scope.roots and isinstance(known, Mapping) and name in known
+            if other != root and other in scope.roots and name in known
         ]
         if root != "event" and "event" in scope.roots and self._is_attribute(name):
             names.append(f"`event.{name}`")
@@ -243,17 +240,6 @@ class Names:
             return
         hint = self._elsewhere(name, root) or did_you_mean(name, known)
         self._problem("unknown-name", span, f"no {_KIND[root]} is called '{name}'", "", _KINDS[root], hint)
-
-
-def measure(node: Node) -> tuple[int, int]:
-    """Number of nodes and of levels of a tree; the count stops soon above the limit."""
-    count = height = 0
-    level: list[Node] = [node]
-    while level and count <= NODES_MAX:
-        count += len(level)
-        height += 1
-        level = [arg for item in level if isinstance(item, Op) for arg in item.args]
-    return count, height
 
 
 def _listed(names: list[str] | tuple[str, ...]) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engine.compiler.plan import I32, WORD, Batch, Plan, Root
+from engine.compiler.plan import Batch, Plan, Root
+from engine.compiler.stages import I32
 from engine.kernels.funnel import funnel as run_funnel
 
 __all__ = ["Batch", "Funnel", "FunnelTables", "MessagePlan", "Plan", "Program", "Root"]
@@ -27,7 +28,7 @@ class MessagePlan:
 
 @dataclass(frozen=True, slots=True)
 class FunnelTables:
-    """What `kernels.funnel` runs on; shapes are given there. `heard`: messages that listen, by type."""
+    """What `kernels.funnel` runs on; shapes are given there. `heard`: messages that listen, by type, any included."""
 
     heard: tuple[int, ...]
     spans: I32
@@ -74,20 +75,21 @@ class Funnel:
     __slots__ = ("_found", "_furthest", "_rows", "_stage", "_starts")
 
     def __init__(self, tables: FunnelTables, batch: Batch) -> None:
-        n = len(batch.rows)
+        n = batch.events
         self._rows = batch.rows
         starts = np.zeros(n + 1, np.int64)
         furthest, stage = np.empty(n, np.int32), np.empty(n, np.int8)
         # room for every message that listens: pages that are not written cost nothing
-        room = sum(tables.heard[kind] * events for kind, _, events in batch.words.tolist())
+        room = tables.heard[0] * n
+        for _, kind, low, high in batch.segments.tolist():
+            room += (tables.heard[kind] - tables.heard[0]) * (high - low)
         found = np.empty(room, np.int32)
-        stops = np.empty((len(tables.messages), 3), np.uint64)
-        counts, best = np.empty(WORD, np.int64), np.empty(WORD, np.float64)
+        hits, masks = np.empty(len(tables.listening), np.int32), np.empty(len(tables.listening), np.uint64)
         if n:
             run_funnel(
-                batch.words, tables.spans, tables.listening, tables.ranked, tables.messages, tables.eligible,
+                n, batch.segments, tables.spans, tables.listening, tables.ranked, tables.messages, tables.eligible,
                 tables.constant, batch.values.view(np.float64), batch.value_ok, batch.trues, batch.possibles,
-                stops, counts, best, starts, found, furthest, stage,
+                hits, masks, starts, found, furthest, stage,
             )  # fmt: skip
         self._starts, self._found = starts, found
         self._furthest, self._stage = furthest, stage
@@ -96,7 +98,7 @@ class Funnel:
         """Messages that event i triggers, whose eligibility and audience the customer meets; ascending."""
         row = self._rows[i]
         found: list[int] = self._found[self._starts[row] : self._starts[row + 1]].tolist()
-        return found
+        return sorted(found)  # of two ascending runs
 
     def furthest(self, i: int) -> tuple[int, int] | None:
         """For an event without candidates: the message that got furthest, and where it stopped.

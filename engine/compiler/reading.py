@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from engine.compiler import syntax
 from engine.compiler.model import Period, Position
-from engine.compiler.source import Finding, did_you_mean
+from engine.compiler.source import ERROR, Finding, did_you_mean
 from engine.compiler.tree import ListNode, MapNode, Node, Scalar
 
 T = TypeVar("T")
@@ -55,13 +56,13 @@ class Reading:
 
     def add_at(
         self, code: str, scalar: Scalar, start: int, end: int, message: str,
-        *, found: str = "", expected: str = "", hint: str = "",
+        *, found: str = "", expected: str = "", hint: str = "", severity: str = ERROR,
     ) -> None:  # fmt: skip
         """A finding about the characters `start` to `end` of a scalar's value."""
         begin = scalar.index(start)
         close = scalar.index(end - 1) + 1 if end > start else begin + 1
         finding = scalar.document.finding(code, begin, close, message, found=found, expected=expected, hint=hint)
-        self.findings.append(finding)
+        self.findings.append(finding if severity == ERROR else replace(finding, severity=severity))
 
     def unknown(self, code: str, scalar: Scalar, message: str, known: Iterable[str]) -> None:
         """A finding about a name that nothing is called."""

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from decimal import Decimal
 
 from engine.compiler.ast import Binary, Literal, Tree
-from engine.compiler.names import HEIGHT_MAX, Names, Scope, measure
-from engine.compiler.nodes import Const, Node, Ref, Span, Type
-from engine.compiler.overloads import COMPARISONS, LITERAL_FUNCTIONS, parse_duration, parse_timestamp
+from engine.compiler.names import HEIGHT_MAX, Names, Scope
+from engine.compiler.nodes import Const, Node, Span, Type
+from engine.compiler.overloads import COMPARISONS, READERS, SAMPLES
 from engine.compiler.parser import NODES_MAX
-from engine.compiler.source import Problem
+from engine.compiler.source import ERROR, Problem
+from engine.compiler.summary import measure
+from engine.compiler.units import unit_of
+from engine.compiler.written import MONEY_MAX, money_text
 
+_DIGITS = re.compile(r"[0-9.]+(?:[eE][+-]?[0-9]+)?")
 MIXED = {Type.INTEGER, Type.NUMBER}
 _FOR_OP = {
-    "+": "two integers, numbers or durations, or a time and a duration",
-    "-": "two integers, numbers, durations or times, or a time and a duration",
-    "*": "two integers or two numbers",
+    "+": "two integers, numbers, texts, durations, lists or amounts of money, or a time and a duration",
+    "-": "two integers, numbers, durations, times or amounts of money, or a time and a duration",
+    "*": "two integers or two numbers, or money and an integer",
     "/": "two numbers",
     "%": "two integers",
 }
@@ -25,6 +30,8 @@ _BOOL_HINT = {
     Type.TEXT: 'compare it, as in `x == "a"`',
     Type.TIME: "compare it, as in `x < now`",
     Type.DURATION: "compare it, as in `x > days(30)`",
+    Type.DATE: "compare it, as in `days_until(x) < 7`",
+    Type.MONEY: "compare it, as in `x > 0`",
 }
 
 
@@ -38,8 +45,11 @@ class Reporter:
         self.problems: list[Problem] = []
         self.names = Names(scope, self.problems)
 
-    def problem(self, code: str, span: Span, message: str, found: str = "", expected: str = "", hint: str = "") -> None:
-        self.problems.append(Problem(code, span, message, found, expected, hint))
+    def problem(
+        self, code: str, span: Span, message: str, found: str = "", expected: str = "", hint: str = "",
+        severity: str = ERROR,
+    ) -> None:  # fmt: skip
+        self.problems.append(Problem(code, span, message, found, expected, hint, severity))
 
     def unsupported(self, tree: Tree, what: str, reason: str, hint: str = "") -> None:
         expected = "what runs in a kernel"
@@ -50,42 +60,43 @@ class Reporter:
         text = self.text[tree.start : tree.end]
         return text if len(text) <= 60 else text[:57] + "..."
 
+    def unit(self, node: Node) -> str | None:
+        return unit_of(node, self.names.scope)
+
     def described(self, node: Node) -> str:
         """Type and unit in words."""
-        unit = None
-        if isinstance(node, Ref):
-            root, _, name = node.path.partition(".")
-            if root == "features" and name in self.names.scope.features:
-                unit = self.names.scope.features[name].unit
-            elif root == "event":
-                events = self.names.scope.events.values()
-                units = {event.attributes[name].unit for event in events if name in event.attributes}
-                unit = units.pop() if len(units) == 1 else None
+        unit = self.unit(node)
         return f"{node.type} in {unit}" if unit else str(node.type)
 
     def limit(self, node: Node) -> None:
-        """Size and height of the whole tree, facts inlined."""
-        count, height = measure(node)
+        """Size and height of the whole tree, its facts counted once each."""
+        known = self.names.scope.known
+        size = measure(node, known)
+        parts = size.parts + sum(known.summaries[fact].size.parts for fact in size.facts)
         hint = "split it, or make the facts it uses smaller"
-        if max(count, self.names.inlined) > NODES_MAX:
-            message = "the expression has too many parts, with its facts written out"
-            self.problem("too-many-nodes", node.span, message, "more than that", f"at most {NODES_MAX}", hint)
-        elif height > HEIGHT_MAX:
-            message = "the expression is nested too deeply, with its facts written out"
-            self.problem("too-deep", node.span, message, f"{height} levels", f"at most {HEIGHT_MAX} levels", hint)
+        if parts > NODES_MAX:
+            message = "the expression has too many parts, with those of its facts and macros"
+            self.problem("too-many-nodes", node.span, message, f"{parts}", f"at most {NODES_MAX}", hint)
+        elif size.levels > HEIGHT_MAX:
+            message = "the expression is nested too deeply, with its facts"
+            found = f"{size.levels} levels"
+            self.problem("too-deep", node.span, message, found, f"at most {HEIGHT_MAX} levels", hint)
 
     def expect(self, tree: Tree, node: Node, expected: Type) -> Node | None:
-        """`node` where it has the type wanted, adapted where it is an integer literal for a number."""
+        """`node` where it has the type wanted, adapted where it is a literal that can be."""
+        node = listed_as(node, expected)
         if expected is Type.NUMBER and node.type is Type.INTEGER and is_integer_literal(tree):
             return self.adapted(tree)
         if node.type is expected:
             return node
         found, source = self.described(node), self.shown(tree)
         hint = ""
-        if (expected, node.type) == (Type.NUMBER, Type.INTEGER):
+        if (expected, node.type) in ((Type.NUMBER, Type.INTEGER), (Type.NUMBER, Type.MONEY)):
             hint = f"write `double({source})`"
         elif (expected, node.type) == (Type.INTEGER, Type.NUMBER):
             hint = f"write `int({source})`, which cuts the fraction off"
+        elif expected is Type.TEXT and node.type.element is None:
+            hint = f"write `string({source})`"
         elif expected is Type.BOOL:
             hint = _BOOL_HINT.get(node.type, "")
         self.problem("wrong-type", tree.span, f"this is {node.type}, not {expected}", found, str(expected), hint)
@@ -104,20 +115,23 @@ class Reporter:
             return None
         return Const(Type.NUMBER, -0.0 if tree.minus and not value else value, tree.span)
 
+    def amount(self, tree: Literal) -> Node | None:
+        """A literal number beside money, read as an amount in its currency."""
+        source = self.shown(tree)
+        value = _exactly(source, tree.value).scaleb(9)
+        if value == value.to_integral_value() and abs(value) <= MONEY_MAX:
+            return Const(Type.MONEY, int(value), tree.span)
+        finest = money_text(1, None)
+        message = f"{source} is no amount of money"
+        self.problem("inexact-literal", tree.span, message, source, f"an amount in steps of {finest}", "")
+        return None
+
     def as_number(self, tree: Tree) -> str:
         """How an integer sub-expression is written as a number."""
         return f"{self.shown(tree)}.0" if is_integer_literal(tree) else f"double({self.shown(tree)})"
 
     def no_operator(self, tree: Binary, left: Node, right: Node) -> None:
         op, types = tree.op, {left.type, right.type}
-        if op == "+" and types == {Type.TEXT}:
-            self.unsupported(
-                tree,
-                "`+` on texts",
-                "texts cannot be joined in a kernel yet",
-                "join them in a message's text",
-            )
-            return
         found = f"{self.described(left)} {op} {self.described(right)}"
         if types == MIXED and op != "%":
             side = tree.left if left.type is Type.INTEGER else tree.right
@@ -130,13 +144,26 @@ class Reporter:
         self.problem("no-such-operator", tree.span, message, found, expected, self.operand_hint(tree, left, right))
 
     def operand_hint(self, tree: Binary, left: Node, right: Node) -> str:
-        first = tree.left
-        if type(first) is Binary and first.op in COMPARISONS and left.type is Type.BOOL and tree.op in COMPARISONS:
-            return f"write `{self.shown(first)} && {self.shown(first.right)} {tree.op} {self.shown(tree.right)}`"
-        for side, node, other in ((tree.left, left, right.type), (tree.right, right, left.type)):
+        """How the operation may have been meant, "" where that cannot be told."""
+        first, op = tree.left, tree.op
+        if type(first) is Binary and first.op in COMPARISONS and left.type is Type.BOOL and op in COMPARISONS:
+            return f"write `{self.shown(first)} && {self.shown(first.right)} {op} {self.shown(tree.right)}`"
+        sides = ((tree.left, left, right.type), (tree.right, right, left.type))
+        for side, node, other in sides:
             hint = self.literal_hint(side, node, other)
             if hint:
                 return f"write `{hint}`"
+        if op == "/" and Type.MONEY in (left.type, right.type):
+            return f"write `ratio({self.shown(tree.left)}, {self.shown(tree.right)})`"
+        if op == "-" and left.type is right.type is Type.DATE:
+            return "write days_since(x) or days_until(x): days between a date and now"
+        for side, node, other in sides:
+            if node.type is Type.MONEY and other is Type.NUMBER:
+                return f"write `double({self.shown(side)})`"
+            if node.type is Type.DURATION and other is Type.DATE:
+                return "a date moves by days(n) or months(n)"
+            if other is Type.TEXT and op == "+" and node.type.element is None:
+                return f"write `string({self.shown(side)})`"
         return ""
 
     def literal_hint(self, tree: Tree, node: Node, other: Type) -> str:
@@ -144,14 +171,12 @@ class Reporter:
         if type(tree) is not Literal:
             return ""
         if tree.kind == "text":
-            if other in (Type.TIME, Type.DURATION):
-                function = "timestamp" if other is Type.TIME else "duration"
-                reader = parse_timestamp if other is Type.TIME else parse_duration
-                readable = _readable(reader, tree.value)
-                return f"{function}({self.shown(tree) if readable else LITERAL_FUNCTIONS[function]})"
+            if other in READERS:
+                sample = SAMPLES[other]
+                return f"{sample.partition('(')[0]}({self.shown(tree)})" if _readable(tree.value, other) else sample
             if other in MIXED and str(tree.value).replace(".", "", 1).isdecimal():
                 return str(tree.value)
-        elif tree.kind == "int" and other in (Type.TIME, Type.DURATION):
+        elif tree.kind == "int" and other in (Type.TIME, Type.DURATION, Type.DATE):
             return f"days({self.shown(tree)})"
         elif tree.kind in ("int", "double") and other is Type.TEXT:
             return f'"{self.shown(tree)}"'
@@ -162,9 +187,28 @@ def is_integer_literal(tree: Tree) -> bool:
     return type(tree) is Literal and tree.kind == "int"
 
 
-def _readable(reader: Callable[[str], int], value: object) -> bool:
+def is_number_literal(tree: Tree) -> bool:
+    return type(tree) is Literal and tree.kind in ("int", "double")
+
+
+def listed_as(node: Node, wanted: Type) -> Node:
+    """An empty list as one of the type wanted; anything else as it is."""
+    if isinstance(node, Const) and node.value == () and wanted.element is not None:
+        return Const(wanted, (), node.span)
+    return node
+
+
+def _exactly(source: str, value: object) -> Decimal:
+    """A literal as it is written, which a double may not hold exactly."""
+    found = _DIGITS.search(source)
+    if isinstance(value, float) and found is not None and float(found[0]) == abs(value):
+        return Decimal(found[0]) if value >= 0 else -Decimal(found[0])
+    return Decimal(repr(value))
+
+
+def _readable(value: object, kind: Type) -> bool:
     try:
-        reader(str(value))
+        READERS[kind](str(value))
     except ValueError:
         return False
     return True

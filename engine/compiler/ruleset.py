@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from engine.compiler import document
+from engine.compiler.analysis import analyse
+from engine.compiler.collector import without_collector
 from engine.compiler.model import Holdout, Message, Policy, Position, RuleSet
 from engine.compiler.reading import Reading
 from engine.compiler.scopes import Expressions, On
@@ -23,7 +26,9 @@ from engine.compiler.sections_policies import read_holdout, read_policies
 from engine.compiler.sections_products import read_products
 from engine.compiler.sections_schema import not_yet, read_events, read_features, read_windows
 from engine.compiler.sections_tests import Schema, read_tests
-from engine.compiler.source import Finding, sort_findings
+from engine.compiler.source import ERROR, Finding, sort_findings, with_other_lines
+from engine.compiler.tables.section import TABLES, is_table, read_table
+from engine.compiler.tables.table import Table
 from engine.compiler.tree import MapNode, Node, Scalar
 from engine.errors import RulesInvalid
 
@@ -40,7 +45,7 @@ _REPLAY_FILE = "mapping.yaml"  # for `tact replay`: says how columns become even
 
 
 def read_directory(path: Path) -> dict[str, bytes]:
-    """The rule files below `path` by relative path, sorted.
+    """The rule files below `path` by relative path, sorted; decision tables are those in directories called tables.
 
     Left out: hidden names, directories called samples or examples, and mapping.yaml (for replays).
     Raises RulesInvalid where there is nothing to read.
@@ -53,12 +58,9 @@ def read_directory(path: Path) -> dict[str, bytes]:
             directories[:] = [d for d in directories if d not in _SKIPPED_DIRECTORIES and not d.startswith(".")]
             for name in names:
                 file = Path(root, name)
-                if (
-                    name.endswith((".yaml", ".yml"))
-                    and not name.startswith(".")
-                    and name != _REPLAY_FILE
-                    and file.is_file()
-                ):
+                table = TABLES in file.relative_to(path).parts[:-1] and is_table(name)
+                rules = table or (name.endswith((".yaml", ".yml")) and name != _REPLAY_FILE)
+                if rules and not name.startswith((".", "~$")) and file.is_file():  # ~$: open in a spreadsheet
                     files[file.relative_to(path).as_posix()] = _content(file)
     except OSError as error:
         raise _refused(str(error.filename or path), "unreadable", f"cannot be read: {error.strerror}") from error
@@ -86,6 +88,7 @@ def revision_of(files: Mapping[str, bytes]) -> str:
     return digest.hexdigest()
 
 
+@without_collector()
 def load(files: Mapping[str, bytes]) -> RuleSet:
     """The checked rule set that `files` (relative path -> content) hold.
 
@@ -97,17 +100,21 @@ def load(files: Mapping[str, bytes]) -> RuleSet:
         raise _refused("", "no-rules", "no rule files")
     if len(rules) > FILES_MAX:
         raise _refused(list(rules)[FILES_MAX], "too-large", f"{len(rules)} files; at most {FILES_MAX} are read")
-    reads = [document.read(path, content) for path, content in rules.items()]
+    reads = [document.read(path, content) for path, content in rules.items() if not is_table(path)]
     findings = [f for read in reads for f in read.findings]
     roots = [read.root for read in reads if read.root is not None]
     if len(roots) < len(reads):
-        raise RulesInvalid(sort_findings(findings))
+        raise RulesInvalid(sort_findings(with_other_lines(findings, files)))
     reading = Reading()
     reading.findings = findings
     ruleset = _assemble(reading, _merge(reading, roots), files)
-    if reading.findings:
-        raise RulesInvalid(sort_findings(reading.findings))
-    return ruleset
+    found = reading.findings
+    if all(f.severity != ERROR for f in found):
+        found = [*found, *analyse(ruleset)]
+    told = sort_findings(with_other_lines(found, files))
+    if any(f.severity == ERROR for f in told):
+        raise RulesInvalid(told)
+    return replace(ruleset, warnings=(*ruleset.warnings, *told)) if told else ruleset
 
 
 class _Sections:
@@ -151,18 +158,25 @@ def _merge(reading: Reading, roots: Iterable[MapNode]) -> _Sections:
     return sections
 
 
-def _facts(reading: Reading, sections: _Sections, expressions: Expressions) -> dict[str, Scalar]:
+def _facts(
+    reading: Reading, sections: _Sections, expressions: Expressions, files: Mapping[str, bytes]
+) -> tuple[dict[str, Scalar], dict[str, tuple[Scalar, Table]]]:
+    """The facts that are expressions, and those that are decision tables."""
     facts: dict[str, Scalar] = {}
+    tables: dict[str, tuple[Scalar, Table]] = {}
     for name, (key, node) in sections.maps["facts"].items():
-        if isinstance(node, MapNode) and "table" in node.entries:
-            not_yet(reading, node.entries["table"][0], "a decision table", "a fact with conditions: `a ? b : c`")
-        elif reading.named(key, "a fact", identifier=True):
-            scalar = reading.scalar(node, f"the fact '{name}'") if not _absent(reading, key, node) else None
-            if scalar is not None:
-                facts[name] = scalar
+        if not reading.named(key, "a fact", identifier=True) or _absent(reading, key, node):
+            pass
+        elif isinstance(node, MapNode):
+            table = read_table(reading, name, node, files)
+            if table is not None:
+                tables[name] = (key, table)
                 continue
+        elif (scalar := reading.scalar(node, f"the fact '{name}'")) is not None:
+            facts[name] = scalar
+            continue
         expressions.broken.add(f"facts.{name}")
-    return facts
+    return facts, tables
 
 
 def _absent(reading: Reading, key: Scalar, node: Node) -> bool:
@@ -221,7 +235,8 @@ def _assemble(reading: Reading, sections: _Sections, files: Mapping[str, bytes])
     expressions = Expressions(reading, events, features)
     expressions.broken |= broken
     windows = read_windows(reading, maps["windows"], expressions)
-    facts = expressions.declare_facts(_facts(reading, sections, expressions))
+    counts = frozenset(w.name for w in windows.values() if w.kind in ("count", "months_with", "days_with", "distinct"))
+    facts = expressions.declare_facts(*_facts(reading, sections, expressions, files), counts)
     message_maps = copied(reading, maps["messages"])
     ons = {name: events_of(reading, mapping, events, told=False) for name, (_, mapping) in message_maps.items()}
     products = read_products(

@@ -12,9 +12,12 @@ from typing import NamedTuple
 
 from engine.compiler.checker import Scope, check
 from engine.compiler.model import EventType, Expression, Feature
-from engine.compiler.nodes import Const, Node, Op, Ref, Type
+from engine.compiler.nodes import Const, Fact, Node, Op, Ref, Type, Var
 from engine.compiler.reading import Reading
-from engine.compiler.source import Problem
+from engine.compiler.source import ERROR, Problem
+from engine.compiler.summary import Known
+from engine.compiler.tables.fact import Built, build, header_text, look_through
+from engine.compiler.tables.table import Table
 from engine.compiler.tree import Scalar
 
 On = tuple[str, ...] | None
@@ -46,17 +49,23 @@ class _Facts(Mapping[str, Node]):
         self._on = on
 
     def __getitem__(self, name: str) -> Node:
+        table, _, output = name.partition(".")
+        node = None
         if name in self._owner.facts:
             node = self._owner.fact(name, self._on).node
-            if node is not None:
-                return node
-        raise KeyError(name)
+        elif table in self._owner.tables:
+            node = self._owner.table(table, self._on).nodes.get(output)
+        if node is None:
+            raise KeyError(name)
+        return node
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._owner.facts)
+        yield from self._owner.facts
+        for name, (_, table) in self._owner.tables.items():
+            yield from (f"{name}.{output.name}" for output in table.outputs)
 
     def __len__(self) -> int:
-        return len(self._owner.facts)
+        return sum(1 for _ in self)
 
 
 class Expressions:
@@ -71,11 +80,15 @@ class Expressions:
         self.events = events
         self.features = features
         self.windows: dict[str, Type] = {}
+        self.units = {f"features.{f.name}": f.unit for f in features.values() if f.unit is not None}  # and windows
         self.facts: dict[str, Scalar] = {}
+        self.tables: dict[str, tuple[Scalar, Table]] = {}  # with the fact's name where it is written
         self.broken: set[str] = set()
         self._uses: dict[str, frozenset[str]] = {}
         self._attributes: dict[str, frozenset[str]] = {}  # event.* a fact reads, through other facts too
         self._facts: dict[tuple[str, On], _Checked] = {}
+        self._tables: dict[tuple[str, On], Built] = {}
+        self._known_facts = Known()
         self._memo: dict[tuple[str, On, Type | None, frozenset[str], bool], _Checked] = {}
 
     def expression(
@@ -97,32 +110,41 @@ class Expressions:
             return None
         node, problems = self._check(text, on, expected, roots, personal)
         self._report(scalar, problems, start)
-        if node is None or problems:
-            return None
-        return Expression(text, node, scalar.place(start))
+        return None if node is None else Expression(text, node, scalar.place(start), scalar, start)
 
     def _sound(self, scalar: Scalar, text: str, start: int, on: On) -> bool:
         """False where something mentioned is known to be wrong already, or a fact cannot serve `on`."""
+        if on != () and not self.broken and "facts" not in text:
+            return True
         sound = True
         for root, name, begin, end in paths(text):
             if f"{root}.{name}" in self.broken or (on == () and (root == "event" or self._attributes.get(name))):
                 sound = False  # no event types at all: `on` has its finding
-            elif root == "facts" and name in self.facts and self.fact(name, on).node is None:
+            elif root == "facts" and (reason := self._unfit(name, on)):
                 sound = False
-                problem = self.fact(name, on).problems[0]
                 types = "every event type" if on is None else "event type " + ", ".join(f"'{o}'" for o in on)
                 self.reading.add_at(
                     "fact-not-for-event", scalar, start + begin, start + end,
-                    f"the fact '{name}' cannot serve {types}: {problem.message}",
+                    f"the fact '{name}' cannot serve {types}: {reason}",
                     hint="name the event types it is meant for in 'on:'" if on is None else "",
                 )  # fmt: skip
         return sound
+
+    def _unfit(self, name: str, on: On) -> str:
+        """Why a fact cannot serve these event types; "" where it can, or is not known."""
+        if name in self.tables:
+            return self.table(name, on).reason
+        checked = self.fact(name, on) if name in self.facts else None
+        return checked.problems[0].message if checked is not None and checked.node is None else ""
 
     def _check(self, text: str, on: On, expected: Type | None, roots: frozenset[str], personal: bool) -> _Checked:
         key = (text, on, expected, roots, personal)
         known = self._memo.get(key)
         if known is None:
-            scope = Scope(self.events, self.features, self.windows, _Facts(self, on), on, roots, personal)
+            facts = _Facts(self, on)
+            scope = Scope(
+                self.events, self.features, self.windows, facts, on, roots, personal, self.units, self._known_facts
+            )
             known = self._memo[key] = _Checked(*check(text, scope, expected))
         return known
 
@@ -130,7 +152,7 @@ class Expressions:
         for p in problems:
             self.reading.add_at(
                 p.code, scalar, start + p.span.start, start + p.span.end, p.message,
-                found=p.found, expected=p.expected, hint=p.hint,
+                found=p.found, expected=p.expected, hint=p.hint, severity=p.severity,
             )  # fmt: skip
 
     def fact(self, name: str, on: On) -> _Checked:
@@ -140,26 +162,56 @@ class Expressions:
         key = (name, on)
         known = self._facts.get(key)
         if known is None:
-            for used in self._uses[name]:  # bottom up, so that the checker's recursion stays one fact deep
-                self.fact(used, on)
-            known = self._check(self.facts[name].value, on, None, ALL_ROOTS, False)
-            if known.problems:
-                known = _Checked(None, known.problems)
-            self._facts[key] = known
+            self._prepare(name, on)
+            known = self._facts[key] = self._check(self.facts[name].value, on, None, ALL_ROOTS, False)
         return known
 
-    def declare_facts(self, facts: Mapping[str, Scalar]) -> dict[str, Expression]:
-        """Takes the facts in and checks each once; the result keeps the order written."""
+    def table(self, name: str, on: On) -> Built:
+        """A decision table for a set of event types."""
+        if not self._attributes.get(name):
+            on = None
+        key = (name, on)
+        known = self._tables.get(key)
+        if known is None:
+            self._prepare(name, on)
+            known = build(self.tables[name][1], lambda text: self._check(text, on, None, ALL_ROOTS, False))
+            self._tables[key] = known
+        return known
+
+    def _prepare(self, name: str, on: On) -> None:
+        """The facts that a fact uses: bottom up, so that the checker's recursion stays one fact deep."""
+        for used in self._uses[name]:
+            self.table(used, on) if used in self.tables else self.fact(used, on)
+
+    def declare_facts(
+        self, facts: Mapping[str, Scalar], tables: Mapping[str, tuple[Scalar, Table]], counts: frozenset[str]
+    ) -> dict[str, Expression]:
+        """Takes the facts in and checks each once; the result keeps the order written, tables behind.
+
+        A table gives a fact for each output, `name.output`. `counts` are the windows that are never negative.
+        """
         for name, scalar in facts.items():
             if self.reading.whole_text(scalar, f"the fact '{name}'"):
                 self.facts[name] = scalar
             else:
                 self.broken.add(f"facts.{name}")
-        for name, scalar in self.facts.items():
-            used = {n for root, n, _, _ in paths(scalar.value) if root == "facts"}
-            self._uses[name] = frozenset(n for n in used if n in self.facts)
-        checked = {name: self._first(name) for name in self._order()}
-        return {name: e for name in self.facts if (e := checked.get(name)) is not None}
+        self.tables = dict(tables)
+        for name in (*self.facts, *self.tables):
+            used = {n for root, n, _, _ in paths(self._text(name)) if root == "facts"}
+            self._uses[name] = frozenset(n for n in used if n in self.facts or n in self.tables)
+        checked: dict[str, Expression] = {}
+        for name in self._order():
+            if self._begin(name):
+                checked |= self._first_table(name, counts) if name in self.tables else self._first(name)
+        rank = {name: i for i, name in enumerate((*self.facts, *self.tables))}
+        return dict(sorted(checked.items(), key=lambda item: rank[item[0].partition(".")[0]]))
+
+    def _text(self, name: str) -> str:
+        return header_text(self.tables[name][1]) if name in self.tables else self.facts[name].value
+
+    def _at(self, name: str) -> Scalar:
+        """Where a fact is written."""
+        return self.tables[name][0] if name in self.tables else self.facts[name]
 
     def _order(self) -> list[str]:
         """Facts after those they use. Circles and chains that are too long are found and left out."""
@@ -185,7 +237,7 @@ class Expressions:
 
     def _limit_depth(self, name: str, depth: int) -> None:
         if depth == FACT_DEPTH_MAX + 1:
-            self.reading.add("too-deep", self.facts[name], f"facts that use facts more than {FACT_DEPTH_MAX} deep")
+            self.reading.add("too-deep", self._at(name), f"facts that use facts more than {FACT_DEPTH_MAX} deep")
         if depth > FACT_DEPTH_MAX:
             self.broken.add(f"facts.{name}")
 
@@ -198,43 +250,63 @@ class Expressions:
             name = next(u for u in sorted(self._uses[name]) if u in waiting)
         names = list(trail)
         circle = names[names.index(name) :]
-        rank = {n: i for i, n in enumerate(self.facts)}
+        rank = {n: i for i, n in enumerate((*self.facts, *self.tables))}
         first = min(circle, key=rank.__getitem__)
         turn = circle.index(first)
         told = [*circle[turn:], *circle[:turn], first]
-        self.reading.add("fact-cycle", self.facts[first], "facts use each other in a circle", found=" -> ".join(told))
+        self.reading.add("fact-cycle", self._at(first), "facts use each other in a circle", found=" -> ".join(told))
         self.broken.update(f"facts.{n}" for n in circle)
         return circle
 
-    def _first(self, name: str) -> Expression | None:
-        """A fact for the first set of event types that it can serve; findings where there is none."""
-        scalar = self.facts[name]
-        mentioned = paths(scalar.value)
+    def _begin(self, name: str) -> bool:
+        """Notes what a fact reads; False where it uses what is known to be wrong."""
+        mentioned = paths(self._text(name))
         attributes = {n for root, n, _, _ in mentioned if root == "event" and n not in _IMPLICIT}
         self._attributes[name] = frozenset(attributes).union(*(self._attributes.get(u, ()) for u in self._uses[name]))
         if any(f"{root}.{n}" in self.broken for root, n, _, _ in mentioned) or f"facts.{name}" in self.broken:
             self.broken.add(f"facts.{name}")
-            return None
+            return False
+        return True
+
+    def _first(self, name: str) -> dict[str, Expression]:
+        """A fact for the first set of event types that it can serve; findings where there is none."""
+        scalar = self.facts[name]
         checked = _Checked(None, [])
         for on in self._groups(self._attributes[name]):
             checked = self.fact(name, on)
             if checked.node is not None:
                 break
+        self._report(scalar, checked.problems)
         if checked.node is None:
             self.broken.add(f"facts.{name}")
-            self._report(scalar, checked.problems)
-            return None
-        return Expression(scalar.value, checked.node, scalar.position)
+            return {}
+        return {name: Expression(scalar.value, checked.node, scalar.position, scalar)}
+
+    def _first_table(self, name: str, counts: frozenset[str]) -> dict[str, Expression]:
+        """The outputs of a table, as `_first`; what is wrong with its rows is told too."""
+        key, table = self.tables[name]
+        tried = [self.table(name, on) for on in self._groups(self._attributes[name])]
+        built = next((one for one in tried if not one.reason), tried[-1])
+        findings = list(built.findings)
+        for one in tried if table.sound else ():  # an input may be an integer here and a number there
+            if not one.reason:
+                findings += look_through(table, one, self.features, counts)
+        self.reading.findings += findings
+        if not table.sound or any(f.severity == ERROR for f in findings):
+            self.broken.add(f"facts.{name}")
+            return {}
+        text = header_text(table)
+        return {f"{name}.{output}": Expression(text, node, key.position) for output, node in built.nodes.items()}
 
     def _groups(self, attributes: frozenset[str]) -> list[On]:
         """Event types that have all the attributes, grouped by these attributes' types."""
         if not attributes:
             return [None]
-        groups: dict[tuple[Type, ...], list[str]] = {}
+        groups: dict[tuple[str, ...], list[str]] = {}
         wanted = sorted(attributes)
         for event in self.events.values():
             if all(a in event.attributes for a in wanted):
-                groups.setdefault(tuple(event.attributes[a].type for a in wanted), []).append(event.name)
+                groups.setdefault(tuple(event.attributes[a].kind for a in wanted), []).append(event.name)
         return [tuple(names) for names in groups.values()] or [None]
 
 
@@ -244,6 +316,10 @@ def canonical(node: Node) -> str:
         return f"{node.type} {node.key}"
     if isinstance(node, Ref):
         return node.path
+    if isinstance(node, Fact):
+        return canonical(node.node)
+    if isinstance(node, Var):
+        return f"element {node.level}"
     return f"{node.op}({', '.join(canonical(a) for a in node.args)})"
 
 
@@ -258,3 +334,5 @@ def walk(node: Node) -> Iterator[Node]:
             yield n
             if isinstance(n, Op):
                 waiting.extend(n.args)
+            elif isinstance(n, Fact):
+                waiting.append(n.node)

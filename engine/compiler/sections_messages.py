@@ -26,7 +26,8 @@ _KEYS = (
     "product", "purpose", "topic", "stage", "on", "when", "unless", "value", "channels", "slots", "variants",
     "policy", "sender", "about", "was", "like",
 )  # fmt: skip
-_STATE_OPS = ("days_since", "days_until")  # they ask for the customer's time zone
+_ZONE_OPS = ("days_since", "days_until")  # they ask for the customer's time zone,
+_ZONE_OPS_OF_TIMES = ("add_months", "to_date")  # these where they read a time
 
 
 class Known(NamedTuple):
@@ -261,7 +262,10 @@ def _state(node: object) -> str:
     """What of the customer's state a node reads, or ""."""
     if isinstance(node, Ref) and node.path.startswith(("features.", "windows.")):
         return node.path
-    return f"the customer's calendar ({node.op})" if isinstance(node, Op) and node.op in _STATE_OPS else ""
+    if not isinstance(node, Op):
+        return ""
+    zoned = node.op in _ZONE_OPS or (node.op in _ZONE_OPS_OF_TIMES and node.args[0].type is Type.TIME)
+    return f"the customer's calendar ({node.op})" if zoned else ""
 
 
 def _one(key: Scalar) -> Expression:

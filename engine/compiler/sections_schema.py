@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from engine.compiler.model import Attribute, EventType, Expression, Feature, Window
 from engine.compiler.nodes import Ref, Span, Type
@@ -11,15 +12,16 @@ from engine.compiler.scopes import Expressions, canonical
 from engine.compiler.source import did_you_mean
 from engine.compiler.tree import MapNode, Node, Scalar
 from engine.compiler.values import typed_value
+from engine.compiler.written import is_currency
 
-TYPES = {t.value: t for t in (Type.BOOL, Type.INTEGER, Type.NUMBER, Type.TEXT, Type.TIME, Type.DURATION)}
-_LATER_TYPES = {
-    "money": "a number with a unit: {type: number, unit: EUR}",
-    "date": "type time",
-    "texts": "one text, or a flag per entry",
-    "list": "one value, or a flag per entry",
-    "lists": "one value, or a flag per entry",
-}
+TYPES = {
+    t.value: t
+    for t in (
+        Type.BOOL, Type.INTEGER, Type.NUMBER, Type.TEXT, Type.TIME, Type.DATE, Type.DURATION, Type.MONEY, Type.TEXTS,
+    )
+}  # fmt: skip
+_LISTS = ("list", "lists", *(t.value for t in Type if t.element is not None))
+_CURRENCY = "three capital letters, as in `{type: money, currency: EUR}`"
 _WINDOW_KINDS = ("count", "sum", "months_with", "last")
 _LATER_KINDS = {
     "minimum": "last or sum",
@@ -42,30 +44,66 @@ def _type(reading: Reading, node: Node, what: str) -> Type | None:
     scalar = reading.scalar(node, f"the type of {what}")
     if scalar is None:
         return None
-    if scalar.value in _LATER_TYPES:
-        not_yet(reading, scalar, f"the type {scalar.value}", _LATER_TYPES[scalar.value])
-        return None
-    if scalar.value not in TYPES:
-        expected = f"one of {', '.join(TYPES)}"
-        hint = did_you_mean(scalar.value, TYPES)
-        reading.add("unknown-type", scalar, f"no type is called '{scalar.value[:40]}'", expected=expected, hint=hint)
-        return None
-    return TYPES[scalar.value]
+    name = scalar.value
+    if name in TYPES:
+        return TYPES[name]
+    message, hint = f"no type is called '{name[:40]}'", did_you_mean(name, TYPES)
+    if name in _LISTS or name.startswith(("list of ", "list(")):
+        message, hint = f"'{name[:40]}': of lists only those of texts can be sent and stored", "write 'texts'"
+    reading.add("unknown-type", scalar, message, expected=f"one of {', '.join(TYPES)}", hint=hint)
+    return None
 
 
-def _field(reading: Reading, node: Node, what: str, keys: tuple[str, ...]) -> tuple[Type, Fields] | None:
-    """The type and the other keys of an attribute or feature; a bare word is its type."""
+class _Field(NamedTuple):
+    """What attributes and features have in common. `fields` are all keys that were written."""
+
+    type: Type
+    unit: str | None
+    personal: bool
+    fields: Fields
+
+
+def _field(reading: Reading, node: Node, what: str, keys: tuple[str, ...] = ()) -> _Field | None:
+    """An attribute or feature, which may have `keys` of its own; a bare word is its type."""
     if isinstance(node, Scalar):
         kind = _type(reading, node, what)
-        return None if kind is None else (kind, {})
-    if isinstance(node, MapNode) and "currency" in node.entries:
-        not_yet(reading, node.entries["currency"][0], "'currency'", "unit: {type: number, unit: EUR}")
-        return None
-    fields = reading.fields(node, what, keys, required=("type",))
+        if kind is Type.MONEY:
+            reading.add("missing-key", node, f"{what} needs its currency", expected=_CURRENCY)
+            return None
+        return None if kind is None else _Field(kind, None, False, {})
+    fields = reading.fields(node, what, ("type", "unit", "currency", "personal", *keys), required=("type",))
     if fields is None or "type" not in fields:
         return None
     kind = _type(reading, fields["type"][1], what)
-    return None if kind is None else (kind, fields)
+    personal = reading.flag(fields["personal"][1], "'personal'") if "personal" in fields else None
+    unit = _currency(reading, node, fields, what) if kind is Type.MONEY else _unit(reading, fields, what, kind)
+    if kind is None or (kind is Type.MONEY and unit is None):
+        return None
+    return _Field(kind, unit, bool(personal), fields)
+
+
+def _unit(reading: Reading, fields: Fields, what: str, kind: Type | None) -> str | None:
+    if "currency" in fields and kind is not None:
+        message = f"'currency' is for money, and {what} is {kind}"
+        reading.add("bad-value", fields["currency"][0], message, hint="write `unit`, or `type: money`")
+    unit = reading.scalar(fields["unit"][1], "'unit'") if "unit" in fields else None
+    return unit.value if unit else None
+
+
+def _currency(reading: Reading, node: Node, fields: Fields, what: str) -> str | None:
+    if "unit" in fields:
+        reading.add("bad-value", fields["unit"][0], f"{what} is money: its unit is a currency", hint="write `currency`")
+    if "currency" not in fields:
+        if not (isinstance(node, MapNode) and {"unit", "currency"} & set(node.entries)):  # else it has its finding
+            reading.add("missing-key", node, f"{what} needs its currency", expected=_CURRENCY)
+        return None
+    currency = reading.scalar(fields["currency"][1], "'currency'")
+    if currency is None or is_currency(currency.value):
+        return currency.value if currency else None
+    hint = f"write {currency.value.upper()}" if is_currency(currency.value.upper()) else ""
+    message = f"the currency of {what} cannot be read"
+    reading.add("bad-value", currency, message, found=currency.value[:40], expected=_CURRENCY, hint=hint)
+    return None
 
 
 def read_events(reading: Reading, section: Section, broken: set[str]) -> dict[str, EventType]:
@@ -84,26 +122,19 @@ def read_events(reading: Reading, section: Section, broken: set[str]) -> dict[st
                 message = f"every event has '{field_name}' already: it is not declared"
                 reading.add("reserved-name", field_key, message)
                 continue
-            read = _field(reading, field_node, what, ("type", "unit", "personal"))
+            read = _field(reading, field_node, what)
             if read is None:
                 broken.add(f"event.{field_name}")
                 continue
-            unit, personal = _unit_and_personal(reading, read[1])
-            attributes[field_name] = Attribute(field_name, read[0], unit, personal, field_key.position)
+            attributes[field_name] = Attribute(field_name, read.type, read.unit, read.personal, field_key.position)
         events[name] = EventType(name, attributes, key.position)
     return events
-
-
-def _unit_and_personal(reading: Reading, fields: Fields) -> tuple[str | None, bool]:
-    unit = reading.scalar(fields["unit"][1], "'unit'") if "unit" in fields else None
-    personal = reading.flag(fields["personal"][1], "'personal'") if "personal" in fields else None
-    return unit.value if unit else None, bool(personal)
 
 
 def read_features(reading: Reading, section: Section, broken: set[str]) -> dict[str, Feature]:
     """Features; paths of those that could not be read go to `broken`."""
     features: dict[str, Feature] = {}
-    keys = ("type", "unit", "personal", "default", "above", "at_least", "at_most", "max_age")
+    keys = ("default", "above", "at_least", "at_most", "max_age")
     for name, (key, node) in section.items():
         if not reading.named(key, "a feature", identifier=True):
             continue
@@ -112,22 +143,29 @@ def read_features(reading: Reading, section: Section, broken: set[str]) -> dict[
         if read is None:
             broken.add(f"features.{name}")
             continue
-        kind, fields = read
-        unit, personal = _unit_and_personal(reading, fields)
+        kind, unit, personal, fields = read
         default = (
             typed_value(reading, fields["default"][1], kind, f"the default of {what}") if "default" in fields else None
         )
-        bounds: dict[str, float | None] = {}
-        for bound in ("above", "at_least", "at_most"):
-            bounds[bound] = reading.number(fields[bound][1], f"'{bound}'") if bound in fields else None
-            if bound in fields and kind not in (Type.INTEGER, Type.NUMBER):
-                reading.add("bad-value", fields[bound][0], f"'{bound}' is for numbers, and {what} is {kind}")
+        bounds = {bound: _bound(reading, fields, bound, kind, what) for bound in ("above", "at_least", "at_most")}
         max_age = reading.period(fields["max_age"][1], "'max_age'") if "max_age" in fields else None
         features[name] = Feature(
             name, kind, unit, personal, default, bounds["above"], bounds["at_least"], bounds["at_most"],
             max_age.span_s if max_age else None, key.position,
         )  # fmt: skip
     return features
+
+
+def _bound(reading: Reading, fields: Fields, bound: str, kind: Type, what: str) -> float | None:
+    """A bound as a value of the feature's type: of money in billionths."""
+    if bound not in fields:
+        return None
+    if kind is Type.MONEY:
+        return typed_value(reading, fields[bound][1], kind, f"'{bound}'")  # type: ignore[return-value]
+    if kind not in (Type.INTEGER, Type.NUMBER):
+        reading.add("bad-value", fields[bound][0], f"'{bound}' is for numbers and money, and {what} is {kind}")
+        return None
+    return reading.number(fields[bound][1], f"'{bound}'")
 
 
 def read_windows(reading: Reading, section: Section, expressions: Expressions) -> dict[str, Window]:
@@ -140,6 +178,8 @@ def read_windows(reading: Reading, section: Section, expressions: Expressions) -
         else:
             windows[name] = window
             expressions.windows[name] = window.type
+            if window.unit is not None:
+                expressions.units[f"windows.{name}"] = window.unit
     return windows
 
 
@@ -179,7 +219,7 @@ def _window(reading: Reading, key: Scalar, node: Node, expressions: Expressions)
     zero = "since_start" in fields and reading.choice(fields["since_start"][1], "'since_start'", ("zero",)) == "zero"
     if read is None:
         return None
-    event, value, kind_type = read
+    event, value, kind_type, unit = read
     where = None
     if "where" in fields:
         scalar = reading.scalar(fields["where"][1], "'where'")
@@ -194,17 +234,17 @@ def _window(reading: Reading, key: Scalar, node: Node, expressions: Expressions)
             value.text if value else "-",
             canonical(where.node) if where else "-",
             str(over or "-"),
-            str(kind_type),
+            f"{kind_type} {unit}" if kind_type is Type.MONEY else str(kind_type),
             "customer's zone",
         )
     )
-    return Window(key.value, kind, event, value, where, over, zero, kind_type, definition, key.position)
+    return Window(key.value, kind, event, value, where, over, zero, kind_type, definition, key.position, unit)
 
 
 def _source(
     reading: Reading, scalar: Scalar, kind: str, expressions: Expressions
-) -> tuple[str, Expression | None, Type] | None:
-    """What a window is made from: the event type, the value for sum and last, the window's type."""
+) -> tuple[str, Expression | None, Type, str | None] | None:
+    """What a window is made from: the event type, the value for sum and last, the window's type and unit."""
     event, dot, attribute = scalar.value.partition(".")
     if event not in expressions.events:
         known = list(expressions.events)
@@ -217,8 +257,9 @@ def _source(
         reading.add("bad-value", scalar, f"'{kind}' cannot be read", found=scalar.value, expected=expected)
         return None
     if not valued:
-        return event, None, Type.INTEGER
-    attributes = {n: a.type for n, a in expressions.events[event].attributes.items()} | _IMPLICIT
+        return event, None, Type.INTEGER, None
+    declared = expressions.events[event].attributes
+    attributes = {n: a.type for n, a in declared.items()} | _IMPLICIT
     if attribute not in attributes:
         if f"event.{attribute}" not in expressions.broken:
             message = f"the event type '{event}' has no attribute '{attribute[:60]}'"
@@ -227,11 +268,12 @@ def _source(
             reading.add_at("unknown-attribute", scalar, begin, len(scalar.value), message, hint=hint)
         return None
     found = attributes[attribute]
-    if kind == "sum" and found not in (Type.INTEGER, Type.NUMBER):
-        reading.add("bad-value", scalar, f"'sum' adds numbers, and '{attribute}' is {found}")
+    if kind == "sum" and found not in (Type.INTEGER, Type.NUMBER, Type.MONEY):
+        reading.add("bad-value", scalar, f"'sum' adds numbers and money, and '{attribute}' is {found}")
         return None
-    if kind == "last" and found is Type.TEXT:
+    if kind == "last" and found in (Type.TEXT, Type.TEXTS):
         not_yet(reading, scalar, "the last of a text", "a feature that the bank writes")
         return None
     text = f"event.{attribute}"
-    return event, Expression(text, Ref(found, text, Span(0, len(text))), scalar.position), found
+    unit = declared[attribute].unit if attribute in declared else None
+    return event, Expression(text, Ref(found, text, Span(0, len(text))), scalar.position), found, unit

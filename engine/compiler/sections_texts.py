@@ -12,14 +12,14 @@ from engine.compiler.tree import MapNode, Node, Scalar
 
 _DEFAULT_SHAPE = {
     Type.TEXT: "text", Type.INTEGER: "integer", Type.NUMBER: "number", Type.TIME: "date",
-    Type.DURATION: "days",
+    Type.DURATION: "days", Type.DATE: "date", Type.MONEY: "money", Type.TEXTS: "text",
 }  # fmt: skip
 _FITS = {
-    "text": (Type.TEXT,),
+    "text": (Type.TEXT, Type.TEXTS),
     "integer": (Type.INTEGER, Type.NUMBER),
     "number": (Type.INTEGER, Type.NUMBER),
-    "money": (Type.INTEGER, Type.NUMBER),
-    "date": (Type.TIME,),
+    "money": (Type.INTEGER, Type.NUMBER, Type.MONEY),
+    "date": (Type.TIME, Type.DATE),
     "days": (Type.INTEGER, Type.NUMBER, Type.DURATION),
 }
 
@@ -132,7 +132,7 @@ class Words:
                 self.reading.add_at("unknown-slot", node, *at, message, hint=hint or "declare it under 'slots:'")
             if feature is not None:
                 ref = Ref(feature.type, path, Span(0, len(path)))
-                self._slot(use.key, Expression(path, ref, node.place(use.start)), use.shape, node, at)
+                self._slot(use.key, Expression(path, ref, node.place(use.start), node, use.start), use.shape, node, at)
             return
         begin = use.start + use.key.index(use.body)
         part = (begin, begin + len(use.body))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 SHAPES = ("text", "integer", "number", "money", "date", "days")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_BRACE = re.compile(r"[{}]")
 _SHAPE = re.compile(r":\s*([A-Za-z_]+)\s*$")
 
 
@@ -40,16 +41,16 @@ def slots(text: str) -> tuple[list[SlotUse], list[TemplateProblem]]:
     uses: list[SlotUse] = []
     problems: list[TemplateProblem] = []
     at = 0
-    while at < len(text):
-        char = text[at]
+    while (brace := _BRACE.search(text, at)) is not None:
+        at = brace.start()
         if text.startswith(("{{", "}}"), at):
             at += 2
-        elif char == "}":
+        elif brace[0] == "}":
             problems.append(
                 TemplateProblem(at, at + 1, "a closing brace without an opening one", "write '}}' for a brace")
             )
             at += 1
-        elif char == "{":
+        else:
             end = text.find("}", at)
             if end < 0 or "{" in text[at + 1 : end]:
                 problems.append(TemplateProblem(at, at + 1, "this brace is not closed", "write '{{' for a brace"))
@@ -63,8 +64,6 @@ def slots(text: str) -> tuple[list[SlotUse], list[TemplateProblem]]:
             else:
                 uses.append(_use(key, at + 1))
             at = end + 1
-        else:
-            at += 1
     return uses, problems
 
 

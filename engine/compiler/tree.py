@@ -12,6 +12,7 @@ from engine.compiler.source import Finding
 
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 _COMMENT_AFTER = re.compile(r"[ \t]+#")
+_QUOTES = ("'", '"')
 
 
 class Document:
@@ -95,7 +96,9 @@ class Scalar:
         """Where in the file the character `offset` of the value is written (its end: behind the last)."""
         if not self.style and self.end - self.start == len(self.value):
             return self.start + offset
-        indexes = syntax.align(self.document.text, self.start, self.end, self.value, self.style)
+        if self.style in _QUOTES and 0 < len(self.value) == self.end - self.start - 2:  # nothing escaped or folded
+            return self.start + 1 + min(offset, len(self.value))
+        indexes = syntax.align(self.document.text, self.start, self.end, self.value[: offset + 1], self.style)
         if offset < len(indexes):
             return indexes[offset]
         return indexes[-1] + 1 if indexes else self.start

@@ -16,6 +16,7 @@ from engine.compiler import document
 from engine.compiler.model import RuleSet
 from engine.compiler.nodes import Type
 from engine.compiler.reading import Fields, Reading
+from engine.compiler.sections_schema import TYPES
 from engine.compiler.source import did_you_mean, sort_findings
 from engine.compiler.tree import MapNode, Node, Scalar
 from engine.decision import OutcomeKind
@@ -299,7 +300,7 @@ class _Reader:
             return None
         column = self._column(fields["column"][1], "'column'")
         if "as" in fields:
-            written = self.reading.choice(fields["as"][1], "'as'", [t.value for t in Type if t is not Type.LIST])
+            written = self.reading.choice(fields["as"][1], "'as'", list(TYPES))
             fits = written in (None, declared.value) or (written == "integer" and declared is Type.NUMBER)
             if not fits:
                 message = f"'{name}' is {declared} in the rule set"

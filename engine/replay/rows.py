@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from engine.compiler.model import RuleSet
 from engine.compiler.nodes import Type
 from engine.compiler.overloads import parse_duration, parse_timestamp
+from engine.compiler.written import parse_date, parse_money
 from engine.decision import DecideRequest, Event
 from engine.errors import TactError
 from engine.replay.mapping import DayMonth, TableMapping, TimeColumn, Value, check_columns, columns_of
@@ -212,6 +213,15 @@ def _flag(text: str) -> bool:
     return flag
 
 
+def _texts(text: str) -> tuple[str, ...]:
+    if not text.startswith("["):
+        return tuple(part.strip() for part in text.split("|"))
+    found = json.loads(text)
+    if not all(isinstance(item, str) for item in found):
+        raise ValueError
+    return tuple(found)
+
+
 _CONVERT: dict[Type, Callable[[str], object]] = {
     Type.INTEGER: _integer,
     Type.NUMBER: _number,
@@ -219,6 +229,9 @@ _CONVERT: dict[Type, Callable[[str], object]] = {
     Type.BOOL: _flag,
     Type.TIME: parse_timestamp,
     Type.DURATION: parse_duration,
+    Type.DATE: parse_date,
+    Type.MONEY: parse_money,
+    Type.TEXTS: _texts,
 }
 _EXPECTED = {
     Type.INTEGER: "a whole number",
@@ -227,6 +240,9 @@ _EXPECTED = {
     Type.BOOL: "yes or no",
     Type.TIME: "a time such as 2026-11-21T10:00:00+01:00",
     Type.DURATION: "a duration such as 90s",
+    Type.DATE: "a date such as 2026-01-31",
+    Type.MONEY: "an amount such as 12.50",
+    Type.TEXTS: "texts such as a|b, or a JSON array of texts",
 }
 
 

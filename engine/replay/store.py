@@ -14,7 +14,6 @@ from engine.compiler.model import RuleSet
 from engine.identity import CustomerKey
 from engine.state.log import DecisionEntry
 from engine.state.model import (
-    Cell,
     Commit,
     CommitStatus,
     ConsentEntry,
@@ -27,6 +26,7 @@ from engine.state.model import (
 from engine.state.profile import encode as encode_profile
 from engine.state.profile import new_version
 from engine.state.redis import RedisStore
+from engine.step.inputs import stored
 
 _GRANTED_MS = 1  # `consent:` holds from the beginning
 _ENCODED_MAX = 20_000
@@ -37,7 +37,7 @@ class RowProfiles:
 
     def __init__(self, store: RedisStore, rules: RuleSet, consent: Sequence[str]) -> None:
         self._store = store
-        self._types = {name: feature.type.value for name, feature in rules.features.items()}
+        self._features = rules.features
         self._contact = Contact([ConsentEntry(p, True, _GRANTED_MS, "replay", "") for p in consent])
         self._laid: dict[CustomerKey, bytes] = {}
         self._encoded: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
@@ -50,7 +50,7 @@ class RowProfiles:
         known = (at_ms, *((n, type(v), v) for n, v in features.items()))
         blob = self._encoded.get(known)
         if blob is None:
-            cells = {name: Cell(self._types[name], value, at_ms) for name, value in features.items()}
+            cells = {name: stored(self._features[name], value, at_ms) for name, value in features.items()}
             contact = self._contact if self._contact.consents else None
             blob = self._encoded[known] = encode_profile(Profile(new_version(), cells, contact))
             if len(self._encoded) > _ENCODED_MAX:

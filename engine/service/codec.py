@@ -145,7 +145,7 @@ def _decode_attributes(
         if attribute is None:
             into.unknown(f"{field}[{quote(name)}]", f"{event.type} attribute", name, declared)
         else:
-            decoded[name] = decode_value(value, attribute.type, f'{field}["{name}"]', into)
+            decoded[name] = decode_value(value, attribute.type, attribute.unit, f'{field}["{name}"]', into)
     into.found[before:] = sorted(into.found[before:], key=lambda v: v.field)  # maps have no order of their own
     return decoded
 

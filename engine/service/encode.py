@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from engine.compiler.model import Position
 from engine.decision import Decision, Details
 from engine.pb.tact.v1 import decision_pb2 as pb
 from engine.step.explain import CandidateView, Explanation
 from engine.step.operations import Confirmation
+from engine.step.traces import ConditionTrace
 
 # What is called and typed the same on both sides.
 _OWN = {"outcome", "reason", "details", "slots", "suggested_replies", "send_after", "send_before", "report_by"}
@@ -78,13 +80,12 @@ def encode_explanation(explanation: Explanation) -> pb.ExplainResponse:
 
 
 def _encode_candidate(candidate: CandidateView) -> pb.Candidate:
-    at = candidate.position
     return pb.Candidate(
         message=candidate.message,
         stopped_by=int(candidate.stopped_by),  # type: ignore[arg-type]
         details=encode_details(candidate.details),
         reason_text=candidate.reason_text,
-        position=None if at is None else pb.SourcePosition(path=at.path, line=at.line, column=at.column),
+        position=_place(candidate.position),
         values_read=candidate.values_read,
         rank=candidate.rank,
         message_share=candidate.message_share,
@@ -92,4 +93,27 @@ def _encode_candidate(candidate: CandidateView) -> pb.Candidate:
         channel=candidate.channel,
         send_after=timestamp(candidate.send_after_ms),
         expression=candidate.expression,
+        conditions=[_encode_condition(c) for c in candidate.conditions],
     )
+
+
+def _encode_condition(condition: ConditionTrace) -> pb.ConditionTrace:
+    return pb.ConditionTrace(
+        role=condition.role,
+        name=condition.name,
+        expression=condition.expression,
+        position=_place(condition.position),
+        value=condition.value,
+        failed=condition.failed,
+        steps=[
+            pb.TraceStep(
+                text=s.text, value=s.value, failed=s.failed, position=_place(s.position), depth=s.depth, fact=s.fact
+            )
+            for s in condition.steps
+        ],
+        truncated=condition.truncated,
+    )
+
+
+def _place(at: Position | None) -> pb.SourcePosition | None:
+    return None if at is None else pb.SourcePosition(path=at.path, line=at.line, column=at.column)

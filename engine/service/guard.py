@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from engine.errors import Unavailable
-from engine.service.status import deadline_exceeded, rpc_error
-from engine.transport import Bidi, BidiHandler, Call, Unary
+from engine.service.status import rpc_error
+from engine.transport import Bidi, BidiHandler, Call, Unary, deadline_exceeded
 
 Work = Callable[[bytes, Call], Coroutine[Any, Any, bytes]]
 Observe = Callable[[str, float], None]

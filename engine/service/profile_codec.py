@@ -53,7 +53,8 @@ def _decode_features(message: pb.Profile, rules: RuleSet, into: Violations) -> d
         if declared is None:
             into.unknown(f"features[{quote(name)}]", "feature", name, rules.features)
         else:
-            decoded[name] = decode_value(message.features[name], declared.type, f'features["{name}"]', into)
+            value, field = message.features[name], f'features["{name}"]'
+            decoded[name] = decode_value(value, declared.type, declared.unit, field, into)
     zone = decoded.get("timezone")
     if isinstance(zone, str) and find_zone(zone) is None:  # nothing could be said to them in quiet hours' purposes
         into.add('features["timezone"]', f"found {quote(zone)}: expected an IANA time zone such as Europe/Madrid")
@@ -121,7 +122,7 @@ def encode_profile(customer_id: str, profile: Profile) -> pb.Profile:
     """A stored profile as the bank wrote it."""
     message = pb.Profile(customer_id=customer_id)
     for name, cell in profile.cells.items():
-        message.features[name].CopyFrom(encode_value(cell.type, cell.value))
+        message.features[name].CopyFrom(encode_value(cell.type, cell.value, cell.unit))
     if profile.contact is not None:
         message.contact.CopyFrom(_encode_contact(profile.contact))
     return message

@@ -7,7 +7,7 @@ import binascii
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from engine.compiler.source import Finding
+from engine.compiler.source import ERROR, Finding
 from engine.errors import InvalidInput, RulesInvalid, Violation
 from engine.pb.tact.v1 import rules_pb2 as pb
 from engine.revision_store import Stored
@@ -47,9 +47,10 @@ class RuleService:
         """Findings are the answer, not an error."""
         files = _files(parse(pb.ValidateRequest, payload).files, Violations())
         try:
-            return to_bytes(pb.ValidateResponse(revision=await self._revisions.validate(files)))
+            bundle = await self._revisions.validate(files)
         except RulesInvalid as error:
-            return to_bytes(pb.ValidateResponse(findings=[_finding(f) for f in error.findings[:_MAX_FINDINGS]]))
+            return to_bytes(pb.ValidateResponse(findings=_findings(error.findings)))
+        return to_bytes(pb.ValidateResponse(revision=bundle.revision, findings=_findings(bundle.ruleset.warnings)))
 
     async def deploy(self, payload: bytes, call: Call) -> bytes:
         """Checks, compiles, keeps and activates."""
@@ -60,7 +61,8 @@ class RuleService:
         stored = await self._revisions.deploy(
             files, request.note, request.expected_active_revision, stage_only=request.stage_only
         )
-        return to_bytes(pb.DeployResponse(revision=self._revision(stored)))
+        warnings = (await self._revisions.bundle(stored.revision)).ruleset.warnings
+        return to_bytes(pb.DeployResponse(revision=self._revision(stored), findings=_findings(warnings)))
 
     async def activate(self, payload: bytes, call: Call) -> bytes:
         """Makes a kept revision the active one."""
@@ -164,10 +166,16 @@ def _files(files: Sequence[pb.RuleFile], into: Violations) -> dict[str, bytes]:
     return by_path
 
 
+def _findings(findings: Sequence[Finding]) -> list[pb.Finding]:
+    """Errors first where there are too many to tell."""
+    told = findings if len(findings) <= _MAX_FINDINGS else sorted(findings, key=lambda f: f.severity != ERROR)
+    return [_finding(f) for f in told[:_MAX_FINDINGS]]
+
+
 def _finding(finding: Finding) -> pb.Finding:
     return pb.Finding(
         code=finding.code,
-        severity=pb.Finding.ERROR,
+        severity=pb.Finding.ERROR if finding.severity == ERROR else pb.Finding.WARNING,
         path=finding.position.path,
         line=finding.position.line,
         column=finding.position.column,

@@ -53,7 +53,7 @@ def rpc_error(error: BaseException) -> RpcError:
     if isinstance(error, InvalidInput):
         return _with_violations(str(error), error.reason, error.violations)
     if isinstance(error, RulesInvalid):
-        return _with_violations(str(error), "RULES_INVALID", [_violation(f) for f in error.findings])
+        return _with_violations(str(error), "RULES_INVALID", [_violation(f) for f in error.errors])
     for kind, code, reason in _CODES:
         if isinstance(error, kind):
             details: list[Message] = [error_info(reason)]
@@ -71,12 +71,6 @@ def rpc_error(error: BaseException) -> RpcError:
 def item_status(error: BaseException) -> status_pb2.Status:
     """What was wrong with one item of a batch or stream."""
     return rpc_error(error).status()
-
-
-def deadline_exceeded(started: bool) -> RpcError:
-    """The call's time is over. `started` says whether anything may have been done for it."""
-    message = "the deadline passed while the call was served" if started else "the deadline had passed on arrival"
-    return RpcError(Code.DEADLINE_EXCEEDED, message, [error_info("DEADLINE_EXCEEDED", started=str(started).lower())])
 
 
 def _cut(text: str) -> str:

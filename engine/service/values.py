@@ -7,11 +7,14 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable
+from contextlib import suppress
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.money_pb2 import Money
 
 from engine.compiler.nodes import Type
 from engine.compiler.source import did_you_mean
+from engine.compiler.written import BILLION, MONEY_MAX, date_text, duration_text, parse_date
 from engine.errors import InvalidInput, Violation
 from engine.pb.tact.v1 import decision_pb2 as pb
 
@@ -31,6 +34,8 @@ _EXPECTED = {
     Type.TEXT: "a text",
     Type.TIME: "a time",
     Type.DURATION: "a text that is a duration, such as '3600s' or '1h30m'",
+    Type.DATE: "a text that is a date, such as '2026-01-31'",
+    Type.TEXTS: "a list of texts",
 }
 _DURATION_PART = re.compile(r"(\d{1,18})(?:\.(\d{1,9}))?(h|ms|m|s|us|ns)")
 _UNIT_NS = {"h": 3_600_000_000_000, "m": 60_000_000_000, "s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
@@ -101,8 +106,8 @@ def timestamp_ms(time: Timestamp, field: str, into: Violations) -> int | None:
     return None if ns is None else ns // 1_000_000
 
 
-def decode_value(value: pb.Value, expected: Type, field: str, into: Violations) -> object:
-    """The Python value of a declared type (see compiler.nodes). None where it is refused."""
+def decode_value(value: pb.Value, expected: Type, unit: str | None, field: str, into: Violations) -> object:
+    """The Python value of a declared type and unit (see compiler.nodes). None where it is refused."""
     kind = value.WhichOneof("kind")
     if kind == "number":
         number = value.number
@@ -115,6 +120,9 @@ def decode_value(value: pb.Value, expected: Type, field: str, into: Violations) 
             return text
         if expected is Type.DURATION and (duration := parse_duration(value.text)) is not None:
             return duration
+        if expected is Type.DATE:
+            with suppress(ValueError):
+                return parse_date(value.text)
     elif kind == "integer":
         if expected is Type.INTEGER:
             return value.integer
@@ -123,13 +131,46 @@ def decode_value(value: pb.Value, expected: Type, field: str, into: Violations) 
     elif kind == "flag":
         if expected is Type.BOOL:
             return value.flag
-    elif kind == "time" and expected is Type.TIME:
-        return timestamp_ns(value.time, field, into)
-    wanted = _EXPECTED[expected]
+    elif kind == "time":
+        if expected is Type.TIME:
+            return timestamp_ns(value.time, field, into)
+    elif kind == "money":
+        if expected is Type.MONEY and value.money.currency_code == unit:
+            return _billionths(value.money, field, into)
+    elif kind == "texts" and expected is Type.TEXTS:
+        return _texts(value.texts, field, into)
+    wanted = f"money in {unit}" if expected is Type.MONEY else _EXPECTED[expected]
     if kind == "number" and expected is Type.NUMBER:
         wanted = "a finite number"
     into.add(field, f"found {_found(value, kind, expected)}: expected {wanted}")
     return None
+
+
+def _billionths(money: Money, field: str, into: Violations) -> int | None:
+    """The amount as one integer; None where units and nanos do not make one."""
+    units, nanos = money.units, money.nanos
+    amount: int = units * BILLION + nanos
+    if not -BILLION < nanos < BILLION:
+        into.add(field, f"found {nanos} nanos: expected -999999999 to 999999999")
+    elif units * nanos < 0:
+        into.add(field, f"found {units} units and {nanos} nanos: expected both of one sign")
+    elif abs(amount) > MONEY_MAX:
+        into.add(field, f"found {units} units: expected at least {-(MONEY_MAX // BILLION)}")
+    else:
+        return amount
+    return None
+
+
+def _texts(texts: pb.TextList, field: str, into: Violations) -> tuple[str, ...] | None:
+    """The entries; None where they are too many. All together may be as long as one text."""
+    values = tuple(texts.values)
+    if len(values) > MAX_LISTED:
+        into.add(field, f"found {len(values)} texts: expected at most {MAX_LISTED}")
+        return None
+    if (size := sum(len(text.encode()) for text in values)) > MAX_TEXT_BYTES:
+        into.add(field, f"found texts of {size} bytes together: expected at most {MAX_TEXT_BYTES}")
+        return None
+    return values
 
 
 def _found(value: pb.Value, kind: str | None, expected: Type) -> str:
@@ -147,7 +188,10 @@ def _found(value: pb.Value, kind: str | None, expected: Type) -> str:
         return f"flag {str(value.flag).lower()}"
     if kind == "texts":
         return "a list of texts"
-    return "money" if kind == "money" else "a time"
+    if kind == "money":
+        currency = value.money.currency_code
+        return f"money in {quote(currency)}" if currency else "money without a currency"
+    return "a time"
 
 
 def parse_duration(text: str) -> int | None:
@@ -166,24 +210,25 @@ def parse_duration(text: str) -> int | None:
     return total if end == len(body) and -_INT64 <= total < _INT64 else None
 
 
-def encode_value(kind: str, value: object) -> pb.Value:
-    """The protobuf value of a stored cell; `kind` is a `Type` value."""
+def encode_value(kind: str, value: object, unit: str = "") -> pb.Value:
+    """The protobuf value of a stored cell; `kind` is a `Type` value, `unit` the currency of money."""
     if isinstance(value, bool):
         return pb.Value(flag=value)
     if isinstance(value, float):
         return pb.Value(number=value)
     if isinstance(value, str):
         return pb.Value(text=value)
+    if isinstance(value, tuple):
+        return pb.Value(texts=pb.TextList(values=value))
     assert isinstance(value, int)
+    if kind == Type.MONEY.value:
+        units, nanos = divmod(abs(value), BILLION)
+        sign = -1 if value < 0 else 1
+        return pb.Value(money=Money(currency_code=unit, units=sign * units, nanos=sign * nanos))
+    if kind == Type.DATE.value:
+        return pb.Value(text=date_text(value))
     if kind == Type.TIME.value:
         return pb.Value(time=Timestamp(seconds=value // 1_000_000_000, nanos=value % 1_000_000_000))
     if kind == Type.DURATION.value:
         return pb.Value(text=duration_text(value))
     return pb.Value(integer=value)
-
-
-def duration_text(ns: int) -> str:
-    """Nanoseconds as protobuf writes durations: '3600s', '0.5s'."""
-    seconds, rest = divmod(abs(ns), 1_000_000_000)
-    fraction = f".{rest:09d}".rstrip("0") if rest else ""
-    return f"{'-' if ns < 0 else ''}{seconds}{fraction}s"

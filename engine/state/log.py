@@ -44,7 +44,8 @@ class DecisionEntry:
     """One slot of one decision. `outcome` and `reason` are numbers as in decision.proto.
 
     `record_version` and `profile_version` are what was read, b"" where there was none.
-    `values_read` maps paths (`event.x`, `features.x`, `windows.x`) to bool, int, float or str.
+    `values_read` maps paths (`event.x`, `features.x`, `windows.x`) to what JSON has: bool, int, float,
+    str, or a list of str; times, dates, durations and money as text (see compiler.written).
     """
 
     at_ms: int
@@ -186,17 +187,19 @@ def decode(blob: bytes) -> Entry:
             entry.values_read = {k: _number_in(v) for k, v in entry.values_read.items()}
             entry.candidates = [CandidateEntry(m, s, _number_in(r), q) for m, s, r, q in entry.candidates]
             entry.variants = [VariantEntry(v, q) for v, q in entry.variants]
-    except (struct.error, ValueError, TypeError, AttributeError) as e:
+    except (struct.error, ValueError, TypeError, AttributeError, IndexError) as e:
         raise CorruptBlob(f"a log entry of kind {form.kind}: {e}") from None
     return entry
 
 
 def _number_out(value: object) -> object:
-    """JSON has no infinities and no NaN: those go as a list of one text, which no value is."""
+    """JSON has no infinities and no NaN: those go as a list of one text, and so a list of texts in a list."""
     if isinstance(value, float) and not math.isfinite(value):
         return [repr(value)]
-    return value
+    return [value] if isinstance(value, list) else value
 
 
 def _number_in(value: Any) -> Any:
-    return float(value[0]) if isinstance(value, list) else value
+    if not isinstance(value, list):
+        return value
+    return value[0] if isinstance(value[0], list) else float(value[0])

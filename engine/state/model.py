@@ -43,6 +43,7 @@ class Cell(NamedTuple):
     type: str
     value: object
     as_of_ms: int  # when the bank wrote it
+    unit: str = ""  # of money: its currency
 
 
 @dataclass(slots=True)
@@ -116,7 +117,7 @@ class Answer(NamedTuple):
 class WindowState:
     """Buckets of one window, oldest first: `buckets` holds bucket numbers, `values` what was
     gathered in each (count: how many; sum: the sum; months_with: 1; last: one entry, the value).
-    `is_float` says whether values are doubles or int64.
+    `is_float` says whether values are doubles or integers (of at most 96 bits: money and far times).
     """
 
     is_float: bool = False

@@ -4,8 +4,11 @@ A column is stored by frame of reference (Zukowski et al., ICDE 2006): its minim
 distances from it in the fewest bytes that hold the largest.
 
     byte 0      length of the minimum (high nibble), width of a distance (low nibble)
-    minimum     0 to 9 bytes, signed, little endian
-    distances   width 0, 1, 2, 3, 4, 5, 6 or 8 bytes each; a constant column has width 0
+    minimum     0 to 13 bytes, signed, little endian
+    distances   width 0, 1, 2, 3, 4, 5, 6, 8 or 12 bytes each; a constant column has width 0
+
+Where byte 0 is 7, all values are multiples of 10^7 (money in billionths, times in nanoseconds), and a
+column of the quotients follows.
 
 A column of doubles begins with a byte: 0, they follow as f64; 1, all are whole hundredths (money),
 and a column of these follows. The number of values is the caller's to keep.
@@ -27,22 +30,33 @@ class CorruptBlob(TactError):
 
 
 _CODES = {2: "H", 4: "I", 8: "Q"}
-_PARTS = {3: ("HB", 16), 5: ("IB", 32), 6: ("IH", 32)}  # low and high part, bits of the low one
+_PARTS = {3: ("HB", 16), 5: ("IB", 32), 6: ("IH", 32), 12: ("QI", 64)}  # low and high part, bits of the low one
+_SCALED = 7  # as byte 0; no width
+_SCALE = 10_000_000
+_SCALED_FROM = 1 << 32  # smaller values gain too little
 _HUNDREDTHS_MAX = float(1 << 53)
 
 
 def pack_ints(values: Sequence[int]) -> bytes:
-    """One column. All values must lie in one 64-bit range, signed or unsigned."""
+    """One column. All values must lie in one 96-bit range, signed or unsigned."""
     if not values:
         return b"\0"
-    low = min(values)
-    span = max(values) - low
+    low, high = min(values), max(values)
+    large = high >= _SCALED_FROM or low <= -_SCALED_FROM
+    if large and values[0] % _SCALE == 0 and not any(v % _SCALE for v in values):
+        quotients = [v // _SCALE for v in values]
+        return bytes((_SCALED,)) + _pack_column(quotients, low // _SCALE, high // _SCALE)
+    return _pack_column(values, low, high)
+
+
+def _pack_column(values: Sequence[int], low: int, high: int) -> bytes:
+    span = high - low
     size = (low.bit_length() + 8) >> 3 if low else 0
     width = (span.bit_length() + 7) >> 3
-    if size > 9 or width > 8:
-        raise ValueError(f"{low} .. {low + span} do not lie in one 64-bit range")
-    if width == 7:
-        width = 8
+    if size > 13 or width > 12:
+        raise ValueError(f"{low} .. {high} do not lie in one 96-bit range")
+    if width > 6:
+        width = 8 if width <= 8 else 12
     head = bytes((size << 4 | width,)) + low.to_bytes(size, "little", signed=True)
     if width == 0:
         return head
@@ -105,6 +119,12 @@ class Reader:
 
     def ints(self, count: int) -> Sequence[int]:
         """One column of `count` values."""
+        if self.pos < len(self.data) and self.data[self.pos] == _SCALED:
+            self.pos += 1
+            return [v * _SCALE for v in self._column(count)]
+        return self._column(count)
+
+    def _column(self, count: int) -> Sequence[int]:
         data, at = self.data, self.pos
         head = data[at] if at < len(data) else 0
         size, width = head >> 4, head & 15

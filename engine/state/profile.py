@@ -4,7 +4,8 @@
     0       8      version, random; compared by the commit script
     8       1      layout, 1
     9       2      size of the schema section
-    11      ..     schema: 0 or 1 (deflated), then: n cells (u16), n type bytes, names joined by NUL
+    11      ..     schema: 0 or 1 (deflated), then: n cells (u16), n type bytes, names and then the
+                   currencies of the cells that are money, all joined by NUL
     ..      ..     as_of of each cell, ms: one column (see packing)
     ..      ..     how each value is kept, a hex digit each (see _KEPT), two to a byte
     ..      ..     the values in the order of the names
@@ -39,14 +40,20 @@ from engine.state.packing import MAX_COUNT, CorruptBlob, Reader, pack_ints, whol
 LAYOUT = 1
 VERSION_SIZE = 8
 _SCHEMA_LIMIT = 1 << 22  # bytes of an inflated schema section: a deflate bomb ends here
-_TYPES = (Type.BOOL, Type.INTEGER, Type.NUMBER, Type.TEXT, Type.TIME, Type.DURATION)
+_TYPES = (
+    Type.BOOL, Type.INTEGER, Type.NUMBER, Type.TEXT, Type.TIME, Type.DURATION, Type.DATE, Type.MONEY, Type.TEXTS,
+)  # fmt: skip
+_TEXTUAL = (Type.TEXT, Type.TEXTS)
 _CODE_OF_TYPE = {t: i for i, t in enumerate(_TYPES)}
 
-# How a value is kept, by hex digit: its code in `struct`. 1 to 4: integers, times, durations; 5 to b:
-# numbers as f64, f32, hundredths (7, 8) and whole ones (9 to b); c: bool; d: whole seconds of a time or
-# a duration; e and f: the length of a text.
+# How a value is kept, by hex digit: its code in `struct`. 1 to 4: integers, times, durations, dates, and
+# money in whole hundredths; 5 to b: numbers as f64, f32, hundredths (7, 8) and whole ones (9 to b);
+# c: bool; d: whole seconds of a time or a duration; e and f: the length of a text, of other money in
+# digits, or of texts as a JSON array.
 _KEPT = str.maketrans("0123456789abcdef", "xbhiqdfhibhi?IBI")
 _SECOND_NS = 1_000_000_000
+_INT64 = 1 << 63
+_HUNDREDTH = 10_000_000  # billionths, in which money is counted
 
 
 def new_version() -> bytes:
@@ -59,6 +66,9 @@ def new_version() -> bytes:
 class _Schema(NamedTuple):
     names: tuple[str, ...]
     types: tuple[Type, ...]
+    units: tuple[str, ...]
+    money: tuple[int, ...]  # which cells
+    texts: tuple[int, ...]
 
 
 def _digit_of_whole(n: int, digits: str) -> str:
@@ -84,23 +94,38 @@ def _keep_number(value: float) -> tuple[str, object]:
 def _keep(cell: Cell) -> tuple[str, object]:
     """How a cell's value is kept: the digit, and what is packed under it."""
     kind, value = cell.type, cell.value
-    if kind == Type.TEXT:
-        size = len(str(value).encode())
-        return ("e" if size < 256 else "f"), size
-    if kind == Type.BOOL:
-        return "c", bool(value)
     if kind == Type.NUMBER:
         return _keep_number(float(value))  # type: ignore[arg-type]
+    if kind in _TEXTUAL:
+        return _keep_text(cell)
+    if kind == Type.BOOL:
+        return "c", bool(value)
     whole = int(value)  # type: ignore[call-overload]
+    if kind == Type.MONEY:
+        hundredths, rest = divmod(whole, _HUNDREDTH)
+        if rest or not -_INT64 <= hundredths < _INT64:
+            return _keep_text(cell)
+        whole = hundredths
     seconds, rest = divmod(whole, _SECOND_NS)
     if digit := _digit_of_whole(whole, "123"):
         return digit, whole
-    if kind != Type.INTEGER and not rest and 0 <= seconds < 1 << 32:
+    if kind in (Type.TIME, Type.DURATION) and not rest and 0 <= seconds < 1 << 32:
         return "d", seconds
     return "4", whole
 
 
-def _read_values(reader: Reader, count: int) -> list[object]:
+def _text(cell: Cell) -> bytes:
+    """What is kept as a text: a text, texts, money that is no number of hundredths."""
+    return orjson.dumps(cell.value) if cell.type == Type.TEXTS else str(cell.value).encode()
+
+
+def _keep_text(cell: Cell) -> tuple[str, int]:
+    size = len(_text(cell))
+    return ("e" if size < 256 else "f"), size
+
+
+def _read_values(reader: Reader, schema: _Schema) -> list[object]:
+    count = len(schema.names)
     kept = reader.take((count + 1) // 2).hex()[:count]
     form = struct.Struct("<" + kept.translate(_KEPT))
     values = list(form.unpack_from(reader.data, reader.skip(form.size)))
@@ -118,14 +143,19 @@ def _read_values(reader: Reader, count: int) -> list[object]:
             else:
                 values[i] = heap.take(values[i]).decode()
     heap.end()
+    for i in schema.money:
+        values[i] = int(values[i]) if kept[i] in "ef" else values[i] * _HUNDREDTH
+    for i in schema.texts:
+        values[i] = tuple(map(str, orjson.loads(values[i])))
     return values
 
 
 @lru_cache(maxsize=1024)
-def _pack_schema(names: tuple[str, ...], types: tuple[str, ...]) -> bytes:
-    if len(names) > MAX_COUNT or any("\0" in n for n in names):
+def _pack_schema(names: tuple[str, ...], types: tuple[str, ...], units: tuple[str, ...]) -> bytes:
+    words = (*names, *units)
+    if len(names) > MAX_COUNT or any("\0" in w for w in words):
         raise ValueError("a profile holds at most 65535 cells, and no name holds a NUL")
-    plain = struct.pack("<H", len(names)) + bytes(_CODE_OF_TYPE[Type(t)] for t in types) + "\0".join(names).encode()
+    plain = struct.pack("<H", len(names)) + bytes(_CODE_OF_TYPE[Type(t)] for t in types) + "\0".join(words).encode()
     squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
     deflated = squeeze.compress(plain) + squeeze.flush()
     section = b"\1" + deflated if len(deflated) < len(plain) else b"\0" + plain
@@ -151,13 +181,18 @@ def _unpack_schema(section: bytes) -> _Schema:
     count = reader.number(2)
     codes = reader.take(count)
     try:
-        names = tuple(plain[reader.pos :].decode().split("\0")) if count else ()
+        words = tuple(plain[reader.pos :].decode().split("\0")) if count else ()
         types = tuple(_TYPES[c] for c in codes)
     except (UnicodeDecodeError, IndexError) as e:
         raise CorruptBlob(f"a profile's schema section: {e}") from None
-    if len(names) != count or len(set(names)) != count:
-        raise CorruptBlob(f"a profile's schema section has {len(names)} names for {count} cells")
-    return _Schema(names, types)
+    money = tuple(i for i, kind in enumerate(types) if kind is Type.MONEY)
+    if len(words) != count + len(money) or len(set(words[:count])) != count:
+        raise CorruptBlob(f"a profile's schema section has {len(words)} names and currencies for {count} cells")
+    units = [""] * count
+    for i, unit in zip(money, words[count:], strict=True):
+        units[i] = unit
+    texts = tuple(i for i, kind in enumerate(types) if kind is Type.TEXTS)
+    return _Schema(words[:count], types, tuple(units), money, texts)
 
 
 def _pack_contact(contact: Contact | None) -> bytes:
@@ -190,14 +225,15 @@ def encode(profile: Profile) -> bytes:
     if len(profile.version) != VERSION_SIZE:
         raise ValueError(f"a stored profile needs a version of 8 bytes, not {len(profile.version)}")
     items = sorted(profile.cells.items())
-    section = _pack_schema(tuple(n for n, _ in items), tuple(str(c.type) for _, c in items))
+    units = tuple(c.unit for _, c in items if c.type == Type.MONEY)
+    section = _pack_schema(tuple(n for n, _ in items), tuple(str(c.type) for _, c in items), units)
     kept = [_keep(cell) for _, cell in items]
     digits = "".join([digit for digit, _ in kept])
     try:
         packed = struct.pack("<" + digits.translate(_KEPT), *[value for _, value in kept])
     except struct.error as e:
         raise ValueError(f"a cell's value does not fit its type: {e}") from None
-    heap = b"".join([str(c.value).encode() for _, c in items if c.type == Type.TEXT])
+    heap = b"".join([_text(cell) for (_, cell), digit in zip(items, digits, strict=True) if digit in "ef"])
     contact = _pack_contact(profile.contact)
     return b"".join(
         (
@@ -227,10 +263,10 @@ def decode(blob: bytes) -> Profile:
     schema = _unpack_schema(reader.take(reader.number(2)))
     as_of = reader.ints(len(schema.names))
     try:
-        values = _read_values(reader, len(schema.names))
-    except UnicodeDecodeError as e:
-        raise CorruptBlob(f"a profile's texts: {e}") from None
+        values = _read_values(reader, schema)
+    except (ValueError, TypeError) as e:
+        raise CorruptBlob(f"a profile's values: {e}") from None
     contact = _unpack_contact(reader.take(reader.number(4)))
     reader.end()
-    cells = dict(zip(schema.names, map(Cell, schema.types, values, as_of), strict=True))
+    cells = dict(zip(schema.names, map(Cell, schema.types, values, as_of, schema.units), strict=True))
     return Profile(version, cells, contact)

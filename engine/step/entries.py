@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.compiler.reference import Absent, Defaulted
+from engine.compiler.written import plain
 from engine.decision import Decision, Outcome, Reason
 from engine.plan import MessageStep
 from engine.state.log import CandidateEntry, DecisionEntry, VariantEntry
@@ -20,7 +21,10 @@ def decision_entries(
 
 
 def values_read(step: Step, messages: list[MessageStep]) -> dict[str, object]:
-    """The inputs that these messages' conditions read, personal ones left out. Absent: the reason's name."""
+    """The inputs that these messages' conditions read, as JSON has them, personal ones left out.
+
+    Absent: a question mark and the reason's name.
+    """
     values: dict[str, object] = {}
     for message in messages:
         for path in message.reads:
@@ -29,7 +33,7 @@ def values_read(step: Step, messages: list[MessageStep]) -> dict[str, object]:
             value = step.inputs.get(path)
             if isinstance(value, Defaulted):
                 value = value.value
-            values[path] = f"?{value.reason}" if isinstance(value, Absent) else value
+            values[path] = f"?{value.reason}" if isinstance(value, Absent) else plain(value, *message.reads[path])
     return values
 
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 
 from engine.bundle import Bundle
 from engine.compiler.model import Position
+from engine.compiler.nodes import Type
 from engine.compiler.reference import Absent, Defaulted, Inputs
+from engine.compiler.written import plain
 from engine.decision import DecideRequest, Decision, Details, Event, Reason
 from engine.errors import InvalidInput, NotFound, Violation
 from engine.identity import CustomerKey, DecisionRef, event_hash
@@ -19,6 +21,7 @@ from engine.step.filters import Fit
 from engine.step.operations import Change, known_answer, repeat_answer
 from engine.step.reasons import Stop, sentence, stopped_by_rules
 from engine.step.take import Drawn, Step, Subject, World, take
+from engine.step.traces import ConditionTrace, Tracer
 
 
 @dataclass(slots=True)
@@ -37,6 +40,7 @@ class CandidateView:
     variants: list[tuple[str, int, str]] = field(default_factory=list)  # name, share, why unfit
     channel: str = ""
     send_after_ms: int = 0
+    conditions: list[ConditionTrace] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -70,16 +74,21 @@ def explain_step(world: World, subject: Subject, request: DecideRequest, locale:
     stops = {m.index: stop for m, stop in drawn.stops}
     twin = Inputs(step.inputs, subject.now_ms * 1_000_000, step.zone)
     language = locale or world.bundle.ruleset.default_language
+    tracer = Tracer(world.bundle.ruleset, twin, request.event.type)
     views = []
     for m in world.bundle.steps.messages:
+        heard = m.message.on is None or request.event.type in m.message.on
         if m.index in fits:
             k, fit = fits[m.index]
-            views.append(_fit_view(step, fit, k, drawn))
-            continue
-        stop = stops.get(m.index)
-        if stop is None and (m.message.on is None or request.event.type in m.message.on):
-            stop = stopped_by_rules(m, twin, language)
-        views.append(_stop_view(step, m, stop, request.event.type))
+            view = _fit_view(step, fit, k, drawn)
+        else:
+            stop = stops.get(m.index)
+            if stop is None and heard:
+                stop = stopped_by_rules(m, twin, language)
+            view = _stop_view(step, m, stop, request.event.type)
+        if heard:
+            view.conditions = tracer.message(m.message)
+        views.append(view)
     order = {Reason.SELECTED: 0, Reason.HOLDOUT: 0, Reason.OUTRANKED: 1, Reason.NO_RULE_FOR_EVENT: 3}
     views.sort(key=lambda v: (order.get(v.stopped_by, 2), -v.rank, v.message))
     return Explanation(step.decisions, views)
@@ -88,20 +97,29 @@ def explain_step(world: World, subject: Subject, request: DecideRequest, locale:
 _ABSENT = {"DATA_STALE": "too old", "WINDOW_INCOMPLETE": "history too short"}
 
 
-def _written(value: object) -> str:
+def _written(value: object, kind: Type | None, unit: str | None = None) -> str:
+    """A value for people. `kind` None: of a past decision whose rules have changed since."""
     if isinstance(value, Absent):
         return _ABSENT.get(value.reason, "missing")
     if isinstance(value, Defaulted):
-        return f"{_written(value.value)} (default)"
+        return f"{_written(value.value, kind, unit)} (default)"
+    value = value if kind is None else plain(value, kind, unit)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return f'"{value}"' if not value.startswith("?") else _ABSENT.get(value[1:], "missing")  # as logged
+        return f'"{value}"' if kind in (Type.TEXT, None) else value
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_written(item, Type.TEXT) for item in value)}]"
     return f"{value:g}" if isinstance(value, float) and abs(value) < 1e15 else str(value)
 
 
 def _values(step: Step, message: MessageStep) -> dict[str, str]:
-    return {path: _written(step.inputs[path]) for path in message.reads if path in step.inputs}
+    return {path: _written(step.inputs[path], *of) for path, of in message.reads.items() if path in step.inputs}
+
+
+def _logged(value: object, kind: Type | None) -> str:
+    absent = isinstance(value, str) and value.startswith("?")
+    return _written(Absent(str(value)[1:]) if absent else value, kind)
 
 
 def _fit_view(step: Step, fit: Fit, k: int, drawn: Drawn) -> CandidateView:
@@ -160,6 +178,9 @@ async def explain_decision(
 
 def _logged_views(bundle: Bundle, entry: DecisionEntry, decisions: list[Decision]) -> list[CandidateView]:
     told = {d.details.message: d for d in decisions if d.details.message}  # its details were kept with the answer
+    heard = [m for m in bundle.steps.messages if m.message.on is None or entry.event_type in m.message.on]
+    kinds = {path: kind for m in heard for path, (kind, _) in m.reads.items()}
+    values_read = {path: _logged(value, kinds.get(path)) for path, value in entry.values_read.items()}
     views = []
     for name, stopped_by, rank, share in entry.candidates:
         chosen = stopped_by == 0 and name == entry.message
@@ -180,7 +201,7 @@ def _logged_views(bundle: Bundle, entry: DecisionEntry, decisions: list[Decision
                 details=details,
                 reason_text=text,
                 position=step.message.position if step is not None else None,
-                values_read={k: _written(v) for k, v in entry.values_read.items()},
+                values_read=values_read,
                 rank=rank,
                 message_share=share,
                 variants=[(v, s, "") for v, s in entry.variants] if chosen else [],

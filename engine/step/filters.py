@@ -123,10 +123,10 @@ def _segment(view: View, step: MessageStep) -> str:
 
 
 def _unfit(view: View, step: MessageStep, template: str) -> str:
-    """The first slot of the template that has no value, or ""."""
+    """The first slot of the template that has no value (an empty list is none), or ""."""
     for slot in slots_used(template):
         value = view.batch.value(step.slots[slot].root, view.i)
-        if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        if value is None or value == () or (isinstance(value, float) and not math.isfinite(value)):
             return slot
     return ""
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from engine.compiler.model import Feature, RuleSet
+from engine.compiler.nodes import Type
 from engine.compiler.reference import Absent, Defaulted
 from engine.decision import Event
-from engine.state.model import Profile, Record
+from engine.state.model import Cell, Profile, Record
 from engine.windows import WindowPlan
 from engine.windows import read as read_window
 
@@ -16,15 +17,21 @@ MISSING = Absent("DATA_MISSING")
 STALE = Absent("DATA_STALE")
 
 
+def stored(feature: Feature, value: object, as_of_ms: int) -> Cell:
+    """The cell that keeps a value of a feature; money keeps its currency."""
+    unit = feature.unit or "" if feature.type is Type.MONEY else ""
+    return Cell(feature.type.value, value, as_of_ms, unit)
+
+
 def feature_value(feature: Feature, profile: Profile, now_ms: int) -> object:
     """A feature as the rules see it: its value, or its default, or Absent.
 
-    Absent or defaulted where nothing was written, the type has changed since, the value is out of
-    the declared range (DATA_MISSING) or older than its maximum age (DATA_STALE).
+    Absent or defaulted where nothing was written, the type or the currency has changed since, the value
+    is out of the declared range (DATA_MISSING) or older than its maximum age (DATA_STALE).
     """
     cell = profile.cells.get(feature.name)
     absent = MISSING
-    if cell is not None and cell.type == feature.type:
+    if cell is not None and cell.type == feature.type and (not cell.unit or cell.unit == feature.unit):
         value = cell.value
         age_s = (now_ms - cell.as_of_ms) / 1000 if cell.as_of_ms else 0  # 0: unknown (a replay's)
         if feature.max_age_s is not None and age_s > feature.max_age_s:

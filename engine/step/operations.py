@@ -25,8 +25,8 @@ from engine.errors import InvalidInput, NotFound, Violation
 from engine.identity import CustomerKey, DecisionRef, decision_id, event_hash, name_hash
 from engine.plan import MessageStep
 from engine.state.log import Entry, ErasedEntry, OutcomeEntry, ProfileEntry
-from engine.state.model import Answer, Cell, Contact, Profile, Record, Touch, TouchFlag
-from engine.step.inputs import text_feature
+from engine.state.model import Answer, Contact, Profile, Record, Touch, TouchFlag
+from engine.step.inputs import stored, text_feature
 from engine.step.reasons import sentence
 from engine.step.take import AHEAD_MS_MAX, ANSWER_LIFE_MS, Subject, World
 
@@ -299,7 +299,7 @@ class PutProfile:
             told = "lies more than 5 minutes ahead; expected when the customer said so"
             raise InvalidInput([Violation(f"contact.consents[{p}].changed_at", told) for p in ahead])
         for name, value in self.change.features.items():
-            profile.cells[name] = Cell(declared[name].type.value, value, now_ms)
+            profile.cells[name] = stored(declared[name], value, now_ms)
         for name in self.change.clear_features:
             profile.cells.pop(name, None)
         if contact is not None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from decimal import Decimal
 from functools import lru_cache
 
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date
+from babel.lists import format_list
 from babel.numbers import format_currency, format_decimal
 from babel.units import format_unit
 
 from engine.compiler.model import Text
-from engine.zones import zone as find_zone
+from engine.compiler.nodes import Type
+from engine.compiler.written import BILLION, DATE_MAX, DATE_MIN, to_date
+from engine.zones import local_day
 
+_DAY_NS = 86_400 * BILLION
 _PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 
 
@@ -53,26 +57,31 @@ def _locale(language: str) -> Locale:
         return Locale.parse("en")
 
 
-def shown(value: object, shape: str, language: str, currency: str | None, zone: str | None) -> str:
-    """A slot's value in the words of a language.
+def shown(value: object, kind: Type, shape: str, language: str, currency: str | None, zone: str | None) -> str:
+    """A slot's value, of type `kind`, in the words of a language.
 
     `shape` is text, integer, number, money, date or days. Money without a currency is a number with
-    two decimals. Dates are read in the customer's zone, UTC where it is unknown.
+    two decimals. The date of a time is the one in the customer's zone, UTC where it is unknown. Days of
+    a duration are whole ones. Texts are listed with the language's commas and 'and'.
     """
     locale = _locale(language)
-    if shape == "date" and isinstance(value, int):
-        tz = find_zone(zone) if zone else None
-        return format_date(datetime.fromtimestamp(value // 1_000_000_000, tz or timezone.utc), "long", locale)  # noqa: UP017
+    if isinstance(value, tuple):
+        return format_list([str(item) for item in value], locale=locale)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
+    if shape == "date":
+        day = local_day(int(value) // 1_000_000, zone) if kind is Type.TIME else int(value)
+        return format_date(to_date(max(DATE_MIN, min(DATE_MAX, day))), "long", locale)
     if shape == "days":
-        return format_unit(int(value), "duration-day", locale=locale)
+        days = abs(int(value)) // _DAY_NS * (1 if value > 0 else -1) if kind is Type.DURATION else int(value)
+        return format_unit(days, "duration-day", locale=locale)
     if shape == "integer":
         return format_decimal(int(value), locale=locale)
     if shape == "money":
+        amount = Decimal(int(value)) / BILLION if kind is Type.MONEY else value
         if currency is None:
-            return format_decimal(value, "#,##0.00", locale=locale)
-        return format_currency(value, currency, locale=locale)
+            return format_decimal(amount, "#,##0.00", locale=locale)
+        return format_currency(amount, currency, locale=locale)
     return format_decimal(value, locale=locale)
 
 

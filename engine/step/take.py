@@ -317,6 +317,7 @@ def _book(s: Step, view: View, choice: Choice, slot: int, withheld: bool) -> Dec
     slots = {
         name: shown(
             view.batch.value(step.slots[name].root, view.i),
+            step.slots[name].type,
             step.slots[name].shape,
             language,
             step.slots[name].currency,

@@ -68,6 +68,7 @@ class Call:
         return None if self.deadline_s is None else self.deadline_s - time.monotonic()
 
 
+# A handler that returns a Future (instead of being a coroutine) saves its carrier a task per call, some 10 us.
 UnaryHandler = Callable[[bytes, Call], Awaitable[bytes]]
 BidiHandler = Callable[[AsyncIterator[bytes], Call], AsyncIterator[bytes]]
 
@@ -101,6 +102,18 @@ def error_info(reason: str, **metadata: str) -> error_details_pb2.ErrorInfo:
 def going_away() -> RpcError:
     """Refused, not begun: the server is about to stop. Clients retry this elsewhere."""
     return RpcError(Code.UNAVAILABLE, "the server is going away", [error_info("GOING_AWAY")])
+
+
+def deadline_exceeded(started: bool) -> RpcError:
+    """The call's time is over. `started` says whether anything may have been done for it."""
+    message = "the deadline passed while the call was served" if started else "the deadline had passed on arrival"
+    return RpcError(Code.DEADLINE_EXCEEDED, message, [error_info("DEADLINE_EXCEEDED", started=str(started).lower())])
+
+
+def cannot_listen(host: str, port: int) -> OSError:
+    """What a transport raises where it cannot bind."""
+    shown = f"[{host}]" if ":" in host else host
+    return OSError(f"cannot listen on {shown}:{port}: it is in use or not an address of this machine")
 
 
 class Transport(Protocol):

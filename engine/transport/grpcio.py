@@ -15,7 +15,19 @@ from typing import Any
 
 import grpc
 
-from engine.transport import MAX_MESSAGE_BYTES, Bidi, Call, Code, Method, RpcError, Unary, error_info, going_away
+from engine.transport import (
+    MAX_MESSAGE_BYTES,
+    Bidi,
+    Call,
+    Code,
+    Method,
+    RpcError,
+    Unary,
+    cannot_listen,
+    error_info,
+    going_away,
+)
+from engine.transport.tls import Tls, ssl_context
 
 logger = logging.getLogger(__name__)
 
@@ -27,14 +39,11 @@ _OPTIONS = (
     # clients retry; the service's own limiter refuses first, with a delay.
     ("grpc.server.max_pending_requests", 50_000),
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
-    # Dead peers are found within 50 s, idle connections closed after 15 min; the default is never.
-    ("grpc.keepalive_time_ms", 30_000),
+    # Dead peers are found, idle connections closed after 15 min; the default is never.
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.max_connection_idle_ms", 900_000),
-    # SO_REUSEPORT hashes by address: ageing spreads long-lived channels anew. Streams under way may end.
-    ("grpc.max_connection_age_ms", 600_000),
 )
 
 
@@ -56,26 +65,41 @@ class _Gate:
 
 
 class GrpcioTransport:
-    """Serves `methods` at `host:port`; port 0 takes a free one."""
+    """Serves `methods` at `host:port`; port 0 takes a free one. `options` are grpc's own."""
 
-    def __init__(self, methods: Sequence[Method], host: str, port: int, *, reuse_port: bool = False) -> None:
+    def __init__(
+        self,
+        methods: Sequence[Method],
+        host: str,
+        port: int,
+        *,
+        reuse_port: bool = False,
+        tls: Tls | None = None,
+        options: Sequence[tuple[str, int]] = (),
+    ) -> None:
         self._methods = methods
         self._host = f"[{host}]" if ":" in host else host
         self._port = port
         self._reuse_port = reuse_port
+        self._tls = tls
+        self._options = options
         self._server: grpc.aio.Server | None = None
         self._gate = _Gate()
 
     async def start(self) -> str:
         """Binds and serves; returns HOST:PORT as bound. Raises OSError where it cannot bind."""
-        options = (*_OPTIONS, ("grpc.so_reuseport", int(self._reuse_port)))
+        credentials = _credentials(self._tls) if self._tls is not None else None
+        options = (*_OPTIONS, *self._options, ("grpc.so_reuseport", int(self._reuse_port)))
         server = grpc.aio.server(handlers=[_Table(self._methods, self._gate)], options=options)
         address = f"{self._host}:{self._port}"
         try:
-            port = server.add_insecure_port(address)
+            if credentials is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, credentials)
         except RuntimeError as error:  # what grpc says of any address it cannot bind
             await server.stop(None)
-            raise OSError(f"cannot listen on {address}: it is in use or not an address of this machine") from error
+            raise cannot_listen(self._host.strip("[]"), self._port) from error
         await server.start()
         self._server = server
         return f"{self._host}:{port}"
@@ -94,6 +118,13 @@ class GrpcioTransport:
                 break
         await self._server.stop(grace_s)
         self._server = None
+
+
+def _credentials(tls: Tls) -> Any:
+    ssl_context(tls)  # says what is wrong with the files; grpc would only fail its handshakes
+    authority = tls.client_ca.read_bytes() if tls.client_ca is not None else None
+    pair = (tls.key.read_bytes(), tls.cert.read_bytes())
+    return grpc.ssl_server_credentials([pair], authority, require_client_auth=authority is not None)
 
 
 class _Table(grpc.GenericRpcHandler):  # type: ignore[misc]

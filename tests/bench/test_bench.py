@@ -22,9 +22,9 @@ def test_a_program_gives_rows(program: str, capsys: pytest.CaptureFixture[str]) 
     assert status == (0 if all(row["holds"] for row in rows) else 1)
     assert rows
     for row in rows:
-        assert set(row) == KEYS
+        assert set(row) >= KEYS
         assert row["program"] == program
-        assert row["ours"] > 0
+        assert row["ours"] >= 0
         assert (row["peer"] is None) == (row["ratio"] is None)
 
 

@@ -38,7 +38,7 @@ Tact = Callable[..., Ran]
 @pytest.fixture
 def tact(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tact:
     """Runs `tact` with these arguments in this process, as in a pipe."""
-    for name in ("COLUMNS", "FORCE_COLOR", "TACT_TARGET"):
+    for name in ("COLUMNS", "FORCE_COLOR", "NO_COLOR", "TACT_TARGET"):
         monkeypatch.delenv(name, raising=False)
 
     def run(*arguments: object) -> Ran:

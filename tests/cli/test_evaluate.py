@@ -47,10 +47,10 @@ def test_a_problem_is_shown_with_its_place(tact: Tact) -> None:
         ran.out
         == """\
 EXPR:1:1: error[unknown-name]: no feature is called 'agee'
-    features.agee > 3
-    ^^^^^^^^^^^^^
-    expected: a feature of the schema
-    hint: did you mean 'age'?
+  1 | features.agee > 3
+    | ^^^^^^^^^^^^^
+    = expected: a feature of the schema
+    = hint: did you mean 'age'?
 """
     )
     assert tact("eval", "1 +", "--json").json["problems"][0]["code"] == "syntax"

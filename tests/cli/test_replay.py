@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -200,6 +201,52 @@ def test_years_begin_where_months_go_back(tmp_path: Path) -> None:
     ]
     assert good[0].request.event.customer_id == "a-1"
     assert good[0].request.event.attributes == {}  # a login has no amount
+
+
+VALUES = {
+    "rules.yaml": b"""
+events: {deposit: {amount: {type: money, currency: EUR}, tags: texts, due: date}}
+features: {balance: {type: money, currency: EUR}}
+"""
+}
+VALUES_MAPPING = """\
+mapping:
+  customer: who
+  event: {type: deposit, id: "row-{row}"}
+  occurred_at: {column: at}
+  attributes: {amount: amount, tags: tags, due: {column: due, as: date}}
+  features: {balance: {column: balance, as: money}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        ({"amount": "12.50", "tags": "a | b", "due": "2026-01-31"}, {"amount": 12_500_000_000, "tags": ("a", "b")}),
+        ({"amount": -1, "tags": '["a|b"]', "due": "2026-01-31"}, {"amount": -1_000_000_000, "tags": ("a|b",)}),
+        ({"amount": 12.5, "tags": [], "due": "2026-01-31"}, {"amount": 12_500_000_000, "tags": ()}),
+        ({"amount": "", "tags": None}, {}),
+        ({"amount": "12.50 EUR"}, "column 'amount': found '12.50 EUR', expected an amount such as 12.50"),
+        ({"due": "31.01.2026"}, "column 'due': found '31.01.2026', expected a date such as 2026-01-31"),
+        ({"tags": [1]}, "column 'tags': found '[1]', expected texts such as a|b, or a JSON array of texts"),
+        ({"balance": "lots"}, "column 'balance': found 'lots', expected an amount such as 12.50"),
+    ],
+)
+def test_dates_money_and_texts(tmp_path: Path, cells: dict[str, object], expected: object) -> None:
+    file, to = tmp_path / "t.jsonl", tmp_path / "mapping.yaml"
+    row = {"who": "ana", "at": "2026-01-05T10:00:00Z", "amount": "", "tags": "", "due": "", "balance": "0.1"} | cells
+    file.write_text(json.dumps(row))
+    to.write_text(VALUES_MAPPING)
+    rules = load(VALUES)
+    with Table(file, read_mapping(to, rules), rules) as rows:
+        [found] = list(rows.rows())
+    if isinstance(found, BadRow):
+        assert found.problem == expected
+        return
+    assert found.features == {"balance": 100_000_000}
+    due = {"due": 20_484} if cells.get("due") else {}
+    assert isinstance(expected, dict)
+    assert found.request.event.attributes == expected | due
 
 
 def test_types_and_times(tmp_path: Path) -> None:

@@ -126,9 +126,9 @@ def test_a_finding_shows_the_line_and_the_place() -> None:
     read = document.read("messages/a.yaml", b'm:\n  when: !has(features.phone) && features.region == "a"\n')
     assert [render(f) for f in read.findings] == [
         "messages/a.yaml:2:9: error[yaml-tag]: an unquoted '!' starts a YAML tag, not a text\n"
-        '      when: !has(features.phone) && features.region == "a"\n'
-        "            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\n"
-        "    hint: quote it: '!has(features.phone) && features.region == \"a\"'"
+        '  2 |   when: !has(features.phone) && features.region == "a"\n'
+        "    |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\n"
+        "    = hint: quote it: '!has(features.phone) && features.region == \"a\"'"
     ]
 
 

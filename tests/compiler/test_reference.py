@@ -1,12 +1,10 @@
-"""The twin: tables of CEL's semantics, cel-python beside it, and the conformance cases of CEL."""
+"""The twin: tables of CEL's semantics, and cel-python beside it."""
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import re
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import celpy
@@ -18,9 +16,9 @@ from hypothesis import strategies as st
 from engine.compiler.checker import Scope, check
 from engine.compiler.lexer import INT_MAX, INT_MIN
 from engine.compiler.model import Feature, Position
-from engine.compiler.nodes import Node, Type
+from engine.compiler.nodes import Const, Node, Op, Span, Type
 from engine.compiler.overloads import parse_timestamp
-from engine.compiler.reference import Absent, Defaulted, Failure, Inputs, evaluate, reads, trace
+from engine.compiler.reference import Absent, Defaulted, Failure, Inputs, Step, evaluate, reads, trace
 
 PLACE = Position("schema.yaml", 1, 1)
 TYPES = {
@@ -35,6 +33,11 @@ TYPES = {
     "u": Type.TIME,
     "v": Type.TIME,
     "d": Type.DURATION,
+    "l": Type.INTEGERS,
+    "n": Type.NUMBERS,
+    "w": Type.TEXTS,
+    "k": Type.DATE,
+    "m": Type.MONEY,
 }
 NOW = parse_timestamp("2026-11-21T10:00:00Z")
 
@@ -47,6 +50,8 @@ def scope_of(types: dict[str, Type]) -> Scope:
 
 
 SCOPE = scope_of(TYPES)
+_LETTERS = re.compile(rf"'(?:[^'\\]|\\.)*'|(?<![\w.])([{''.join(TYPES)}])(?![\w(])")
+ROOTS = frozenset({"features", "facts", "now"})
 
 
 def compiled(text: str, types: dict[str, Type] = TYPES) -> Node:
@@ -57,8 +62,8 @@ def compiled(text: str, types: dict[str, Type] = TYPES) -> Node:
 
 
 def qualified(text: str) -> str:
-    """Single letters that are inputs, as features."""
-    return re.sub(r"(?<![\w.'])([abxypqstuvd])(?![\w('])", r"features.\1", text)
+    """Single letters that are inputs, as features; texts stay."""
+    return _LETTERS.sub(lambda found: f"features.{found[1]}" if found[1] else found[0], text)
 
 
 def run(text: str, zone: str | None = "Europe/Berlin", **values: object) -> object:
@@ -104,7 +109,76 @@ def run(text: str, zone: str | None = "Europe/Berlin", **values: object) -> obje
         ("timestamp('2026-01-31T00:00:00Z') - timestamp('2026-01-30T00:00:00Z') == days(1)", True),
         ("duration('1h') + now - now == duration('3600s')", True),
         ("-days(1) == days(-1)", True),
-        # 2026-11-21 11:00 in Berlin
+        ("'a' < 'b' && 'Z' < 'a' && '\\uffff' < '\\U0001f600'", True),
+        ("'ab' + 'c'", "abc"),
+        ("size('\\U0001f600é')", 2),
+        ("'abc'.contains('bc') && 'abc'.startsWith('ab') && 'abc'.endsWith('')", True),
+        ("'abc'.matches('^b') || 'abc'.matches('b.')", True),
+        ("'abc'.charAt(1) + 'abc'.charAt(3)", "b"),
+        ("['abcb'.indexOf('b'), 'abcb'.indexOf('b', 2), 'abc'.indexOf('x'), 'abc'.indexOf('', 3)]", (1, 3, -1, 3)),
+        (
+            "['abcb'.lastIndexOf('b'), 'abcb'.lastIndexOf('b', 2), 'abc'.lastIndexOf(''), 'a'.lastIndexOf('b', 1)]",
+            (3, 1, 3, -1),
+        ),
+        ("'AbÉ'.lowerAscii() + 'aBé'.upperAscii()", "abÉABé"),
+        ("'aXbXc'.replace('X', '-') + 'aXbX'.replace('X', '', 1) + 'ab'.replace('', '.')", "a-b-cabX.a.b."),
+        ("'abc'.reverse()", "cba"),
+        ("[1, 2].reverse()", (2, 1)),
+        ("'a,b,,c'.split(',')", ("a", "b", "", "c")),
+        ("'a,b,c'.split(',', 2)", ("a", "b,c")),
+        ("'abc'.split('')", ("a", "b", "c")),
+        ("'abc'.split('', 2)", ("a", "bc")),
+        ("'abc'.split('x', 0)", ()),
+        ("['a', 'b'].join('-') + ['a', 'b'].join()", "a-bab"),
+        ("'tacocat'.substring(4) + 'tacocat'.substring(0, 2)", "catta"),
+        ("'\\u2003 x\\u200b\\n'.trim()", "x\u200b"),
+        ("strings.quote('a\"\\n')", '"a\\"\\n"'),
+        ("string(1.5) + string(100.0) + string(1e6) + string(-0.0) + string(1.0 / 0)", "1.51001e+06-0+Inf"),
+        ("string(-7) + string(true) + string(duration('90m')) + string(duration('-1.5s'))", "-7true5400s-1.5s"),
+        ("string(timestamp('2009-02-13T23:31:30.1Z'))", "2009-02-13T23:31:30.1Z"),
+        ("string(date('2026-01-31'))", "2026-01-31"),
+        ("int('-12') + int('+3')", -9),
+        ("[double('1e3'), double('-.5'), double('Infinity')]", (1000.0, -0.5, math.inf)),
+        ("bool('t') && !bool('FALSE')", True),
+        ("[1, 2] + [3] == [1, 2, 3]", True),
+        ("[0.0 / 0] == [0.0 / 0] || [1] == [1, 2]", False),
+        ("[1, 2, 3][2]", 3),
+        ("[1 / 0 == 1 || true, false]", (True, False)),
+        ("[1, 2, 3].all(e, e > 0) && [1, 2].exists(e, e == 2) && ![].exists(e, e == 1) && [].all(e, e == 1)", True),
+        ("[2, 0].exists(e, 2 / e == 1)", True),
+        ("[3, 0].all(e, 2 / e == 1)", False),
+        ("[1, 2, 2].exists_one(e, e == 1) && ![1, 2, 2].existsOne(e, e == 2)", True),
+        ("[1, 2, 3].filter(e, e % 2 == 1).map(e, e * e)", (1, 9)),
+        ("[1, 2, 3].map(e, e > 1, e * 2)", (4, 6)),
+        ("[1, 2].map(e, [10, 20].exists(f, e * 10 == f))", (True, True)),
+        ("[1, 2].exists(e, [1].all(e, e == 1) && e == 2)", True),
+        ("dyn(9223372036854775807) < 9223372036854775808.0 || dyn(1) == 1.0", True),
+        # 2026-11-21 11:00 in Berlin, a Saturday
+        ("now.getHours() * 100 + now.getHours('Europe/Berlin') * 10 + now.getHours('-09:30')", 1110),
+        (
+            "[now.getFullYear(), now.getMonth(), now.getDate(), now.getDayOfMonth(), now.getDayOfWeek()]",
+            (2026, 10, 21, 20, 6),
+        ),
+        (
+            "[now.getDayOfYear(), now.getDate('+14:00'), now.getMinutes('05:45'), now.getMilliseconds()]",
+            (324, 22, 45, 0),
+        ),
+        ("timestamp('1969-12-31T23:59:59.999Z').getMilliseconds()", 999),
+        (
+            "[duration('-90m').getHours(), duration('1.5s').getMilliseconds(), duration('61s').getMinutes()]",
+            (-1, 1500, 1),
+        ),
+        ("int(timestamp('1969-12-31T23:59:59.5Z')) + int(duration('-1.5s'))", -2),
+        ("timestamp(1) == timestamp('1970-01-01T00:00:01Z')", True),
+        ("date(timestamp('2026-11-20T23:30:00Z')) == date('2026-11-21')", True),
+        (
+            "date('2026-01-31') + months(1) == date('2026-02-28') && date('2026-01-01') - days(1) < date('2026-01-01')",
+            True,
+        ),
+        ("timestamp('2026-03-31T10:00:00Z') - months(1) == timestamp('2026-02-28T11:00:00Z')", True),
+        ("timestamp('2026-02-28T01:30:00Z') + months(1) == timestamp('2026-03-28T01:30:00Z')", True),
+        ("timestamp('2026-02-25T01:30:00Z') + months(8) == timestamp('2026-10-25T00:30:00Z')", True),  # shown twice
+        ("days_until(date('2026-12-01')) + days_since(date('2026-11-20'))", 11),
         ("days_since(timestamp('2026-11-20T22:59:59Z'))", 1),
         ("days_since(timestamp('2026-11-20T23:00:00Z'))", 0),
         ("days_until(timestamp('2026-11-21T23:00:00Z'))", 1),
@@ -142,6 +216,34 @@ def test_values(text: str, expected: object) -> None:
         ("1 / 0 == 1 || false", "division by zero"),
         ("true && 1 % 0 == 1 && 1 / 0 == 1", "modulus by zero"),
         ("1 / 0 == 1 ? 1 : 2", "division by zero"),
+        ("'abc'.charAt(4)", "charAt: the index is out of range"),
+        ("'abc'.indexOf('a', 4)", "indexOf: the index is out of range"),
+        ("'abc'.lastIndexOf('a', -1)", "lastIndexOf: the index is out of range"),
+        ("'abc'.substring(2, 1)", "substring: the index is out of range"),
+        ("[1][1]", "the index is outside the list"),
+        ("[1][-1]", "the index is outside the list"),
+        ("int('1.5')", "int: the text is not an integer"),
+        ("int('9223372036854775808')", "int: the number is out of range"),
+        ("double('1_0')", "double: the text is not a number"),
+        ("double('1e999')", "double: the number is out of range"),
+        ("bool('TrUe')", "bool: the text is neither true nor false"),
+        ("timestamp('no' + '')", "timestamp: 'no' cannot be read: it is not a time of RFC 3339"),
+        ("duration('1x' + '')", "duration: '1x' cannot be read: it is not a duration"),
+        ("date('2026-02-30' + '')", "date: '2026-02-30' cannot be read: there is no such day"),
+        ("timestamp(253402300799 + 1)", "time outside the years 1 to 9999"),
+        ("now.getHours('Mars' + '')", "there is no time zone 'Mars'"),
+        ("now.getHours('+24:00' + '')", "there is no time zone '+24:00'"),
+        ("timestamp('0001-01-01T00:00:00Z').getHours('-01:00')", "time outside the years 1 to 9999"),
+        ("date('9999-12-31') + days(1)", "date outside the years 1 to 9999"),
+        ("date('9999-12-31') + months(1)", "date outside the years 1 to 9999"),
+        ("timestamp('0001-01-31T00:00:00Z') - months(1)", "time outside the years 1 to 9999"),
+        ("[2, 0].all(e, 2 / e > 0)", "division by zero"),
+        ("[2, 0].exists_one(e, 2 / e == 1)", "division by zero"),
+        ("[2, 0].filter(e, 2 / e == 1)", "division by zero"),
+        ("[2, 0].map(e, 2 / e)", "division by zero"),
+        ("[2, 1 / 0].exists(e, e == 2)", "division by zero"),
+        (f"'{'a' * 200}'.replace('a', '{'b' * 60}') == ''", "the text is longer than 10000 characters"),
+        (f"size('{'a' * 300}'.split(''))", "the list has more than 256 elements"),
     ],
 )
 def test_failures(text: str, cause: str) -> None:
@@ -171,20 +273,79 @@ def test_trace_and_reads() -> None:
     text = "features.a + 1 > 2 && has(features.p) || features.b == 1 && features.a < 3"
     node = compiled(text)
     steps = trace(node, Inputs({"features.a": 2}, NOW, None))
-    told = {text[span.start : span.end]: value for span, _, value in steps}
+    told = {text[step.node.span.start : step.node.span.end]: step.value for step in steps}
     assert told["features.a + 1"] == 3
     assert told["features.a + 1 > 2"] is True
     assert told["has(features.p)"] is False
     assert told["features.b"] == Failure("DATA_MISSING", "features.b", "features.b is missing")
-    assert steps[-1] == (node.span, node, told["features.b"])
+    assert steps[-1] == Step(node, told["features.b"], None)
     assert reads(node) == ["features.a", "features.p", "features.b"]
+
+
+def test_steps_inside_facts_name_their_fact() -> None:
+    inner = compiled("features.a + 1")
+    facts: dict[str, Node] = {"inner": inner}
+    middle, _ = check("facts.inner * facts.inner", replace(SCOPE, roots=ROOTS, facts=facts), None)
+    assert middle is not None
+    facts["middle"] = middle
+    node, _ = check("facts.middle > facts.inner", replace(SCOPE, roots=ROOTS, facts=facts), None)
+    assert node is not None
+    steps = trace(node, Inputs({"features.a": 2}, NOW, None))
+    told = [(step.fact, step.node.span, step.value) for step in steps if not isinstance(step.node, Const)]
+    assert told == [
+        ("facts.inner", Span(0, 10), 2),
+        ("facts.inner", Span(0, 14), 3),  # once: the tree is shared
+        ("facts.middle", Span(0, 11), 3),
+        ("facts.middle", Span(14, 25), 3),
+        ("facts.middle", Span(0, 25), 9),
+        (None, Span(0, 12), 9),
+        (None, Span(15, 26), 3),
+        (None, Span(0, 26), True),
+    ]
+    assert reads(node) == ["features.a"]
+
+
+def test_a_fact_is_evaluated_once() -> None:
+    facts: dict[str, Node] = {"f0": compiled("features.a")}
+    for i in range(1, 60):
+        wider, _ = check(f"facts.f{i - 1} + facts.f{i - 1}", replace(SCOPE, roots=ROOTS, facts=facts), None)
+        assert wider is not None
+        facts[f"f{i}"] = wider
+    assert evaluate(facts["f59"], Inputs({"features.a": 1}, NOW, None)) == 2**59
+    assert reads(facts["f59"]) == ["features.a"]
+
+
+def test_facts_inside_macros_do_not_see_their_elements() -> None:
+    facts: dict[str, Node] = {"many": compiled("[1, 2, 3].filter(x, x > features.a)")}
+    node, problems = check("['p', 'q'].map(t, size(facts.many))", replace(SCOPE, roots=ROOTS, facts=facts), None)
+    assert problems == []
+    assert node is not None
+    assert evaluate(node, Inputs({"features.a": 1}, NOW, None)) == (2, 2)
+
+
+def test_operations_of_tables() -> None:
+    def op(kind: Type, name: str, *args: Node) -> Node:
+        return Op(kind, name, args, Span(0, 0))
+
+    true, false = (Const(Type.BOOL, flag, Span(0, 0)) for flag in (True, False))
+    one, two = (Const(Type.INTEGER, n, Span(0, 0)) for n in (1, 2))
+    wrong = op(Type.BOOL, "fail", Const(Type.TEXT, "two rows match", Span(0, 0)))
+    nothing = Inputs({}, NOW, None)
+    failure = Failure("DATA_MISSING", "", "two rows match")
+    assert evaluate(wrong, nothing) == failure
+    assert [evaluate(op(Type.BOOL, "fails", node), nothing) for node in (wrong, true)] == [True, False]
+    assert evaluate(op(Type.INTEGER, "switch", false, one, true, two, wrong, one, one), nothing) == 2
+    assert evaluate(op(Type.INTEGER, "switch", wrong, one, true, two, one), nothing) == failure
+    assert evaluate(op(Type.INTEGER, "switch", false, one, two), nothing) == 2
+    assert evaluate(op(Type.INTEGERS, "collect", true, one, false, wrong, true, two), nothing) == (1, 2)
+    assert evaluate(op(Type.INTEGERS, "collect", true, one, wrong, two), nothing) == failure
 
 
 # beside cel-python
 
 INTEGERS = st.sampled_from([0, 1, -1, 2, 7, -7, INT_MAX, INT_MIN]) | st.integers(-10, 10)
 NUMBERS = st.sampled_from([0.0, -0.0, 1.0, 0.1, -2.5, 1e308, math.inf, -math.inf, math.nan]) | st.floats(-9, 9)
-TEXTS = st.sampled_from(["", "a", "A", "é", "ab"])
+TEXTS = st.sampled_from(["", "a", "A", "é", "ab", "\U0001f600", "\uffff"])
 
 
 def _pair(inner: st.SearchStrategy[str], operators: str) -> st.SearchStrategy[str]:
@@ -200,7 +361,23 @@ INT_TEXT = _arithmetic(["features.a", "features.b", "(-features.a)"], st.integer
 # cel-python divides doubles by zero wrongly (0.0 / 0.0 is inf there), so only by other literals here
 NUMBER_LEAVES = ["features.x", "features.y", "(-features.x)", "(features.y / 2.5)", "(features.x / -0.1)"]
 NUMBER_TEXT = _arithmetic(NUMBER_LEAVES, st.floats(-9, 9, width=16), "+-*")
-TEXT_TEXT = st.sampled_from(["features.s", "features.t", "'a'", '"\\u00e9"'])
+TEXT_TEXT = _arithmetic(["features.s", "features.t", "'a'", '"\\u00e9"', "''"], st.nothing(), "+")
+# a list with an error in it is a list in cel-python: elements are inputs and literals
+LIST_LEAVES = ["features.l", "features.w", "[1, -2, 3]", "[features.a, 0]", "[0]"]
+
+
+def _transformed(lists: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.one_of(
+        st.tuples(lists, lists).map(lambda t: f"({t[0]} + {t[1]})"),
+        st.tuples(lists, ELEMENT_CONDITION).map(lambda t: f"{t[0]}.filter(e, {t[1]})"),
+        st.tuples(lists, st.sampled_from(["e * 2", "e + features.b", "-e"])).map(lambda t: f"{t[0]}.map(e, {t[1]})"),
+    )
+
+
+ELEMENT_CONDITION = st.sampled_from(
+    ["e > 0", "e == features.a", "e % 2 == 1", "12 / e > 1", "e in [1, 2]", "[1, 2].exists(f, f == e)", "features.p"]
+)
+LIST_TEXT = st.recursive(st.sampled_from(LIST_LEAVES), _transformed, max_leaves=3)
 
 
 def _compared(operands: st.SearchStrategy[str], operators: list[str]) -> st.SearchStrategy[str]:
@@ -212,9 +389,18 @@ CONDITION = st.one_of(
     st.sampled_from(["features.p", "features.q", "true", "false", "has(features.p)", "has(features.a)"]),
     _compared(INT_TEXT, ORDER),
     _compared(NUMBER_TEXT, ORDER),
-    _compared(TEXT_TEXT, ["==", "!="]),
+    _compared(TEXT_TEXT, ORDER),
+    _compared(LIST_TEXT, ["==", "!="]),
     INT_TEXT.map("{} in [1, -7, 2]".format),
     TEXT_TEXT.map("{} in ['a', 'ab']".format),
+    st.tuples(INT_TEXT, LIST_TEXT).map(lambda t: f"{t[0]} in {t[1]}"),
+    TEXT_TEXT.map("{}.matches('^a|é')".format),
+    st.tuples(TEXT_TEXT, st.sampled_from(["contains", "startsWith", "endsWith"]), TEXT_TEXT).map(
+        lambda t: f"{t[0]}.{t[1]}({t[2]})"
+    ),
+    st.tuples(LIST_TEXT, st.sampled_from(["all", "exists", "exists_one"]), ELEMENT_CONDITION).map(
+        lambda t: f"{t[0]}.{t[1]}(e, {t[2]})"
+    ),
 )
 
 
@@ -226,10 +412,19 @@ def _combined(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     )
 
 
-EXPRESSION = st.recursive(CONDITION, _combined, max_leaves=5) | INT_TEXT | NUMBER_TEXT
+EXPRESSION = st.one_of(
+    st.recursive(CONDITION, _combined, max_leaves=5),
+    INT_TEXT,
+    NUMBER_TEXT,
+    TEXT_TEXT,
+    LIST_TEXT,
+    st.one_of(TEXT_TEXT, LIST_TEXT).map("size({})".format),
+    st.tuples(LIST_TEXT, st.integers(0, 3)).map(lambda t: f"{t[0]}[{t[1]}]"),
+)
+LISTS = st.lists(INTEGERS, max_size=3).map(tuple)
 VALUES = st.fixed_dictionaries(
-    {"a": INTEGERS, "x": NUMBERS, "p": st.booleans(), "s": TEXTS},
-    optional={"b": INTEGERS, "y": NUMBERS, "q": st.booleans(), "t": TEXTS},
+    {"a": INTEGERS, "x": NUMBERS, "p": st.booleans(), "s": TEXTS, "l": LISTS},
+    optional={"b": INTEGERS, "y": NUMBERS, "q": st.booleans(), "t": TEXTS, "w": LISTS},
 )
 CEL = celpy.Environment()
 WRAP: dict[type, Any] = {
@@ -237,86 +432,46 @@ WRAP: dict[type, Any] = {
     int: celtypes.IntType,
     float: celtypes.DoubleType,
     str: celtypes.StringType,
+    tuple: lambda items: celtypes.ListType([celtypes.IntType(item) for item in items]),
 }
+
+
+def unwrapped(value: Any) -> object:
+    if isinstance(value, bool | celtypes.BoolType):
+        return bool(value)
+    if isinstance(value, list):
+        return tuple(unwrapped(item) for item in value)
+    return next((kind(value) for kind in (float, int, str) if isinstance(value, kind)), value)
 
 
 def celpy_value(text: str, values: dict[str, Any]) -> object:
     wrapped = {celtypes.StringType(name): WRAP[type(value)](value) for name, value in values.items()}
     program = CEL.program(CEL.compile(text))
     try:
-        found: Any = program.evaluate({"features": celtypes.MapType(wrapped)})
+        return unwrapped(program.evaluate({"features": celtypes.MapType(wrapped)}))
     except celpy.CELEvalError:
         return "error"
-    if isinstance(found, bool | celtypes.BoolType):
-        return bool(found)
-    return float(found) if isinstance(found, float) else int(found)
 
 
-@settings(max_examples=300, deadline=None)
+def deviates(text: str, ours: object, theirs: object) -> str:
+    """Where cel-python is known to differ from the specification, and how."""
+    if "%" in text and ours == Failure("DATA_MISSING", "", "integer overflow") and theirs != "error":
+        return "INT64_MIN % -1 is 0"
+    if ").contains(" in text and not isinstance(ours, Failure) and theirs == "error":
+        return "contains() of a joined text is an error"
+    return ""
+
+
+@settings(max_examples=100, deadline=None)
 @given(EXPRESSION, VALUES)
 def test_like_cel_python(text: str, values: dict[str, Any]) -> None:
-    node, problems = check(text, SCOPE, None, allow_integer_division=True)
+    node, problems = check(text, LISTED, None, allow_integer_division=True)
     assert problems == []
     assert node is not None
     ours = evaluate(node, Inputs({f"features.{name}": value for name, value in values.items()}, NOW, None))
-    ours = "error" if isinstance(ours, Failure) else ours
     theirs = celpy_value(text, values)
-    assert repr(ours) == repr(theirs), (text, values)
+    if not deviates(text, ours, theirs):
+        assert repr("error" if isinstance(ours, Failure) else ours) == repr(theirs), (text, values)
 
 
-# the conformance cases of CEL
-
-_BESIDE = Path(__file__).parents[3] / "shared" / "exams" / "cel"
-CASES = Path(os.environ.get("TACT_CEL_CASES", _BESIDE))
-PRIMITIVE = {"INT64": Type.INTEGER, "DOUBLE": Type.NUMBER, "STRING": Type.TEXT, "BOOL": Type.BOOL}
-
-
-def plain(value: dict[str, Any]) -> object:
-    """A value of the cases as ours; the dictionary itself where there is no such thing."""
-    (kind, content), *_ = value.items()
-    if kind == "int64Value":
-        return int(content)
-    if kind == "doubleValue":
-        return float(content)  # also "Infinity" and "NaN"
-    return content if kind in ("boolValue", "stringValue") else value
-
-
-def answer(case: dict[str, Any]) -> object:
-    """Ours: a value, "error", or None where the checker refuses."""
-    types: dict[str, Type] = {}
-    values: dict[str, object] = {}
-    text = case["expr"]
-    for variable in case.get("type_env", []):
-        name, kind = variable["name"], PRIMITIVE.get(variable.get("ident", {}).get("type", {}).get("primitive"))
-        if kind is not None and name.isidentifier() and name not in ("true", "false", "null"):
-            types[name] = kind
-            text = re.sub(rf"(?<![\w.]){name}(?!\w)", f"features.{name}", text)
-            if name in case.get("bindings", {}):
-                values[f"features.{name}"] = plain(case["bindings"][name]["value"])
-    node, _ = check(text, scope_of(types), None, allow_integer_division=True)
-    if node is None:
-        return None
-    found = evaluate(node, Inputs(values, NOW, "UTC"))
-    return "error" if isinstance(found, Failure) else found
-
-
-@pytest.mark.skipif(
-    not CASES.is_dir(), reason="CEL's conformance cases are not here; TACT_CEL_CASES names their folder"
-)
-def test_conformance() -> None:
-    right, refused, wrong = 0, 0, []
-    for path in sorted(CASES.glob("*.json")):
-        for case in json.loads(path.read_text())["cases"]:
-            found = answer(case)
-            if found is None:
-                refused += 1
-                continue
-            value = case.get("value") or case.get("typed_result", {}).get("result")
-            wanted = "error" if value is None else plain(value)
-            if repr(found) == repr(wanted):
-                right += 1
-            else:
-                wrong.append((path.stem, case["name"], case["expr"], found, wanted))
-    print(f"CEL conformance: {right} right, {refused} refused, {len(wrong)} wrong")
-    assert wrong == []
-    assert right >= 300
+LISTED = scope_of(TYPES | {"w": Type.INTEGERS})

@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from engine.compiler.model import Period, Position, Window
 from engine.compiler.nodes import Type
 from engine.compiler.reference import Absent
-from engine.state.model import WindowState
+from engine.compiler.written import MONEY_MAX
+from engine.state.model import Record, WindowState
+from engine.state.record import decode as decode_record
+from engine.state.record import encode as encode_record
 from engine.windows import WindowPlan, complete, observe, plan_window, read
 
 HERE = Position("x.yaml", 1, 1)
@@ -98,6 +101,39 @@ def test_last_keeps_the_latest_by_its_own_time() -> None:
 )
 def test_bucket_widths(unit: str, amount: int, width: int) -> None:
     assert window("count", amount, unit).width_s == width
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(-MONEY_MAX, MONEY_MAX) | st.sampled_from([10, 100_000_000, -1]), max_size=20))
+def test_a_sum_of_money_is_exact(amounts: list[int]) -> None:
+    plan = window("sum", 30, "day", Type.MONEY, zero=True)
+    state, exact = WindowState(), 0
+    for i, amount in enumerate(amounts):
+        if abs(exact + amount) <= MONEY_MAX:
+            exact += amount
+            observe(plan, state, START + i * DAY, START + i * DAY, "UTC", amount)
+    assert read(plan, state, START + 20 * DAY, "UTC") == exact
+    stored = decode_record(encode_record(Record(b"1" * 8, windows={1: state}))).windows[1]
+    assert read(plan, stored, START + 20 * DAY, "UTC") == exact
+
+
+@pytest.mark.parametrize(("kind", "bound"), [(Type.MONEY, MONEY_MAX), (Type.INTEGER, 2**63 - 1)])
+def test_a_sum_beyond_its_range_stays_at_the_bound(kind: Type, bound: int) -> None:
+    plan = window("sum", 30, "day", kind, zero=True)
+    state = WindowState()
+    for day in (0, 0, 1):
+        observe(plan, state, START + day * DAY, START + DAY, "UTC", bound)
+    assert state.values == [bound, bound]
+    assert read(plan, state, START + DAY, "UTC") == bound
+
+
+@pytest.mark.parametrize(("kind", "value"), [(Type.MONEY, -MONEY_MAX), (Type.DATE, 20_484), (Type.MONEY, 1)])
+def test_the_last_of_money_and_dates(kind: Type, value: int) -> None:
+    plan = window("last", 0, "", kind)
+    state = WindowState()
+    observe(plan, state, 5, START, None, value)
+    stored = decode_record(encode_record(Record(b"1" * 8, windows={1: state}))).windows[1]
+    assert read(plan, stored, START, None) == value
 
 
 def test_a_sum_of_numbers_is_a_number() -> None:

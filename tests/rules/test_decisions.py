@@ -86,6 +86,8 @@ def _value(value: dict[str, object]) -> object:
     ((kind, written),) = value.items()
     if kind == "integer":
         return int(str(written))
+    if isinstance(written, dict):  # money
+        return int(written["units"]) * 10**9 + int(written.get("nanos", 0))
     if kind == "time":
         return 1_738_411_200 * 10**9 if written == "2025-02-01T12:00:00Z" else pytest.fail(str(written))
     return written

@@ -42,8 +42,18 @@ KIND_OF = {
     Type.NUMBER: "number",
     Type.TEXT: "text",
     Type.TIME: "time",
+    Type.DATE: "text",
+    Type.MONEY: "money",
+    Type.TEXTS: "texts",
 }
-EXAMPLE_OF = {Type.TEXT: "Ana", Type.INTEGER: 3, Type.NUMBER: 85.5, Type.TIME: 1_795_000_000 * 10**9}
+EXAMPLE_OF = {
+    Type.TEXT: "Ana",
+    Type.INTEGER: 3,
+    Type.NUMBER: 85.5,
+    Type.TIME: 1_795_000_000 * 10**9,
+    Type.DATE: 20_775,
+    Type.MONEY: 85_500_000_000,
+}
 SETS = {"shipped": RULES, "bank_campaign": BANK}
 
 
@@ -70,10 +80,10 @@ def test_examples_are_no_part_of_the_shipped_set(rule_sets: dict[str, RuleSet]) 
 def _rendered(message: Message, variant: str, language: str) -> list[str]:
     text = message.variants[variant].texts[language]
     texts = [text.text, *text.channels.values(), *text.replies]
-    values = {
-        name: shown(EXAMPLE_OF[slot.expression.node.type], slot.shape, language, "EUR", "Europe/Madrid")
-        for name, slot in message.slots.items()
-    }
+    values = {}
+    for name, slot in message.slots.items():
+        kind = slot.expression.node.type
+        values[name] = shown(EXAMPLE_OF[kind], kind, slot.shape, language, "EUR", "Europe/Madrid")
     assert {s for t in texts for s in slots_used(t)} <= set(values)
     return [fill(t, values) for t in texts]
 

@@ -101,7 +101,7 @@ def test_serves_stops_and_keeps_its_state(servers: list[Server], tmp_path: Path)
     assert {k: ready[k] for k in ("ready", "store", "transport", "workers", "pid")} == {
         "ready": True,
         "store": "embedded",
-        "transport": "grpcio",
+        "transport": "http2",
         "workers": 1,
         "pid": first.process.pid,
     }

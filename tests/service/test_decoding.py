@@ -9,12 +9,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from engine.bundle import Bundle, compile_bundle
 from engine.compiler.nodes import Type
+from engine.compiler.written import duration_text
 from engine.errors import InvalidInput
 from engine.pb.tact.v1 import decision_pb2 as pb
 from engine.pb.tact.v1 import profile_pb2
 from engine.service.codec import decode_outcome, decode_request, parse, split
 from engine.service.profile_codec import decode_profile, encode_profile
-from engine.service.values import Violations, decode_value, duration_text, encode_value, parse_duration
+from engine.service.values import Violations, decode_value, encode_value, parse_duration
 from engine.state.model import Cell, Profile
 
 
@@ -215,8 +216,8 @@ def test_durations(text: str, ns: int | None) -> None:
 
 def test_a_duration_is_a_text() -> None:
     into = Violations()
-    assert decode_value(pb.Value(text="90m"), Type.DURATION, "f", into) == 5_400_000_000_000
-    assert decode_value(pb.Value(text="soon"), Type.DURATION, "f", into) is None
+    assert decode_value(pb.Value(text="90m"), Type.DURATION, None, "f", into) == 5_400_000_000_000
+    assert decode_value(pb.Value(text="soon"), Type.DURATION, None, "f", into) is None
     expected = "a text that is a duration, such as '3600s' or '1h30m'"
     assert [(v.field, v.description) for v in into.found] == [("f", f'found text "soon": expected {expected}')]
     assert encode_value("duration", 5_400_000_000_000) == pb.Value(text="5400s")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +14,10 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
+from engine import bundle
+from engine.compiler import ruleset
+from engine.compiler.model import Position, RuleSet
+from engine.compiler.source import WARNING, Finding
 from engine.errors import Conflict, NotFound, RulesInvalid, StoreUnavailable
 from engine.pb.tact.v1 import decision_pb2, rules_pb2
 from engine.revision_store import pack, unpack
@@ -48,13 +54,47 @@ def directory(tmp_path: Path, content: bytes) -> Path:
     return path
 
 
+def test_warnings_are_told_and_stop_nothing(
+    runner: asyncio.Runner,
+    store: RedisStore,
+    tmp_path: Path,
+    kit: SimpleNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    warning = Finding("unused", Position("rules.yaml", 3, 1), 4, "nothing reads it", severity=WARNING)
+
+    def load(files: Mapping[str, bytes]) -> RuleSet:
+        return replace(ruleset.load(files), warnings=(warning,))
+
+    monkeypatch.setattr(bundle, "load", load)
+
+    async def scenario() -> None:
+        async with kit.serving(store, tmp_path) as s:
+            told = [
+                await s.rules.Validate(rules_pb2.ValidateRequest(files=files(kit.rules))),
+                await s.rules.Deploy(rules_pb2.DeployRequest(files=files(kit.rules + b"# new\n"))),
+            ]
+            for answer in told:
+                (finding,) = answer.findings
+                assert (finding.code, finding.severity) == ("unused", rules_pb2.Finding.WARNING)
+            assert told[0].revision
+            assert told[1].revision.active
+
+    with caplog.at_level(logging.WARNING, logger="engine.revisions"):
+        runner.run(scenario())
+    counted = [r.getMessage() for r in caplog.records if "1 warning(s)" in r.getMessage()]
+    assert len(counted) == 2, "once for each revision served"
+
+
 def test_validate_answers_findings(
     runner: asyncio.Runner, store: RedisStore, tmp_path: Path, kit: SimpleNamespace
 ) -> None:
     async def scenario() -> None:
         async with kit.serving(store, tmp_path) as s:
             good = await s.rules.Validate(rules_pb2.ValidateRequest(files=files(kit.rules)))
-            assert (good.revision, list(good.findings)) == (s.revisions.serving, [])
+            assert good.revision == s.revisions.serving
+            assert [f.text for f in good.findings if f.severity != rules_pb2.Finding.WARNING] == []
             bad = await s.rules.Validate(rules_pb2.ValidateRequest(files=files(BROKEN)))
             assert bad.revision == ""
             assert bad.findings

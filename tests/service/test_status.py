@@ -23,8 +23,8 @@ from engine.errors import (
     Violation,
 )
 from engine.service.limiter import Limiter
-from engine.service.status import deadline_exceeded, rpc_error
-from engine.transport import Code, RpcError
+from engine.service.status import rpc_error
+from engine.transport import Code, RpcError, deadline_exceeded
 
 
 def details(error: RpcError, kind: type[Any]) -> list[Any]:

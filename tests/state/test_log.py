@@ -87,6 +87,8 @@ def test_values_json_cannot_hold_come_back() -> None:
     entry = no_message()
     entry.values_read = {"features.a": math.inf, "features.b": -math.inf}
     assert decode(encode(entry)) == entry
+    entry.values_read = {"features.a": ["nan", "b"], "features.b": [], "features.c": ["inf"], "event.due": "2026-01-31"}
+    assert decode(encode(entry)) == entry
     entry.values_read = {"features.a": math.nan}
     assert math.isnan(decode(encode(entry)).values_read["features.a"])  # type: ignore[union-attr,arg-type]
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.compiler.nodes import Type
+from engine.compiler.written import DATE_MAX, DATE_MIN, MONEY_MAX
 from engine.errors import TactError
 from engine.state import profile
 from engine.state.model import Cell, ConsentEntry, Contact, Profile
@@ -26,9 +27,15 @@ VALUES = {
     Type.TEXT: TEXT,
     Type.TIME: INT64 | st.integers(-5, 2**32).map(lambda s: s * 10**9),
     Type.DURATION: INT64,
+    Type.DATE: st.integers(DATE_MIN, DATE_MAX),
+    Type.MONEY: st.integers(-MONEY_MAX, MONEY_MAX) | INT64.map(lambda n: n * 10**7),
+    Type.TEXTS: st.lists(TEXT, max_size=4).map(tuple),
 }
 AS_OF = st.integers(0, 2**45)
-CELLS = st.one_of([st.builds(Cell, st.just(t), v, AS_OF) for t, v in VALUES.items()])
+CURRENCY = st.sampled_from(["EUR", "USD", "JPY"])
+CELLS = st.one_of(
+    [st.builds(Cell, st.just(t), v, AS_OF, CURRENCY if t is Type.MONEY else st.just("")) for t, v in VALUES.items()]
+)
 CONSENT = st.builds(ConsentEntry, TEXT, st.booleans(), AS_OF, TEXT, TEXT)
 MINUTE = st.integers(-1, 1439)
 CONTACT = st.builds(
@@ -82,6 +89,22 @@ def test_customers_with_the_same_features_share_the_schema_section() -> None:
     one = Profile(b"1" * 8, {"b": Cell(Type.NUMBER, 1.0, 5), "a": Cell(Type.INTEGER, 2, 5)})
     two = Profile(b"2" * 8, {"a": Cell(Type.INTEGER, 3, 5), "b": Cell(Type.NUMBER, 4.0, 5)})
     assert profile.encode(one)[8:21] == profile.encode(two)[8:21]
+
+
+@pytest.mark.parametrize(
+    ("cell", "size"),
+    [
+        (Cell(Type.DATE, 20_484, 5), 2),
+        (Cell(Type.MONEY, 12_500_000_000, 5, "EUR"), 2),
+        (Cell(Type.MONEY, 1_000_000 * 10**9, 5, "EUR"), 4),
+        (Cell(Type.MONEY, 12_345_678_901, 5, "EUR"), 1 + 11),  # finer than hundredths: its digits
+        (Cell(Type.TEXTS, ("a", "b"), 5), 1 + 9),
+    ],
+)
+def test_cells_are_small(cell: Cell, size: int) -> None:
+    yes = Cell(Type.MONEY, 0, 5, "EUR") if cell.unit else Cell(Type.BOOL, True, 5)  # a value of one byte
+    grown = profile.encode(Profile(b"1" * 8, {"a": cell}))
+    assert len(grown) - len(profile.encode(Profile(b"1" * 8, {"a": yes}))) == size - 1
 
 
 def test_empty_and_versions() -> None:

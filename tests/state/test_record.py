@@ -15,6 +15,7 @@ from engine.state.model import Answer, Record, Touch, WindowState
 from engine.state.packing import CorruptBlob, Reader, pack_floats, pack_ints
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
+MONEY_SUM = st.integers(-(2**63) * 10**9, 2**63 * 10**9) | INT64.map(lambda n: n * 10**7)
 HASH = st.integers(0, 2**64 - 1)
 TIME = st.integers(0, 2**45)
 FEW = st.integers(0, 4)
@@ -29,7 +30,7 @@ TOUCH = st.builds(
 def windows(draw: st.DrawFn) -> WindowState:
     buckets = draw(st.lists(st.integers(-(2**40), 2**40), max_size=8))
     is_float = draw(st.booleans())
-    value = st.floats(allow_nan=False) if is_float else INT64
+    value = st.floats(allow_nan=False) if is_float else draw(st.sampled_from([INT64, MONEY_SUM]))
     values = [draw(value) for _ in buckets]
     return WindowState(is_float, buckets, values, since_ms=draw(TIME), last_used_ms=draw(TIME))
 
@@ -82,7 +83,7 @@ def test_damaged_bytes_raise_nothing_else(wanted: Record, data: st.DataObject) -
         record.decode(bytes(blob))
 
 
-@given(st.lists(INT64) | st.lists(HASH) | st.lists(st.integers(10**12, 10**12 + 2**39)))
+@given(st.lists(INT64) | st.lists(HASH) | st.lists(st.integers(10**12, 10**12 + 2**39)) | st.lists(MONEY_SUM))
 def test_columns_come_back(values: list[int]) -> None:
     reader = Reader(pack_ints(values), "a column")
     assert reader.ints(len(values)) == values
@@ -115,6 +116,8 @@ def test_touches_and_windows_are_small() -> None:
     assert (len(record.encode(Record(b"1" * 8, touches=touches))) - bare) / 10 <= 45
     month = WindowState(False, list(range(20000, 20030)), [3] * 29 + [200], last_used_ms=at)
     assert len(record.encode(Record(b"1" * 8, windows={2**63: month}))) - bare <= 80
+    euros = WindowState(False, list(range(20000, 20030)), [n * 10**9 + 5 * 10**8 for n in range(30)], last_used_ms=at)
+    assert len(record.encode(Record(b"1" * 8, windows={2**63: euros}))) - bare <= 120
 
 
 def test_what_cannot_be_stored_is_refused() -> None:
@@ -123,6 +126,10 @@ def test_what_cannot_be_stored_is_refused() -> None:
         record.encode(Record())
     with pytest.raises(ValueError, match="known tag"):
         record.encode(Record(b"1" * 8, unknown=[(2, b"")]))
+    with pytest.raises(ValueError, match="96-bit range"):
+        pack_ints([0, 2**96])
+    with pytest.raises(CorruptBlob, match="column of width 7"):
+        Reader(b"\x07\x07" + bytes(8), "a column").ints(1)
     with pytest.raises(CorruptBlob, match="layout 7"):
         record.decode(b"1" * 8 + b"\x07")
     twice = record.encode(Record(b"1" * 8, opt_outs={1: 2}))

@@ -381,7 +381,7 @@ class SourcePosition(_message.Message):
     def __init__(self, path: _Optional[str] = ..., line: _Optional[int] = ..., column: _Optional[int] = ...) -> None: ...
 
 class Candidate(_message.Message):
-    __slots__ = ("message", "stopped_by", "details", "reason_text", "position", "values_read", "rank", "message_share", "variants", "channel", "send_after", "expression")
+    __slots__ = ("message", "stopped_by", "details", "reason_text", "position", "values_read", "rank", "message_share", "variants", "channel", "send_after", "expression", "conditions")
     class ValuesReadEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -401,6 +401,7 @@ class Candidate(_message.Message):
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
     SEND_AFTER_FIELD_NUMBER: _ClassVar[int]
     EXPRESSION_FIELD_NUMBER: _ClassVar[int]
+    CONDITIONS_FIELD_NUMBER: _ClassVar[int]
     message: str
     stopped_by: Decision.Reason
     details: Details
@@ -413,7 +414,44 @@ class Candidate(_message.Message):
     channel: str
     send_after: _timestamp_pb2.Timestamp
     expression: str
-    def __init__(self, message: _Optional[str] = ..., stopped_by: _Optional[_Union[Decision.Reason, str]] = ..., details: _Optional[_Union[Details, _Mapping]] = ..., reason_text: _Optional[str] = ..., position: _Optional[_Union[SourcePosition, _Mapping]] = ..., values_read: _Optional[_Mapping[str, str]] = ..., rank: _Optional[float] = ..., message_share: _Optional[int] = ..., variants: _Optional[_Iterable[_Union[VariantShare, _Mapping]]] = ..., channel: _Optional[str] = ..., send_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expression: _Optional[str] = ...) -> None: ...
+    conditions: _containers.RepeatedCompositeFieldContainer[ConditionTrace]
+    def __init__(self, message: _Optional[str] = ..., stopped_by: _Optional[_Union[Decision.Reason, str]] = ..., details: _Optional[_Union[Details, _Mapping]] = ..., reason_text: _Optional[str] = ..., position: _Optional[_Union[SourcePosition, _Mapping]] = ..., values_read: _Optional[_Mapping[str, str]] = ..., rank: _Optional[float] = ..., message_share: _Optional[int] = ..., variants: _Optional[_Iterable[_Union[VariantShare, _Mapping]]] = ..., channel: _Optional[str] = ..., send_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expression: _Optional[str] = ..., conditions: _Optional[_Iterable[_Union[ConditionTrace, _Mapping]]] = ...) -> None: ...
+
+class ConditionTrace(_message.Message):
+    __slots__ = ("role", "name", "expression", "position", "value", "failed", "steps", "truncated")
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    EXPRESSION_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    role: str
+    name: str
+    expression: str
+    position: SourcePosition
+    value: str
+    failed: bool
+    steps: _containers.RepeatedCompositeFieldContainer[TraceStep]
+    truncated: bool
+    def __init__(self, role: _Optional[str] = ..., name: _Optional[str] = ..., expression: _Optional[str] = ..., position: _Optional[_Union[SourcePosition, _Mapping]] = ..., value: _Optional[str] = ..., failed: _Optional[bool] = ..., steps: _Optional[_Iterable[_Union[TraceStep, _Mapping]]] = ..., truncated: _Optional[bool] = ...) -> None: ...
+
+class TraceStep(_message.Message):
+    __slots__ = ("text", "value", "failed", "position", "depth", "fact")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    DEPTH_FIELD_NUMBER: _ClassVar[int]
+    FACT_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    value: str
+    failed: bool
+    position: SourcePosition
+    depth: int
+    fact: str
+    def __init__(self, text: _Optional[str] = ..., value: _Optional[str] = ..., failed: _Optional[bool] = ..., position: _Optional[_Union[SourcePosition, _Mapping]] = ..., depth: _Optional[int] = ..., fact: _Optional[str] = ...) -> None: ...
 
 class VariantShare(_message.Message):
     __slots__ = ("variant", "share", "unfit")

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13tact/v1/rules.proto\x12\x07tact.v1\x1a\x1fgoogle/protobuf/timestamp.proto\")\n\x08RuleFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"\xfb\x01\n\x07\x46inding\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12+\n\x08severity\x18\x02 \x01(\x0e\x32\x19.tact.v1.Finding.Severity\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x0c\n\x04line\x18\x04 \x01(\x05\x12\x0e\n\x06\x63olumn\x18\x05 \x01(\x05\x12\x0e\n\x06length\x18\x06 \x01(\x05\x12\x0c\n\x04text\x18\x07 \x01(\t\x12\r\n\x05\x66ound\x18\x08 \x01(\t\x12\x10\n\x08\x65xpected\x18\t \x01(\t\x12\x0c\n\x04hint\x18\n \x01(\t\"<\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\t\n\x05\x45RROR\x10\x01\x12\x0b\n\x07WARNING\x10\x02\"\xc8\x01\n\x08Revision\x12\x10\n\x08revision\x18\x01 \x01(\t\x12/\n\x0b\x64\x65ployed_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x61\x63tivated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x61\x63tive\x18\x04 \x01(\x08\x12\x0c\n\x04note\x18\x05 \x01(\t\x12\x12\n\nfile_count\x18\x06 \x01(\x05\x12\x15\n\rmessage_count\x18\x07 \x01(\x05\"3\n\x0fValidateRequest\x12 \n\x05\x66iles\x18\x01 \x03(\x0b\x32\x11.tact.v1.RuleFile\"H\n\x10ValidateResponse\x12\x10\n\x08revision\x18\x01 \x01(\t\x12\"\n\x08\x66indings\x18\x02 \x03(\x0b\x32\x10.tact.v1.Finding\"u\n\rDeployRequest\x12 \n\x05\x66iles\x18\x01 \x03(\x0b\x32\x11.tact.v1.RuleFile\x12\x0c\n\x04note\x18\x02 \x01(\t\x12\x12\n\nstage_only\x18\x03 \x01(\x08\x12 \n\x18\x65xpected_active_revision\x18\x04 \x01(\t\"5\n\x0e\x44\x65ployResponse\x12#\n\x08revision\x18\x01 \x01(\x0b\x32\x11.tact.v1.Revision\"E\n\x0f\x41\x63tivateRequest\x12\x10\n\x08revision\x18\x01 \x01(\t\x12 \n\x18\x65xpected_active_revision\x18\x02 \x01(\t\"7\n\x10\x41\x63tivateResponse\x12#\n\x08revision\x18\x01 \x01(\x0b\x32\x11.tact.v1.Revision\"3\n\x0fRollbackRequest\x12 \n\x18\x65xpected_active_revision\x18\x01 \x01(\t\"7\n\x10RollbackResponse\x12#\n\x08revision\x18\x01 \x01(\x0b\x32\x11.tact.v1.Revision\"=\n\x14ListRevisionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x15ListRevisionsResponse\x12$\n\trevisions\x18\x01 \x03(\x0b\x32\x11.tact.v1.Revision\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x12GetRevisionRequest\x12\x10\n\x08revision\x18\x01 \x01(\t\"\\\n\x13GetRevisionResponse\x12#\n\x08revision\x18\x01 \x01(\x0b\x32\x11.tact.v1.Revision\x12 \n\x05\x66iles\x18\x02 \x03(\x0b\x32\x11.tact.v1.RuleFile\"m\n\x0cPauseRequest\x12\x11\n\x07message\x18\x01 \x01(\tH\x00\x12\x11\n\x07purpose\x18\x02 \x01(\tH\x00\x12\r\n\x03\x61ll\x18\x03 \x01(\x08H\x00\x12\x0e\n\x06resume\x18\x04 \x01(\x08\x12\x0e\n\x06reason\x18\x05 \x01(\tB\x08\n\x06target\"U\n\rPauseResponse\x12\x17\n\x0fpaused_messages\x18\x01 \x03(\t\x12\x17\n\x0fpaused_purposes\x18\x02 \x03(\t\x12\x12\n\nall_paused\x18\x03 \x01(\x08\x32\xdd\x03\n\x0bRuleService\x12?\n\x08Validate\x12\x18.tact.v1.ValidateRequest\x1a\x19.tact.v1.ValidateResponse\x12\x39\n\x06\x44\x65ploy\x12\x16.tact.v1.DeployRequest\x1a\x17.tact.v1.DeployResponse\x12?\n\x08\x41\x63tivate\x12\x18.tact.v1.ActivateRequest\x1a\x19.tact.v1.ActivateResponse\x12?\n\x08Rollback\x12\x18.tact.v1.RollbackRequest\x1a\x19.tact.v1.RollbackResponse\x12N\n\rListRevisions\x12\x1d.tact.v1.ListRevisionsRequest\x1a\x1e.tact.v1.ListRevisionsResponse\x12H\n\x0bGetRevision\x12\x1b.tact.v1.GetRevisionRequest\x1a\x1c.tact.v1.GetRevisionResponse\x12\x36\n\x05Pause\x12\x15.tact.v1.PauseRequest\x1a\x16.tact.v1.PauseResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13tact/v1/rules.proto\x12\x07tact.v1\x1a\x1fgoogle/protobuf/timestamp.proto\")\n\x08RuleFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"\xfb\x01\n\x07\x46inding\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12+\n\x08severity\x18\x02 \x01(\x0e\x32\x19.tact.v1.Finding.Severity\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x0c\n\x04line\x18\x04 \x01(\x05\x12\x0e\n\x06\x63olumn\x18\x05 \x01(\x05\x12\x0e\n\x06length\x18\x06 \x01(\x05\x12\x0c\n\x04text\x18\x07 \x01(\t\x12\r\n\x05\x66ound\x18\x08 \x01(\t\x12\x10\n\x08\x65xpected\x18\t \x01(\t\x12\x0c\n\x04hint\x18\n \x01(\t\"<\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\t\n\x05\x45RROR\x10\x01\x12\x0b\n\x07WARNING\x10\x02\"\xc8\x01\n\x08Revision\x12\x10\n\x08revision\x18\x01 \x01(\t\x12/\n\x0b\x64\x65ployed_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x61\x63tivated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x61\x63tive\x18\x04 \x01(\x08\x12\x0c\n\x04note\x18\x05 \x01(\t\x12\x12\n\nfile_count\x18\x06 \x01(\x05\x12\x15\n\rmessage_count\x18\x07 \x01(\x05\"3\n\x0fValidateRequest\x12 \n\x05\x66iles\x18\x01 \x03(\x0b\x32\x11.tact.v1.RuleFile\"H\n\x10ValidateResponse\x12\x10\n\x08revision\x18\x01 \x01(\t\x12\"\n\x08\x66indings\x18\x02 \x03(\x0b\x32\x10.tact.v1.Finding\"u\n\rDeployRequest\x12 \n\x05\x66iles\x18\x01 \x03(\x0b\x32\x11.tact.v1.RuleFile\x12\x0c\n\x04note\x18\x02 \x01(\t\x12\x12\n\nstage_only\x18\x03 \x01(\x08\x12 \n\x18\x65xpected_active_revision\x18\x04 \x01(\t\"Y\n\x0e\x44\x65ployResponse\x12#\n\x08revision\x18\x01 \x01(\x0b\x32\x11.tact.v1.Revision\x12\"\n\x08\x66indings\x18\x02 \x03(\x0b\x32\x10.tact.v1.Finding\"E\n\x0f\x41\x63tivateRequest\x12\x10\n\x08revision\x18\x01 \x01(\t\x12 \n\x18\x65xpected_active_revision\x18\x02 \x01(\t\"7\n\x10\x41\x63tivateResponse\x12#\n\x08revision\x18\x01 \x01(\x0b\x32\x11.tact.v1.Revision\"3\n\x0fRollbackRequest\x12 \n\x18\x65xpected_active_revision\x18\x01 \x01(\t\"7\n\x10RollbackResponse\x12#\n\x08revision\x18\x01 \x01(\x0b\x32\x11.tact.v1.Revision\"=\n\x14ListRevisionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x15ListRevisionsResponse\x12$\n\trevisions\x18\x01 \x03(\x0b\x32\x11.tact.v1.Revision\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x12GetRevisionRequest\x12\x10\n\x08revision\x18\x01 \x01(\t\"\\\n\x13GetRevisionResponse\x12#\n\x08revision\x18\x01 \x01(\x0b\x32\x11.tact.v1.Revision\x12 \n\x05\x66iles\x18\x02 \x03(\x0b\x32\x11.tact.v1.RuleFile\"m\n\x0cPauseRequest\x12\x11\n\x07message\x18\x01 \x01(\tH\x00\x12\x11\n\x07purpose\x18\x02 \x01(\tH\x00\x12\r\n\x03\x61ll\x18\x03 \x01(\x08H\x00\x12\x0e\n\x06resume\x18\x04 \x01(\x08\x12\x0e\n\x06reason\x18\x05 \x01(\tB\x08\n\x06target\"U\n\rPauseResponse\x12\x17\n\x0fpaused_messages\x18\x01 \x03(\t\x12\x17\n\x0fpaused_purposes\x18\x02 \x03(\t\x12\x12\n\nall_paused\x18\x03 \x01(\x08\x32\xdd\x03\n\x0bRuleService\x12?\n\x08Validate\x12\x18.tact.v1.ValidateRequest\x1a\x19.tact.v1.ValidateResponse\x12\x39\n\x06\x44\x65ploy\x12\x16.tact.v1.DeployRequest\x1a\x17.tact.v1.DeployResponse\x12?\n\x08\x41\x63tivate\x12\x18.tact.v1.ActivateRequest\x1a\x19.tact.v1.ActivateResponse\x12?\n\x08Rollback\x12\x18.tact.v1.RollbackRequest\x1a\x19.tact.v1.RollbackResponse\x12N\n\rListRevisions\x12\x1d.tact.v1.ListRevisionsRequest\x1a\x1e.tact.v1.ListRevisionsResponse\x12H\n\x0bGetRevision\x12\x1b.tact.v1.GetRevisionRequest\x1a\x1c.tact.v1.GetRevisionResponse\x12\x36\n\x05Pause\x12\x15.tact.v1.PauseRequest\x1a\x16.tact.v1.PauseResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,27 +47,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEPLOYREQUEST']._serialized_start=692
   _globals['_DEPLOYREQUEST']._serialized_end=809
   _globals['_DEPLOYRESPONSE']._serialized_start=811
-  _globals['_DEPLOYRESPONSE']._serialized_end=864
-  _globals['_ACTIVATEREQUEST']._serialized_start=866
-  _globals['_ACTIVATEREQUEST']._serialized_end=935
-  _globals['_ACTIVATERESPONSE']._serialized_start=937
-  _globals['_ACTIVATERESPONSE']._serialized_end=992
-  _globals['_ROLLBACKREQUEST']._serialized_start=994
-  _globals['_ROLLBACKREQUEST']._serialized_end=1045
-  _globals['_ROLLBACKRESPONSE']._serialized_start=1047
-  _globals['_ROLLBACKRESPONSE']._serialized_end=1102
-  _globals['_LISTREVISIONSREQUEST']._serialized_start=1104
-  _globals['_LISTREVISIONSREQUEST']._serialized_end=1165
-  _globals['_LISTREVISIONSRESPONSE']._serialized_start=1167
-  _globals['_LISTREVISIONSRESPONSE']._serialized_end=1253
-  _globals['_GETREVISIONREQUEST']._serialized_start=1255
-  _globals['_GETREVISIONREQUEST']._serialized_end=1293
-  _globals['_GETREVISIONRESPONSE']._serialized_start=1295
-  _globals['_GETREVISIONRESPONSE']._serialized_end=1387
-  _globals['_PAUSEREQUEST']._serialized_start=1389
-  _globals['_PAUSEREQUEST']._serialized_end=1498
-  _globals['_PAUSERESPONSE']._serialized_start=1500
-  _globals['_PAUSERESPONSE']._serialized_end=1585
-  _globals['_RULESERVICE']._serialized_start=1588
-  _globals['_RULESERVICE']._serialized_end=2065
+  _globals['_DEPLOYRESPONSE']._serialized_end=900
+  _globals['_ACTIVATEREQUEST']._serialized_start=902
+  _globals['_ACTIVATEREQUEST']._serialized_end=971
+  _globals['_ACTIVATERESPONSE']._serialized_start=973
+  _globals['_ACTIVATERESPONSE']._serialized_end=1028
+  _globals['_ROLLBACKREQUEST']._serialized_start=1030
+  _globals['_ROLLBACKREQUEST']._serialized_end=1081
+  _globals['_ROLLBACKRESPONSE']._serialized_start=1083
+  _globals['_ROLLBACKRESPONSE']._serialized_end=1138
+  _globals['_LISTREVISIONSREQUEST']._serialized_start=1140
+  _globals['_LISTREVISIONSREQUEST']._serialized_end=1201
+  _globals['_LISTREVISIONSRESPONSE']._serialized_start=1203
+  _globals['_LISTREVISIONSRESPONSE']._serialized_end=1289
+  _globals['_GETREVISIONREQUEST']._serialized_start=1291
+  _globals['_GETREVISIONREQUEST']._serialized_end=1329
+  _globals['_GETREVISIONRESPONSE']._serialized_start=1331
+  _globals['_GETREVISIONRESPONSE']._serialized_end=1423
+  _globals['_PAUSEREQUEST']._serialized_start=1425
+  _globals['_PAUSEREQUEST']._serialized_end=1534
+  _globals['_PAUSERESPONSE']._serialized_start=1536
+  _globals['_PAUSERESPONSE']._serialized_end=1621
+  _globals['_RULESERVICE']._serialized_start=1624
+  _globals['_RULESERVICE']._serialized_end=2101
 # @@protoc_insertion_point(module_scope)

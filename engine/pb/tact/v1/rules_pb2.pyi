@@ -95,10 +95,12 @@ class DeployRequest(_message.Message):
     def __init__(self, files: _Optional[_Iterable[_Union[RuleFile, _Mapping]]] = ..., note: _Optional[str] = ..., stage_only: _Optional[bool] = ..., expected_active_revision: _Optional[str] = ...) -> None: ...
 
 class DeployResponse(_message.Message):
-    __slots__ = ("revision",)
+    __slots__ = ("revision", "findings")
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
     revision: Revision
-    def __init__(self, revision: _Optional[_Union[Revision, _Mapping]] = ...) -> None: ...
+    findings: _containers.RepeatedCompositeFieldContainer[Finding]
+    def __init__(self, revision: _Optional[_Union[Revision, _Mapping]] = ..., findings: _Optional[_Iterable[_Union[Finding, _Mapping]]] = ...) -> None: ...
 
 class ActivateRequest(_message.Message):
     __slots__ = ("revision", "expected_active_revision")

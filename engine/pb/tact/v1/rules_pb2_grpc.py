@@ -82,7 +82,7 @@ class RuleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Deploy(self, request, context):
-        """Checks, compiles, keeps and activates. A set with findings is refused with INVALID_ARGUMENT
+        """Checks, compiles, keeps and activates. A set with errors is refused with INVALID_ARGUMENT
         and the old one keeps serving.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

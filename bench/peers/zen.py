@@ -1,4 +1,4 @@
-"""The peer of `kernels`: zen-engine (GoRules) on the same rules, as one decision table that collects.
+"""zen-engine (GoRules, Rust) from Python: one decision table that collects.
 
 Its first column is the event type, so that most rows end there; its second the rest of the condition.
 """
@@ -8,21 +8,22 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.generate import Rule, as_zen
+from bench.peers.timing import timed
 
-Evaluate = Callable[[Mapping[str, object]], list[str]]
-MISSING = "zen-engine is not installed (pip install zen-engine): no peer"
+Context = Mapping[str, object]
 
 
 def available() -> bool:
-    """Whether the package is there: it is no dependency of Tact's."""
+    """Whether the package is there."""
     return importlib.util.find_spec("zen") is not None
 
 
-def _table(rules: Sequence[Rule]) -> str:
+def table(rules: Sequence[Rule]) -> str:
+    """The rules as a decision in zen's JSON."""
     rows = [
         {"_id": r.name, "type": f'"{r.on}"' if r.on else "", "when": as_zen(r.condition), "out": f'"{r.name}"'}
         for r in rules
@@ -46,18 +47,28 @@ def _table(rules: Sequence[Rule]) -> str:
     return json.dumps({"contentType": "application/vnd.gorules.decision", "nodes": nodes, "edges": edges})
 
 
-def evaluators(rules: Sequence[Rule]) -> tuple[Evaluate, Evaluate]:
-    """(as `create_decision` gives it, with expressions compiled beforehand): each gives names that hold."""
+def measure_plain(
+    rules: Sequence[Rule], contexts: Sequence[Context], seconds: float, repeats: int
+) -> tuple[list[float], list[list[str]]]:
+    """As `create_decision` gives it."""
     zen: Any = importlib.import_module("zen")
-    table = _table(rules)
-    decision = zen.ZenEngine().create_decision(table)
-    content = zen.ZenDecisionContent(table)
-    engine = zen.ZenEngine({"loader": lambda _: content})
+    decision = zen.ZenEngine().create_decision(table(rules))
 
-    def plain(context: Mapping[str, object]) -> list[str]:
+    def evaluate(context: Context) -> list[str]:
         return [row["message"] for row in decision.evaluate(context)["result"]]
 
-    def compiled(context: Mapping[str, object]) -> list[str]:
+    return timed(evaluate, contexts, seconds, repeats)
+
+
+def measure_compiled(
+    rules: Sequence[Rule], contexts: Sequence[Context], seconds: float, repeats: int
+) -> tuple[list[float], list[list[str]]]:
+    """With the expressions compiled beforehand."""
+    zen: Any = importlib.import_module("zen")
+    content = zen.ZenDecisionContent(table(rules))
+    engine = zen.ZenEngine({"loader": lambda _: content})
+
+    def evaluate(context: Context) -> list[str]:
         return [row["message"] for row in engine.evaluate("rules", context)["result"]]
 
-    return plain, compiled
+    return timed(evaluate, contexts, seconds, repeats)

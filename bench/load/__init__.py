@@ -1,0 +1,1 @@
+"""An open-loop load generator for any Tact server: `python -m bench load --target HOST:PORT ..`."""

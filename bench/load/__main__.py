@@ -1,0 +1,125 @@
+"""`python -m bench load --target HOST:PORT --rate 5000 --duration 30 --events FILE`."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import ssl
+import sys
+from pathlib import Path
+
+import orjson
+from rich.console import Console
+
+from bench.load.capacity import Objective, find_capacity
+from bench.load.drive import Result, drive
+from bench.load.events import BadFile, bodies, put_profiles
+from bench.load.report import as_json, page, show
+from bench.load.schedule import ARRIVALS, send_times
+
+_CALLS_MAX = 2_000_000  # of one run: they are made beforehand
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the load; 1 where calls failed or no rate held the objective, 2 where it could not run."""
+    given = _parser().parse_args(arguments)
+    console = Console(stderr=given.json)
+    try:
+        return _run(given, console)
+    except BadFile as error:
+        console.print(str(error), style="red", highlight=False, soft_wrap=True)
+    except OSError as error:
+        text = f"{given.target}: {error.strerror or error or 'no connection'}"
+        console.print(text, style="red", highlight=False, soft_wrap=True)
+    return 2
+
+
+def _run(given: argparse.Namespace, console: Console) -> int:
+    tls = _tls(given)
+    if given.profiles:
+        console.print(f"{put_profiles(given.target, given.profiles, tls):,} profiles written")
+
+    def probe(rate: float, seconds: float, seed: int) -> Result:
+        times = send_times(rate, seconds, given.arrivals, seed)
+        if not 0 < len(times) <= _CALLS_MAX:
+            raise BadFile(f"{rate:g}/s for {seconds:g} s are {len(times):,} calls; 1 to {_CALLS_MAX:,} are sent")
+        made = bodies(given.events, len(times), secrets.token_hex(4), given.as_written)
+        return drive(given.target, made, times, rate, given.connections, tls)
+
+    settings = {"target": given.target, "arrivals": given.arrivals, "connections": given.connections}
+    if given.find_capacity:
+        objective = Objective(given.slo_p99_ms)
+
+        def told(rate: float, result: Result, why: str) -> None:
+            p99 = result.latencies.quantile(0.99) / 1e6
+            console.print(f"  {rate:>10,.0f}/s  p99 {p99:8.3g} ms  {why or 'holds'}", highlight=False)
+
+        rate, best = find_capacity(
+            lambda rate: probe(rate, given.probe_seconds, given.seed), objective, given.rate, told=told
+        )
+        if best is None:
+            console.print(f"no rate holds p99 <= {given.slo_p99_ms:g} ms", style="red")
+            return 1
+        console.print(f"capacity: {rate:,.0f} calls a second with p99 <= {given.slo_p99_ms:g} ms", style="bold")
+        settings |= {"capacity": rate, "slo_p99_ms": given.slo_p99_ms}
+        result = best
+    else:
+        if given.warm_up:
+            probe(given.rate, given.warm_up, given.seed + 1)
+        result = probe(given.rate, given.duration, given.seed)
+    figures = as_json(result, settings)
+    if given.html:
+        given.html.write_text(page(figures), "utf-8")
+    if given.out:
+        given.out.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2))
+    if given.json:
+        sys.stdout.write(orjson.dumps(figures, option=orjson.OPT_INDENT_2).decode() + "\n")
+    else:
+        show(console, figures)
+    return 1 if result.errors else 0
+
+
+def _tls(given: argparse.Namespace) -> ssl.SSLContext | None:
+    if not given.tls:
+        return None
+    context = ssl.create_default_context(cafile=given.tls_ca)
+    if given.tls_cert:
+        context.load_cert_chain(given.tls_cert, given.tls_key)
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"found {text}, expected a number above 0")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="bench load", description=__doc__)
+    parser.add_argument("--target", required=True, metavar="HOST:PORT")
+    parser.add_argument("--events", required=True, type=Path, metavar="FILE", help="a DecideRequest a line, JSON")
+    parser.add_argument("--profiles", type=Path, metavar="FILE", help="written first: a Profile a line, JSON")
+    parser.add_argument("--rate", type=_positive, default=1000.0, help="calls a second; of a search the first")
+    parser.add_argument("--duration", type=_positive, default=30.0, metavar="SECONDS")
+    parser.add_argument("--warm-up", type=float, default=2.0, metavar="SECONDS", help="sent first, not counted")
+    parser.add_argument("--arrivals", choices=ARRIVALS, default="poisson")
+    parser.add_argument("--connections", type=int, default=4, metavar="N")
+    parser.add_argument("--seed", type=int, default=1, help="of the arrivals")
+    parser.add_argument("--as-written", action="store_true", help="keep the file's event ids and times")
+    parser.add_argument("--find-capacity", action="store_true", help="the highest rate that holds --slo-p99-ms")
+    parser.add_argument("--slo-p99-ms", type=_positive, default=10.0, metavar="MS")
+    parser.add_argument("--probe-seconds", type=_positive, default=5.0, metavar="SECONDS", help="of a search's runs")
+    parser.add_argument("--tls", action="store_true")
+    parser.add_argument("--tls-ca", metavar="FILE")
+    parser.add_argument("--tls-cert", metavar="FILE")
+    parser.add_argument("--tls-key", metavar="FILE")
+    parser.add_argument("--json", action="store_true", help="the figures as JSON on stdout")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the figures as JSON to a file")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="a page with the latency chart")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

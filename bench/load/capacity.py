@@ -1,0 +1,58 @@
+"""The highest rate that a server holds: up by steps until the objective breaks, then halving the distance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench.load.drive import Result
+
+_STEP = 1.5
+_ERRORS_MAX = 0.001
+_ANSWERED_MIN = 0.99
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What a probe must hold: p99 in ms, at most 1 call in 1,000 without a good answer, and no backlog."""
+
+    p99_ms: float
+
+    def broken_by(self, result: Result) -> str:
+        """What does not hold, "" where all does."""
+        p99 = result.latencies.quantile(0.99) / 1e6
+        if result.errors > _ERRORS_MAX * result.sent:
+            return f"{result.errors} of {result.sent} calls failed"
+        if p99 > self.p99_ms:
+            return f"p99 {p99:.3g} ms"
+        if result.answered_per_s < _ANSWERED_MIN * result.sent / max(result.seconds, 1e-9):
+            return f"{result.answered_per_s:,.0f} answers a second"
+        return ""
+
+
+def find_capacity(
+    probe: Callable[[float], Result],
+    objective: Objective,
+    start: float,
+    precision: float = 0.05,
+    told: Callable[[float, Result, str], None] = lambda *_: None,
+) -> tuple[float, Result | None]:
+    """The rate (calls a second) and the run that held it; 0 and None where even the first did not.
+
+    `probe` runs one rate. Rates differ by `precision` at the end.
+    """
+    good, best, bad = 0.0, None, 0.0
+    rate = start
+    while True:
+        result = probe(rate)
+        why = objective.broken_by(result)
+        told(rate, result, why)
+        if why:
+            bad = rate
+        else:
+            good, best = rate, result
+        if bad and good >= bad * (1 - precision):
+            return good, best
+        if bad and not good and bad < start / 16:
+            return 0.0, None
+        rate = rate * _STEP if not bad else (good + bad) / 2 if good else bad / 2

@@ -1,0 +1,397 @@
+"""When a condition can hold: every way in which it can, as values that its terms must have.
+
+Sound one way: an empty list of ways means that there is none, for any inputs. Work is bounded, and
+where the bound is reached a constraint is dropped, which only makes more seem possible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from engine.compiler.analysis.values import (
+    ANYTHING,
+    INT_END,
+    Values,
+    among,
+    between,
+    compared,
+    everything,
+)
+from engine.compiler.nodes import Const, Fact, Node, Op, Ref, Type
+
+Key = str | int  # a path, `has(path)`, or the number of a term that is computed
+Way = dict[Key, Values]  # what each term must be; terms that are not in it may be anything
+Ways = list[Way]
+
+WAYS_MAX = 64
+ALWAYS: Ways = [{}]
+NEVER: Ways = []
+_COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
+_FLIPPED = {"eq": "eq", "ne": "ne", "lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}
+_NEGATED = {"eq": "ne", "ne": "eq", "lt": "ge", "le": "gt", "gt": "le", "ge": "lt"}
+_ARITHMETIC = ("add", "sub", "mul", "neg")
+_MACROS = ("all", "exists", "exists_one", "filter", "map")
+_TRUE, _FALSE = between(1, 1), between(0, 0)
+_RANGES = {
+    "size": between(0, INT_END - 1),
+    "month": between(0, 11),
+    "date": between(1, 31),
+    "day_of_month": between(0, 30),
+    "day_of_week": between(0, 6),
+    "day_of_year": between(0, 365),
+}
+_CLOCK = {"hours": 23, "minutes": 59, "seconds": 59, "milliseconds": 999}  # of a time, not of a duration
+
+
+class Atom(NamedTuple):
+    """A condition that is true just where one term has one of some values, and an error just where it has none."""
+
+    key: Key
+    term: Node
+    values: Values
+
+
+class Simple(NamedTuple):
+    """An input compared with a constant: as an atom, and the ways in which it can be true and false."""
+
+    atom: Atom | None
+    true: Ways
+    false: Ways
+
+
+def has_key(path: str) -> str:
+    """The term that stands for has() of an input."""
+    return f"has({path})"
+
+
+class Cases:
+    """Works out when conditions of one rule set can hold.
+
+    `domain` says which values an input may have; `guarded` whether it has a value just where has()
+    says so. `clash` is the term of which the last contradiction was found.
+    """
+
+    def __init__(self, domain: Callable[[Ref], Values], guarded: Callable[[str], bool]) -> None:
+        self.domain = domain
+        self.guarded = guarded
+        self.clash: Key = 0
+        self._numbers: dict[object, int] = {}
+        self._memo: dict[tuple[int, bool], Ways] = {}
+        self._simple: dict[int, Simple | None] = {}
+        self._alive: list[Node] = []  # these know nodes by identity
+        self._reads: dict[int, frozenset[str]] = {}
+        self._single: dict[str, frozenset[str]] = {}
+        self._present: dict[str, Ways] = {}
+        self._written: dict[tuple[str, str, str], Simple] = {}
+
+    # ways
+
+    def meet(self, a: Way, b: Way) -> Way | None:
+        """What must be so for both, None where that cannot be."""
+        if not a or not b:
+            return a or b
+        result = a.copy()
+        return result if self._add(result, b) else None
+
+    def _add(self, way: Way, other: Way) -> bool:
+        """Adds to `way` what must be so for the other; whether both can be."""
+        for key, values in other.items():
+            known = way.get(key)
+            if known is None:
+                way[key] = values
+            elif known is not values:
+                common = known.meet(values)
+                if common.empty:
+                    self.clash = key
+                    return False
+                way[key] = common
+        return True
+
+    def both(self, parts: Iterable[Ways]) -> Ways:
+        """The ways in which all parts can hold at once."""
+        common: Way = {}  # of the parts with one way, gathered first: most have no other
+        several: list[Ways] = []
+        for part in parts:
+            if len(part) > 1:
+                several.append(part)
+            elif not part or not self._add(common, part[0]):
+                return NEVER
+        result = [common]
+        for part in sorted(several, key=len):
+            if len(result) * len(part) > WAYS_MAX:
+                continue
+            result = [way for a in result for b in part if (way := self.meet(a, b)) is not None]
+            if not result:
+                return NEVER
+        return result
+
+    def either(self, parts: Iterable[Ways]) -> Ways:
+        """The ways in which one of the parts can hold."""
+        result: Ways = []
+        for part in parts:
+            result = result + part if result else part
+            if len(result) > WAYS_MAX or (part and not part[0]):
+                return ALWAYS
+        return result
+
+    # conditions
+
+    def holds(self, node: Node, want: bool) -> Ways:
+        """The ways in which a condition can be `want`, and no error."""
+        simple = self.simple(node)
+        if simple is not None:
+            return simple.true if want else simple.false
+        memo = (id(node), want)
+        known = self._memo.get(memo)
+        if known is None:
+            known = self._memo[memo] = self._holds(node, want)
+        return known
+
+    def possible(self, node: Node, want: bool) -> bool:
+        """Whether there are such ways."""
+        if isinstance(node, Op) and node.op in ("and", "or") and (node.op == "and") != want:
+            return any(self.possible(arg, want) for arg in node.args)
+        return bool(self.holds(node, want))
+
+    def simple(self, node: Node) -> Simple | None:
+        """All about an input compared with a constant: most conditions are that, and many are the same."""
+        at = id(node)
+        if at not in self._simple:
+            self._simple[at] = self._compared(node)
+            self._alive.append(node)
+        return self._simple[at]
+
+    def _compared(self, node: Node) -> Simple | None:
+        if not isinstance(node, Op) or (node.op not in _COMPARISONS and node.op != "in"):
+            return None
+        left, right = node.args
+        if not isinstance(left, Ref) or not isinstance(right, Const):
+            return None
+        key = (node.op, left.path, right.key)
+        known = self._written.get(key)
+        if known is None:
+            known = Simple(self._atom(node, True), self._holds(node, True), self._holds(node, False))
+            self._written[key] = known
+        return known
+
+    def _holds(self, node: Node, want: bool) -> Ways:
+        if isinstance(node, Const):
+            return ALWAYS if node.value is want else NEVER
+        if isinstance(node, Fact):
+            return self.holds(node.node, want)
+        if not isinstance(node, Op):
+            return self.within(node, _TRUE if want else _FALSE)
+        op, args = node.op, node.args
+        if op in ("and", "or"):
+            parts = (self.holds(arg, want) for arg in args)
+            return self.both(parts) if (op == "and") == want else self.either(parts)
+        if op == "not":
+            return self.holds(args[0], not want)
+        if op in ("cond", "switch"):
+            return self._chosen(node, lambda value: self.holds(value, want))
+        if op in ("eq", "ne") and args[0].type is Type.BOOL:
+            return self._equal(args[0], args[1], (op == "eq") == want)
+        if op in _COMPARISONS or op == "in":
+            return self._compare(node, want)
+        if op == "has" and isinstance(args[0], Ref):
+            path = args[0].path
+            return NEVER if path == "now" and not want else [{has_key(path): _TRUE if want else _FALSE}]
+        if op == "fails":
+            return ALWAYS
+        return self.within(node, _TRUE if want else _FALSE)
+
+    def _equal(self, a: Node, b: Node, same: bool) -> Ways:
+        return self.either(self.both((self.holds(a, v), self.holds(b, v == same))) for v in (True, False))
+
+    def _chosen(self, node: Op, of: Callable[[Node], Ways]) -> Ways:
+        """`cond` and `switch`: each value with its condition, the last where no condition holds."""
+        if node.op == "cond":
+            conditions, values = node.args[:1], node.args[1:]
+        else:
+            conditions, values = node.args[:-1:2], (*node.args[1:-1:2], node.args[-1])
+        ways = [self.both((self.holds(c, True), of(v))) for c, v in zip(conditions, values, strict=False)]
+        last = self.both((*(self.holds(c, False) for c in conditions), of(values[-1])))
+        return self.either((*ways, last))
+
+    # what is read
+
+    def reads(self, node: Node) -> frozenset[str]:
+        """The paths of all inputs. Conditions that share none can hold whenever each of them can."""
+        if isinstance(node, Ref):
+            known = self._single.get(node.path)
+            if known is None:
+                known = self._single[node.path] = frozenset((node.path,))
+            return known
+        if isinstance(node, Fact):
+            return self.reads(node.node)
+        if not isinstance(node, Op):
+            return frozenset()
+        known = self._reads.get(id(node))
+        if known is None:
+            sets = [self.reads(arg) for arg in node.args if not isinstance(arg, Const)]
+            known = sets[0] if len(sets) == 1 else frozenset().union(*sets)
+            self._reads[id(node)] = known
+            self._alive.append(node)
+        return known
+
+    def apart(self, nodes: Sequence[Node]) -> bool:
+        """Whether no two of the conditions read the same input."""
+        sets = [self.reads(node) for node in nodes if not isinstance(node, Const)]
+        return len(sets) < 2 or len(sets[0].union(*sets[1:])) == sum(map(len, sets))
+
+    def free(self, node: Op) -> bool:
+        """Whether a computed number compared with a constant may lie on either side: the frequent case, cheaply."""
+        split = self._split(node) if node.op in _COMPARISONS else None
+        if split is None or not isinstance(split[0], Op) or split[0].op not in _ARITHMETIC:
+            return False
+        every = everything(split[0].type)
+        sides = (every.meet(split[1]), every.meet(split[1].outside()))
+        return not any(side.empty for side in sides) and bool(self.valued(split[0]))
+
+    # comparisons
+
+    def _compare(self, node: Op, want: bool) -> Ways:
+        split = self._split(node)
+        if split is not None:
+            term, values = split
+            return self.within(term, values if want else values.outside())
+        atom = self._atom(node, want)
+        if atom is None:
+            return self.within(node, _TRUE if want else _FALSE)
+        if atom.values.empty:
+            return NEVER
+        return self.both(([{atom.key: atom.values}], *map(self.valued, node.args)))
+
+    def _split(self, node: Op) -> tuple[Node, Values] | None:
+        """A comparison of a term with constants: the term, and the values for which it is true."""
+        left, right = node.args
+        if node.op == "in":
+            if isinstance(right, Const) and isinstance(right.value, tuple) and left.type.element is None:
+                return left, among(left.type, right.value)
+            return None
+        if left.type.element is not None:
+            return None
+        if isinstance(right, Const):
+            return left, compared(left.type, node.op, right.value)
+        if isinstance(left, Const):
+            return right, compared(right.type, _FLIPPED[node.op], left.value)
+        return None
+
+    def atom(self, node: Node) -> Atom | None:
+        """The condition as exactly one term and its values, or None where it is more than that."""
+        simple = self.simple(node)
+        return self._atom(node, True) if simple is None else simple.atom
+
+    def _atom(self, node: Node, want: bool) -> Atom | None:
+        while isinstance(node, Fact) or (isinstance(node, Op) and node.op == "not"):
+            if isinstance(node, Fact):
+                node = node.node
+            else:
+                node, want = node.args[0], not want
+        if isinstance(node, Ref):
+            return Atom(node.path, node, self.domain(node).meet(_TRUE if want else _FALSE))
+        if not isinstance(node, Op):
+            return None
+        if node.op in _COMPARISONS and node.args[0].type is not Type.BOOL and self._split(node) is None:
+            return self._signed(node, want)
+        if node.op not in _COMPARISONS and node.op != "in":
+            return None
+        split = self._split(node)
+        if split is None:
+            return None
+        term, values = split
+        while isinstance(term, Fact):
+            term = term.node
+        if isinstance(term, Const) or (isinstance(term, Op) and term.op in ("cond", "switch", "fail")):
+            return None
+        allowed = self._allowed(term)
+        return Atom(self._key(term), term, allowed.meet(values if want else values.outside()))
+
+    def _signed(self, node: Op, want: bool) -> Atom:
+        """A comparison of two terms, as the sign of the first less the second: -1, 0, 1 or NaN."""
+        (a, b), op = node.args, node.op
+        if hash(a) > hash(b):
+            a, b, op = b, a, _FLIPPED[op]
+        nan = a.type in (Type.NUMBER, Type.NUMBERS)
+        possible = Values(False, (0, 1) if a == b else (-1, 2), nan)
+        values = compared(Type.INTEGER, op, 0)
+        if op == "ne":
+            values = Values(values.first, values.cuts, True)
+        return Atom(self._number((a, b)), node, possible.meet(values if want else values.outside()))
+
+    # terms
+
+    def within(self, term: Node, values: Values) -> Ways:
+        """The ways in which a term has one of the values."""
+        if isinstance(term, Const):
+            return ALWAYS if values.has(term.value) else NEVER
+        if isinstance(term, Fact):
+            return self.within(term.node, values)
+        if isinstance(term, Op) and term.op in ("cond", "switch"):
+            return self._chosen(term, lambda value: self.within(value, values))
+        if isinstance(term, Op) and term.op == "fail":
+            return NEVER
+        allowed = self._allowed(term).meet(values)
+        if allowed.empty:
+            self.clash = self._key(term)
+            return NEVER
+        if isinstance(term, Ref):
+            way: Way = {term.path: allowed}
+            if self.guarded(term.path):
+                way[has_key(term.path)] = _TRUE
+            return [way]
+        return self.both(([{self._key(term): allowed}], self._operands(term)))
+
+    def valued(self, node: Node) -> Ways:
+        """The ways in which an expression has a value and is no error."""
+        if isinstance(node, Fact):
+            return self.valued(node.node)
+        if isinstance(node, Ref):
+            ways = self._present.get(node.path)
+            if ways is None:
+                ways = self._present[node.path] = self.within(node, ANYTHING)
+            return ways
+        if not isinstance(node, Op):
+            return ALWAYS
+        if node.op == "fail":
+            return NEVER
+        if node.type is Type.BOOL:
+            return self.either((self.holds(node, True), self.holds(node, False)))
+        if node.op in ("cond", "switch"):
+            return self._chosen(node, self.valued)
+        return self._operands(node)
+
+    def _operands(self, node: Node) -> Ways:
+        """The ways in which what a strict operation is made from has values."""
+        if not isinstance(node, Op) or node.op == "collect":
+            return ALWAYS
+        if _divides_by_zero(node):
+            return NEVER
+        args: Sequence[Node] = node.args[:1] if node.op in _MACROS else node.args
+        return self.both([self.valued(arg) for arg in args])
+
+    def _allowed(self, term: Node) -> Values:
+        """All values that a term may have."""
+        if isinstance(term, Ref):
+            return self.domain(term)
+        if isinstance(term, Op):
+            if term.op in _RANGES:
+                return _RANGES[term.op]
+            if term.op in _CLOCK and term.args[0].type is Type.TIME:
+                return between(0, _CLOCK[term.op])
+        return everything(term.type)
+
+    def _key(self, term: Node) -> Key:
+        return term.path if isinstance(term, Ref) else self._number(term)
+
+    def _number(self, term: object) -> int:
+        return self._numbers.setdefault(term, len(self._numbers))
+
+
+def _divides_by_zero(node: Op) -> bool:
+    """Numbers may be divided by zero: that is infinite, and no error."""
+    if node.op not in ("div", "mod", "ratio") or (node.op == "div" and node.type is Type.NUMBER):
+        return False
+    divisor = node.args[1]
+    return isinstance(divisor, Const) and divisor.value == 0

@@ -1,0 +1,68 @@
+"""Languages in which something is missing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from engine.compiler.analysis.report import Report
+from engine.compiler.model import Message, Position, RuleSet, Text
+
+
+def report_languages(ruleset: RuleSet, report: Report) -> None:
+    """Warnings missing-language.
+
+    A language is expected of a text where most messages speak it, where it is the default, or where
+    another variant of the same message has it.
+    """
+    spoken = {name: _languages(message) for name, message in ruleset.messages.items()}
+    counts = Counter(language for languages in spoken.values() for language in languages)
+    expected = [language for language, count in counts.items() if 2 * count > len(spoken)]
+    default = ruleset.default_language
+    if spoken and default not in counts:
+        first = next(iter(ruleset.messages.values()))
+        hint = "name the language of the texts in `defaults: {language: ..}`"
+        text = f"no message speaks '{default}', the default language"
+        report.add("missing-language", first.position, text, hint=hint)
+    elif spoken:
+        expected = list(dict.fromkeys((default, *expected)))
+    for message in ruleset.messages.values():
+        _message(message, expected, spoken[message.name], report)
+    for product in ruleset.products.values():
+        _texts(f"'otherwise' of '{product.name}'", product.otherwise, expected, product.position, report)
+        for condition in product.eligible:
+            what = f"'because' of '{condition.name or product.name}'"
+            _texts(what, condition.because, expected, condition.expression.position, report)
+
+
+def _languages(message: Message) -> dict[str, None]:
+    return {language: None for variant in message.variants.values() for language in variant.texts}
+
+
+def _message(message: Message, expected: list[str], spoken: Mapping[str, None], report: Report) -> None:
+    for variant in message.variants.values():
+        wanted = expected if spoken.keys() <= set(expected) else [*dict.fromkeys((*expected, *spoken))]
+        what = f"the variant '{variant.name}' of '{message.name}'"
+        _texts(what, variant.texts, wanted, variant.position, report)
+        if len(variant.texts) > 1:
+            _parts(what, variant.texts, report)
+
+
+def _parts(what: str, texts: Mapping[str, Text], report: Report) -> None:
+    """Replies and texts for a channel that one language has and another has not."""
+    channels = {channel for text in texts.values() for channel in text.channels}
+    replies = any(text.replies for text in texts.values())
+    for language, text in texts.items():
+        missing = sorted(channels - text.channels.keys())
+        parts = [*(["no replies"] if replies and not text.replies else []), *(f"no text for {c}" for c in missing)]
+        if parts:
+            message = f"{what} has {' and '.join(parts)} in '{language}', but in another language"
+            report.add("missing-language", text.position, message)
+
+
+def _texts(what: str, texts: Mapping[str, object], wanted: Iterable[str], position: Position, report: Report) -> None:
+    """Nothing written at all is a choice, not a gap."""
+    missing = [w for w in wanted if texts and w not in texts and w.partition("-")[0] not in texts]
+    if missing:
+        listed = " and ".join(f"'{language}'" for language in missing)
+        report.add("missing-language", position, f"{what} has no text in {listed}", found=", ".join(texts))
