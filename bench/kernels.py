@@ -24,8 +24,8 @@ from bench import generate, peers
 from bench.processes import SERVER_CORE, Child, pinned
 from bench.rows import FULL, Effort, Row
 from engine.bundle import Active, Bundle, compile_bundle
-from engine.compiler import plan as plan_module
 from engine.compiler import program as program_module
+from engine.compiler import stages as stages_module
 from engine.kernels.evaluate import evaluate
 from engine.kernels.funnel import funnel
 
@@ -73,7 +73,7 @@ def _kernel_calls(bundle: Bundle, batch: Sample) -> list[Call]:
         return record
 
     with (
-        patch.object(plan_module, "evaluate", recording(evaluate)),
+        patch.object(stages_module, "evaluate", recording(evaluate)),
         patch.object(program_module, "run_funnel", recording(funnel)),
     ):
         batch.evaluate(bundle)

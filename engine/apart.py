@@ -123,24 +123,29 @@ def _give_out(pieces: Iterable[object], out: BinaryIO) -> None:
 
 def _pieces(bundle: Bundle) -> Iterator[object]:
     """Parts of the bundle that are quick to take in, and then the bundle itself."""
-    yield from _parts(bundle)
+    yield from _parts(bundle, set())
     yield bundle
 
 
-def _parts(thing: object) -> Iterator[object]:
-    """What long tuples, lists and maps below `thing` hold, some at a time."""
-    if isinstance(thing, tuple | list | dict) and len(thing) > _SHORT:
-        held = iter(thing.items() if isinstance(thing, dict) else thing)
-        while some := list(islice(held, _AT_ONCE)):
-            yield some
-    elif isinstance(thing, tuple | list):
-        for held in thing:
-            yield from _parts(held)
-    elif isinstance(thing, dict):
-        yield from _parts(list(thing.values()))
+def _parts(thing: object, seen: set[int]) -> Iterator[object]:
+    """What long tuples, lists and maps below `thing` hold, some at a time; nothing twice."""
+    if id(thing) in seen:
+        return
+    seen.add(id(thing))
+    if isinstance(thing, tuple | list | dict):
+        held = thing.items() if isinstance(thing, dict) else thing
+        if len(thing) > _SHORT:
+            rest = iter(held)
+            while some := list(islice(rest, _AT_ONCE)):
+                yield some
+            return
+        below = list(thing.values()) if isinstance(thing, dict) else list(thing)
     elif type(thing).__module__.startswith("engine."):
-        names = getattr(thing, "__slots__", None) or vars(thing)
-        yield from _parts([getattr(thing, name) for name in names])
+        below = [getattr(thing, name, None) for name in getattr(thing, "__slots__", None) or vars(thing)]
+    else:
+        return
+    for one in below:
+        yield from _parts(one, seen)
 
 
 class _Reducers(dict[type, Callable[[Any], Any]]):

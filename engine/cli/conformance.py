@@ -88,9 +88,9 @@ def judge(path: Path, lifted: bool) -> list[Outcome]:
     """The outcome of every case of a file. With `lifted`, literals become typed variables."""
     try:
         cases = json.loads(path.read_text("utf-8"))["cases"]
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
-        raise CommandError(f"{path} has no conformance cases: {error}", USAGE) from None
-    return [_judge(path.stem, case, lifted) for case in cases]
+        return [_judge(path.stem, case, lifted) for case in cases]
+    except (OSError, UnicodeDecodeError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CommandError(f"{path} has no conformance cases: {error!r}", USAGE) from None
 
 
 def _judge(file: str, case: Mapping[str, Any], lifted: bool) -> Outcome:

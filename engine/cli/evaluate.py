@@ -163,7 +163,9 @@ def _variables(file: Path | None, given: list[str]) -> Variables:
             raise CommandError(f"--var: found '{text}', expected name=value", USAGE)
         try:
             value = _yaml(written)
-        except YAMLError:
+        except (YAMLError, ValueError):  # an impossible date is a ValueError
+            if written.lstrip()[:1] in ("{", "["):
+                raise CommandError(f"--var {name}: '{written}' is no YAML; expected {_WRITTEN}", USAGE) from None
             value = written
         variables.add(name.strip(), value, f"--var {name}")
     return variables
@@ -179,7 +181,7 @@ def _from_file(file: Path) -> Mapping[Any, Any]:
         loaded = _yaml(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}", USAGE) from None
-    except YAMLError as error:
+    except (YAMLError, ValueError) as error:
         told = " ".join(str(error).split())
         raise CommandError(f"{file} is neither JSON nor YAML: {told}", USAGE) from None
     if not isinstance(loaded, Mapping):

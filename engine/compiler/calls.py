@@ -25,6 +25,7 @@ from engine.compiler.reporter import Reporter, is_integer_literal
 from engine.compiler.source import did_you_mean
 from engine.compiler.summary import is_literal, summarise
 
+_BAD = {Type.TIME: "bad-time", Type.DURATION: "bad-duration", Type.DATE: "bad-date"}
 _NAMES = (*FUNCTIONS, *METHODS, *MACRO_OPS, *PERIODS, "has", "dyn")
 _EXPECTED = "a function of CEL, or one of " + ", ".join(EXTENSIONS)
 
@@ -164,7 +165,7 @@ class Calls(Reporter):
             return Const(kind, READERS[kind](str(node.value)), tree.span)
         except ValueError as error:
             source = self.shown(arg)
-            self.problem(f"bad-{kind}", arg.span, f"{source} cannot be read: {error}", source, f"`{SAMPLES[kind]}`")
+            self.problem(_BAD[kind], arg.span, f"{source} cannot be read: {error}", source, f"`{SAMPLES[kind]}`")
         return None
 
     def sound_pattern(self, tree: Tree, node: Node) -> bool:

@@ -84,7 +84,7 @@ def _tree(document: Document, parser: CParser, depth_max: int, nodes_max: int) -
         if entries is None:
             parent.items.append(node)  # type: ignore[union-attr]
         else:
-            entries[key.value] = (key, node)  # type: ignore[union-attr]
+            entries[key.value] = (key, node)  # type: ignore[union-attr, assignment]
             key = None
         if kind is not ScalarEvent:
             around.append((parent, flow))

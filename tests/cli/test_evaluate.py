@@ -26,6 +26,15 @@ Tact = Callable[..., Any]
         ("1.0 / 0.0", [], "Infinity  (number)"),
         ("days_since(features.t)", ['t={time: "2026-01-01T23:30:00Z"}', "now=2026-01-03T00:00:00Z",
                                     "timezone=Europe/Madrid"], "1  (integer)"),
+        ("7 / 2", [], "3  (integer)"),
+        ("features.tags.filter(t, t in ['a', 'b'])", ["tags=[a, c]"], '["a"]  (texts)'),
+        ("features.n.map(e, e * 2)", ["n=[1, 2.5]"], "[2.0, 5.0]  (numbers)"),
+        ("size(features.n)", ["n={integers: []}"], "0  (integer)"),
+        ("features.due + months(1)", ["due={date: 2026-01-31}"], "2026-02-28  (date)"),
+        ("features.debt * 2", ["debt={money: 12.50 EUR}"], "25.00 EUR  (money)"),
+        ("features.debt > 12 ? string(features.debt) : ''", ["debt={money: 12.50 EUR}"], "12.50 EUR  (text)"),
+        ("has(features.debt) || size(features.l) > 1", ["debt={missing: money EUR}", "l=[a, b]"], "true  (bool)"),
+        ("[duration('90m'), days(1)]", [], '["5400s", "86400s"]  (durations)'),
     ],
 )  # fmt: skip
 def test_values(tact: Tact, expression: str, given: list[str], said: str) -> None:
@@ -65,7 +74,26 @@ def test_values_from_a_file(tact: Tact, tmp_path: Path, name: str) -> None:
     assert found == {"type": "time", "value": "2026-01-01T00:00:00Z"}
 
 
-@pytest.mark.parametrize("written", ["x", "a.b.c=1", "features.=1", "x=[1]", "x={time: noon}", "x={missing: thing}"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        "x",
+        "a.b.c=1",
+        "features.=1",
+        "x=[]",
+        "x=[1, a]",
+        "x=[1",
+        "x=[[1]]",
+        "x={texts: 1}",
+        "x={texts: [1]}",
+        "x={time: noon}",
+        "x={date: 2026-02-30}",
+        "x={money: 12.50}",
+        "x={missing: thing}",
+        "x={missing: money}",
+        "x={a: 1}",
+    ],
+)
 def test_values_that_cannot_be_read(tact: Tact, written: str) -> None:
     ran = tact("eval", "1", "--var", written)
     assert ran.status == 2
@@ -80,3 +108,38 @@ def test_files_that_cannot_be_read(tact: Tact, tmp_path: Path) -> None:
         ran = tact("eval", "1", "--vars", file)
         assert ran.status == 2
         assert ran.err.startswith(f"tact: {file}")
+
+
+def test_currencies_do_not_mix(tact: Tact) -> None:
+    ran = tact("eval", "features.a > features.b", "--var", "a={money: 1 EUR}", "--var", "b={money: 1 USD}")
+    assert (ran.status, ran.out.splitlines()[0]) == (1, "EXPR:1:1: error[currency-mismatch]: EUR and USD do not mix")
+
+
+def test_conformance_cases(tact: Tact, tmp_path: Path) -> None:
+    file = tmp_path / "some.json"
+    cases = (
+        '{"name": "a", "expr": "1 + 1", "value": {"int64Value": "2"}}',
+        '{"name": "b", "expr": "1u", "value": {"uint64Value": "1"}}',
+    )
+    file.write_text(f'{{"cases": [{", ".join(cases)}]}}')
+    ran = tact("eval", "--cases", tmp_path, "--json")
+    row = {"cases": 2, "pass": 1, "refused": 1, "wrong": 0, "literals": 1, "literals_pass": 0}
+    assert (ran.status, ran.json["mode"], ran.json["counts"]) == (0, "as written", {"some": row, "all": row})
+    assert [one["name"] for one in ran.json["refused"]] == ["b"]
+    file.write_text('{"cases": [{"name": "a", "expr": "1 + 1", "value": {"int64Value": "3"}}]}')
+    ran = tact("eval", "--cases", file, "--lifted")
+    assert ran.status == 1
+    assert ran.out.splitlines()[-1] == "wrong: some/a: features.l0 + features.l1: found 2, expected 3"
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"cases": 1}', '{"cases": [1]}'])
+def test_cases_that_cannot_be_read(tact: Tact, tmp_path: Path, content: str) -> None:
+    file = tmp_path / "some.json"
+    file.write_text(content)
+    ran = tact("eval", "--cases", file)
+    assert (ran.status, ran.err[:6]) == (2, "tact: ")
+
+
+def test_an_expression_or_cases(tact: Tact, tmp_path: Path) -> None:
+    for arguments in ((), ("1", "--cases", tmp_path), ("--cases", tmp_path)):
+        assert tact("eval", *arguments).status == 2

@@ -68,7 +68,8 @@ def written(tmp_path: Path, cases: str) -> Path:
          "not-yet-supported: unsigned integers: no feature or attribute has such a value"),
         ('"expr": "a.b + x > 1", "value": {"boolValue": true}, "bindings": {"a.b": {"value": {"int64Value": "1"}}, '
          '"x": {"value": {"int64Value": "1"}}}, "type_env": ['
-         '{"name": "a.b", "ident": {"type": {"primitive": "INT64"}}}, {"name": "x", "ident": {"type": {"primitive": "INT64"}}}]', PASS, ""),
+         '{"name": "a.b", "ident": {"type": {"primitive": "INT64"}}}, '
+         '{"name": "x", "ident": {"type": {"primitive": "INT64"}}}]', PASS, ""),
     ],
 )  # fmt: skip
 def test_verdicts(tmp_path: Path, case: str, lifted: bool, verdict: str, detail: str) -> None:

@@ -16,11 +16,13 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(p for folder in ("rules", "tests") for p in (ROOT / folder).rglob("*.yaml"))
 PIECES = st.sampled_from(
     [
-        " ", "  ", "\n", "\n  ", "\n    ", "\n\n", "\r\n", "\r", "\t", "\x85", "\u2028", "\ufeff", "\xa0", "é", "\U0001f600",
-        "a", "1", "x > y", "~", "==", "http://x", "a:b", ": ", ":", "::", " :", "- ", "-", "\n- ", "\na: ", "\n  b: ", "b: ",
-        ", ", ",", "{", "}", "[", "]", "{a: b}", "[a, b]", "(", ")", '"', "'", '"a"', "'b'", "''", "\\", "\\n", "\\x41",
-        "\\\n", "|", ">", "|-\n", ">+\n", "|2-\n", ">-\n   ", "|-  # c\n  ", "# c", "#", " # c", "\n# c\n", "?", "? ", "!",
-        "&", "*", "%", "@", "`", "<<", "---", "...", "\n...\n", "\n--- ",
+        " ", "  ", "\n", "\n  ", "\n    ", "\n\n", "\r\n", "\r", "\t", "\x85", "\u2028", "\ufeff", "\xa0", "é",
+        "\U0001f600", "a", "1", "x > y", "~", "==", "http://x", "a:b", ": ", ":", "::", " :", "- ", "-",
+        "\n- ", "\na: ",
+        "\n  b: ", "b: ", ", ", ",", "{", "}", "[", "]", "{a: b}", "[a, b]", "(", ")", '"', "'", '"a"',
+        "'b'", "''", "\\", "\\n", "\\x41",
+        "\\\n", "|", ">", "|-\n", ">+\n", "|2-\n", ">-\n   ", "|-  # c\n  ", "# c", "#", " # c", "\n# c\n", "?",
+        "? ", "!", "&", "*", "%", "@", "`", "<<", "---", "...", "\n...\n", "\n--- ",
     ]
 )  # fmt: skip
 
@@ -79,9 +81,12 @@ def test_changed_rule_files_are_read_alike(data: st.DataObject) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "# c\n", "- a\n", "words\n", "a:\n", "a: {b: }\n", "a: !x\n", "a: &x 1\n", "a: &x 1\nb: *x\n", "a: 1\na: 2\n",
-        "<<: {a: 1}\n", "[a]: 1\n", "a: {b: max(x, y) > 3}\n", "a: [max(x, y)]\n", "a: b\t\n", "a: x\u2028y\n", "%YAML 1.1\n---\na: 1\n",
-        "a: 1\n---\nb: 1\n", "a: 1\n---", "a: 1\n...\n...\n", "a: |#\n  x\n", "a: >-\n   \n  x\n", "a: [b\n", "a: x\x00y\n",
+        "", "# c\n", "- a\n", "words\n", "a:\n", "a: {b: }\n", "a: !x\n", "a: &x 1\n", "a: &x 1\nb: *x\n",
+        "a: 1\na: 2\n", "<<: {a: 1}\n", "[a]: 1\n", "a: {b: max(x, y) > 3}\n", "a: [max(x, y)]\n",
+        "a: b\t\n", "a: x\u2028y\n",
+        "%YAML 1.1\n---\na: 1\n",
+        "a: 1\n---\nb: 1\n", "a: 1\n---", "a: 1\n...\n...\n", "a: |#\n  x\n", "a: >-\n   \n  x\n", "a: [b\n",
+        "a: x\x00y\n",
         "a: " + "[" * document.DEPTH_MAX + "]" * document.DEPTH_MAX, "a: [" + "x, " * document.NODES_MAX + "x]",
     ],
 )  # fmt: skip
@@ -93,7 +98,8 @@ def test_whatever_is_unusual_is_left_to_the_full_reader(text: str) -> None:
     "text",
     [
         "a: 1\n", "a:\n  b: [x, 'y, z', \"w\"]\n", "a: {b: c, d: [e]}\n", "---\na: 1\n", "a: |\n  x\n\n  y\n",
-        "a: >-  # why\n  x &&\n  y\n", "a: 'it''s\n  x'\r\nb: é\U0001f600\n", "a:\n- b: 1\n  c: 2\n- d\n", "a: http://x\n",
+        "a: >-  # why\n  x &&\n  y\n", "a: 'it''s\n  x'\r\nb: é\U0001f600\n", "a:\n- b: 1\n  c: 2\n- d\n",
+        "a: http://x\n",
     ],
 )  # fmt: skip
 def test_what_is_usual_is_read_quickly(text: str) -> None:

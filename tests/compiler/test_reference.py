@@ -459,6 +459,9 @@ def deviates(text: str, ours: object, theirs: object) -> str:
         return "INT64_MIN % -1 is 0"
     if ").contains(" in text and not isinstance(ours, Failure) and theirs == "error":
         return "contains() of a joined text is an error"
+    strict = any(f".{macro}(" in text for macro in ("exists_one", "filter", "map"))
+    if strict and not isinstance(ours, Failure) and theirs == "error":
+        return "&& and || do not absorb an error in exists_one, filter or map"
     return ""
 
 

@@ -46,7 +46,7 @@ def covered(plan: WindowPlan, at_ms: int, now_ms: int, zone: str | None) -> bool
 SPANS = [(30, "minute"), (6, "hour"), (1, "day"), (7, "day"), (30, "day"), (3, "month"), (12, "month"), (180, "day")]
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     gaps=st.lists(st.integers(0, 40 * DAY) | st.integers(0, 2 * HOUR), min_size=1, max_size=40),
     late=st.lists(st.integers(0, DAY - 1), min_size=40, max_size=40),

@@ -54,7 +54,7 @@ PROFILES = st.builds(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(PROFILES)
 def test_everything_comes_back(wanted: Profile) -> None:
     blob = profile.encode(wanted)
@@ -64,7 +64,7 @@ def test_everything_comes_back(wanted: Profile) -> None:
     assert all(type(cell.type) is Type for cell in profile.decode(blob).cells.values())
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(PROFILES)
 def test_every_truncation_is_a_corrupt_blob(wanted: Profile) -> None:
     blob = profile.encode(wanted)
@@ -75,7 +75,7 @@ def test_every_truncation_is_a_corrupt_blob(wanted: Profile) -> None:
         profile.decode(blob + b"x")
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(PROFILES, st.data())
 def test_damaged_bytes_raise_nothing_else(wanted: Profile, data: st.DataObject) -> None:
     blob = bytearray(profile.encode(wanted))

@@ -50,7 +50,7 @@ RECORDS = st.builds(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(RECORDS)
 def test_everything_comes_back(wanted: Record) -> None:
     blob = record.encode(wanted)
@@ -60,7 +60,7 @@ def test_everything_comes_back(wanted: Record) -> None:
     assert record.encode(got) == blob
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(RECORDS)
 def test_truncations_are_corrupt_or_end_between_sections(wanted: Record) -> None:
     blob = record.encode(wanted)
@@ -73,7 +73,7 @@ def test_truncations_are_corrupt_or_end_between_sections(wanted: Record) -> None
             record.decode(blob[:cut])
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(RECORDS, st.data())
 def test_damaged_bytes_raise_nothing_else(wanted: Record, data: st.DataObject) -> None:
     blob = bytearray(record.encode(wanted))
@@ -83,6 +83,7 @@ def test_damaged_bytes_raise_nothing_else(wanted: Record, data: st.DataObject) -
         record.decode(bytes(blob))
 
 
+@settings(deadline=None)
 @given(st.lists(INT64) | st.lists(HASH) | st.lists(st.integers(10**12, 10**12 + 2**39)) | st.lists(MONEY_SUM))
 def test_columns_come_back(values: list[int]) -> None:
     reader = Reader(pack_ints(values), "a column")
@@ -93,6 +94,7 @@ def test_columns_come_back(values: list[int]) -> None:
 MONEY = st.integers(-(10**9), 10**9).map(lambda n: n / 100)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats()) | st.lists(MONEY))
 def test_columns_of_doubles_come_back(values: list[float]) -> None:
     reader = Reader(pack_floats(values), "a column")

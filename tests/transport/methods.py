@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from google.rpc import error_details_pb2
 
@@ -43,7 +44,7 @@ class Methods:
             self._changed.notify_all()
 
     def table(self) -> list[Method]:
-        unary = [self.echo, self.echo_future, self.wait, self.sleep, self.fail, self.break_promise]
+        unary = [self.echo, self.echo_future, self.wait, self.stubborn, self.sleep, self.fail, self.break_promise]
         unary += [self.metadata, self.remaining, self.large]
         bidi = [self.chat, self.count_up, self.total, self.fail_after_one, self.hang, self.pour]
         return [
@@ -77,6 +78,15 @@ class Methods:
         finally:
             self._meet("sleep ended")
         return b""
+
+    async def stubborn(self, payload: bytes, call: Call) -> bytes:
+        """As Wait, but is not stopped by being cancelled."""
+        self._loop = asyncio.get_running_loop()
+        self._meet("stubborn")
+        while not self._gate.is_set():
+            with suppress(asyncio.CancelledError):
+                await self._gate.wait()
+        return payload
 
     async def fail(self, payload: bytes, call: Call) -> bytes:
         """Fails as it is told: {"code", "message", "reason"}."""

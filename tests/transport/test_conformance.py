@@ -146,7 +146,9 @@ def test_metadata(channel: grpc.Channel) -> None:
         ("x-twice", "2"),
     ]
     assert any(name == "user-agent" and "grpc-python" in value for name, value in pairs)
-    assert not any(name.startswith((":", "grpc-")) or name == "te" for name, _ in pairs if name != "grpc-accept-encoding")
+    assert not any(
+        name.startswith((":", "grpc-")) or name == "te" for name, _ in pairs if name != "grpc-accept-encoding"
+    )
     assert found["peer"].startswith("ipv4:127.0.0.1:")
 
 
@@ -162,7 +164,9 @@ def test_every_status(channel: grpc.Channel, code: Code) -> None:
     assert (status.code, status.message, info.reason) == (code, wanted["message"], "BECAUSE")
 
 
-@pytest.mark.parametrize("text", ["\t\ntest with whitespace\r\nand Unicode BMP ☺ and non-BMP 😈\t\n", "100 % %41", "", "ü"])
+@pytest.mark.parametrize(
+    "text", ["\t\ntest with whitespace\r\nand Unicode BMP ☺ and non-BMP 😈\t\n", "100 % %41", "", "ü"]
+)
 def test_special_status_messages(channel: grpc.Channel, text: str) -> None:
     error = failed(channel, "Fail", json.dumps({"code": 2, "message": text}).encode())
     assert (error.code(), error.details()) == (grpc.StatusCode.UNKNOWN, text)

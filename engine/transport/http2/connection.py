@@ -227,7 +227,7 @@ class Connection(asyncio.Protocol):
         self._last = number
         self._active_s = shared.now_s
         stream = self._streams[number] = Stream(self, number, shared.now_s)
-        if self._running >= self._limits.streams:
+        if self._running >= 2 * self._limits.streams:  # HTTP/2 counts no streams that were reset; their work may go on
             self._reset(stream, ErrorCode.REFUSED_STREAM)
             return
         if header_size(headers) > self._limits.header_bytes or len(headers) > self._limits.header_fields:
