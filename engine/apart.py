@@ -40,6 +40,7 @@ SMALL_BYTES = 100_000  # compiled sooner than a process starts
 TIME_MAX_S = 120.0
 MEMORY_MAX = 4 << 30
 _ROOT = Path(__file__).resolve().parents[1]  # where `import engine` works from
+_COMMAND = "import os; os.nice(10); from engine.apart import main; main()"  # traffic goes first, from the start
 _LENGTH = struct.Struct("<Q")
 _BUSY_S, _PAUSE_S = 0.0005, 0.001  # taking pieces in, and then traffic's turn
 _SHORT, _AT_ONCE = 50, 4  # a message with its step takes a tenth of a millisecond
@@ -47,9 +48,7 @@ _SHORT, _AT_ONCE = 50, 4  # a message with its step takes a tenth of a milliseco
 
 async def compile_apart(files: Mapping[str, bytes]) -> Bundle:
     """Compiles in another process. Raises RulesInvalid with all findings, also where it takes too much."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "engine.apart", stdin=PIPE, stdout=PIPE, cwd=_ROOT
-    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", _COMMAND, stdin=PIPE, stdout=PIPE, cwd=_ROOT)
     assert process.stdin is not None
     assert process.stdout is not None
     try:
@@ -57,8 +56,9 @@ async def compile_apart(files: Mapping[str, bytes]) -> Bundle:
             process.stdin.write(pickle.dumps(dict(files), 5))
             await process.stdin.drain()
             process.stdin.close()
+            length = await process.stdout.readexactly(_LENGTH.size)
             with without_collector():
-                made = await _taken_in(process.stdout)
+                made = await _taken_in(process.stdout, length)
                 gc.freeze()  # a collection among a million new objects would hold everything up
     except (TimeoutError, OSError, asyncio.IncompleteReadError) as error:
         logger.error("compiling ended without a result: %r", error)
@@ -74,26 +74,26 @@ async def compile_apart(files: Mapping[str, bytes]) -> Bundle:
     return replace(made, ruleset=replace(made.ruleset, files=dict(files)))
 
 
-async def _taken_in(stream: asyncio.StreamReader) -> Any:
-    """What the last piece holds."""
+async def _taken_in(stream: asyncio.StreamReader, length: bytes) -> Any:
+    """What the last piece holds. `length`: of the first piece, as sent."""
     buffer = io.BytesIO()  # one for all: an unpickler remembers earlier pieces, and keeps to its file
     unpickler = pickle.Unpickler(buffer)
     made, began = None, time.perf_counter()
-    while length := _LENGTH.unpack(await stream.readexactly(_LENGTH.size))[0]:
+    while size := _LENGTH.unpack(length)[0]:
         buffer.seek(0)
         buffer.truncate()
-        buffer.write(await stream.readexactly(length))
+        buffer.write(await stream.readexactly(size))
         buffer.seek(0)
         made = unpickler.load()
         if time.perf_counter() - began > _BUSY_S:
             await asyncio.sleep(_PAUSE_S)
             began = time.perf_counter()
+        length = await stream.readexactly(_LENGTH.size)
     return made
 
 
 def main() -> None:
     """The other process: files in on standard input, pieces out on standard output."""
-    os.nice(10)
     with suppress(ValueError, OSError):  # not every system limits memory
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX, MEMORY_MAX))
     gc.disable()
@@ -162,7 +162,3 @@ class _Reducers(dict[type, Callable[[Any], Any]]):
 
         self[kind] = reduced
         return reduced
-
-
-if __name__ == "__main__":
-    main()

@@ -166,9 +166,12 @@ class Decider:
         """Deletes what is kept of the customer; whether there was anything. Raises Unavailable."""
         return await self._one(customer_key(customer_id, self.settings.secret), Erase(), bool)
 
-    async def explain(self, subject: str | DecideRequest, bundle: Bundle, locale: str) -> Explanation:
+    async def explain(
+        self, subject: str | DecideRequest, bundle: Bundle, locale: str, traced: Collection[str] = ()
+    ) -> Explanation:
         """Every message's way through the filters, for a past decision or a what-if.
 
+        Of a what-if with the conditions of the messages `traced` (empty: of all), part by part.
         Raises InvalidInput, NotFound, StoreUnavailable.
         """
         if isinstance(subject, str):
@@ -180,7 +183,7 @@ class Decider:
             return await explain_decision(self.store, bundle, ref, record, batch.entries[0])
         key = customer_key(subject.event.customer_id, self.settings.secret)
         batch = await self.store.read([ReadRequest(key, ())])
-        return explain_what_if(self._world(bundle), key, subject, batch, locale)
+        return explain_what_if(self._world(bundle), key, subject, batch, locale, traced)
 
     async def drain(self) -> None:
         """Waits until everything accepted is answered; what comes now is refused with Unavailable."""

@@ -6,6 +6,7 @@ Keys (`key` names them, all in one slot): `control` hash, `activations` list, `d
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -99,7 +100,7 @@ class RevisionStore:
         """Stores a rule set and, if asked, makes it the active one. Raises Conflict."""
         about = orjson.dumps([described.note, described.file_count, described.message_count])
         mode = "deploy" if activate else "stage"
-        await self._change(mode, described.revision, expected, pack(files), about, directory)
+        await self._change(mode, described.revision, expected, await asyncio.to_thread(pack, files), about, directory)
 
     async def activate(self, revision: str, expected: str) -> None:
         """Makes a stored revision the active one. Raises Conflict and NotFound."""
@@ -135,7 +136,7 @@ class RevisionStore:
             packed = await self._admin.get(self._key(f"files:{revision}"))
         if packed is None:
             raise NotFound(f"no revision {revision} is kept")
-        return unpack(packed)
+        return await asyncio.to_thread(unpack, packed)
 
     async def all(self) -> list[Stored]:
         """Every revision kept, newest activation first, those never activated last."""

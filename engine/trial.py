@@ -58,6 +58,7 @@ def run(bundle: Bundle, test: Test) -> TrialResult:
         subject,
         DecideRequest(event),
         "",
+        (test.expect.send,) if test.expect.send is not None else (),
         given_windows=given.windows,
         given_zone=zone,
     )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from engine.compiler.nodes import Node, Type
+from engine.compiler.nodes import Node, Span, Type
 
 if TYPE_CHECKING:
     from engine.compiler.source import Finding
@@ -30,10 +30,29 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class TableRow:
+    """A row of a decision table: its number in the file, its place, and its text."""
+
+    number: int
+    position: Position
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableSource:
+    """Where a decision table is written: each input's span in the expression's text with its place in the file,
+    and the rows in the order in which they are asked."""
+
+    inputs: tuple[tuple[Span, Position], ...]
+    rows: tuple[TableRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Expression:
     """A checked CEL expression with its text as written.
 
     It begins at character `offset` of `scalar`, for findings about a part of it; None where nobody wrote it.
+    An output of a decision table has its inputs, one behind another, as text, and a `table`.
     """
 
     text: str
@@ -41,6 +60,7 @@ class Expression:
     position: Position
     scalar: Scalar | None = field(default=None, compare=False, repr=False)
     offset: int = field(default=0, compare=False, repr=False)
+    table: TableSource | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,10 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Var:
-    """The element a macro runs over. `level` counts the macros around the one that binds it, from 0."""
+    """The element a macro runs over.
+
+    `level` counts the macros around the one that binds it, from 0; in a fact's tree it counts anew.
+    """
 
     type: Type
     level: int

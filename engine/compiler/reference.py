@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,19 +94,24 @@ class Step:
 _MISSING = Absent("DATA_MISSING")
 
 
-def evaluate(node: Node, inputs: Inputs) -> object:
-    """The value of the expression, or a `Failure`."""
-    return _Run(inputs, None).value(node)
+def evaluate(node: Node, inputs: Inputs, elements: Sequence[object] = ()) -> object:
+    """The value of the expression, or a `Failure`. `elements` are those of the macros around it, outermost first."""
+    run = _Run(inputs, None)
+    run.elements += elements
+    return run.value(node)
 
 
-def trace(node: Node, inputs: Inputs) -> list[Step]:
+def trace(node: Node, inputs: Inputs, facts: dict[int, object] | None = None) -> list[Step]:
     """Every sub-expression, operands before what uses them; a fact's own parts once, before the fact.
 
     Every operand is there, also where the result does not depend on it. The input inside has() and what
-    a macro does with each element are not.
+    a macro does with each element are not. `facts` holds the values of facts by the identity of their trees
+    from one trace to the next on the same inputs: the parts of a fact in it are not there again.
     """
     steps: list[Step] = []
-    _Run(inputs, steps).value(node)
+    run = _Run(inputs, steps)
+    run.facts = run.facts if facts is None else facts
+    run.value(node)
     return steps
 
 

@@ -16,7 +16,7 @@ from engine.compiler.nodes import Const, Fact, Node, Op, Ref, Type, Var
 from engine.compiler.reading import Reading
 from engine.compiler.source import ERROR, Problem
 from engine.compiler.summary import Known
-from engine.compiler.tables.fact import Built, build, header_text, look_through
+from engine.compiler.tables.fact import Built, build, header_text, look_through, source_of
 from engine.compiler.tables.table import Table
 from engine.compiler.tree import Scalar
 
@@ -296,7 +296,11 @@ class Expressions:
             self.broken.add(f"facts.{name}")
             return {}
         text = header_text(table)
-        return {f"{name}.{output}": Expression(text, node, key.position) for output, node in built.nodes.items()}
+        sources = {output.name: source_of(table, output) for output in table.outputs}
+        return {
+            f"{name}.{output}": Expression(text, node, key.position, table=sources[output])
+            for output, node in built.nodes.items()
+        }
 
     def _groups(self, attributes: frozenset[str]) -> list[On]:
         """Event types that have all the attributes, grouped by these attributes' types."""

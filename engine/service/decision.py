@@ -193,7 +193,8 @@ class DecisionService:
         else:
             raise InvalidInput([Violation("subject", "is missing: expected a decision_id or a what_if")])
         with self._limiter.take():
-            return to_bytes(encode_explanation(await self._decider.explain(subject, bundle, request.locale)))
+            told = await self._decider.explain(subject, bundle, request.locale, request.conditions_of)
+            return to_bytes(encode_explanation(told))
 
 
 class _Stream:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from engine.errors import Unavailable
@@ -23,25 +24,22 @@ class Guard:
         self._running: set[asyncio.Task[bytes]] = set()
 
     def unary(self, path: str, work: Work) -> Unary:
-        """A unary method: not started after its deadline, ended by it.
+        """A unary method: not started after its deadline. Its carrier cancels the answer when that is over.
 
         Work whose caller is gone or out of time goes on to its own end: it may be between a
         reservation and its acknowledgement, where stopping it would lose the reply.
         """
 
-        async def handler(payload: bytes, call: Call) -> bytes:
+        def handler(payload: bytes, call: Call) -> asyncio.Future[bytes]:
             began = time.monotonic()
             if call.deadline_s is not None and call.deadline_s <= began:
                 raise deadline_exceeded(started=False)
-            task = asyncio.ensure_future(work(payload, call))
+            loop = asyncio.get_running_loop()
+            answer: asyncio.Future[bytes] = loop.create_future()
+            task = loop.create_task(work(payload, call))
             self._running.add(task)
-            task.add_done_callback(self._ended)
-            done, _ = await asyncio.wait((task,), timeout=None if call.deadline_s is None else call.deadline_s - began)
-            if self._observe is not None:
-                self._observe(path, time.monotonic() - began)
-            if not done:
-                raise deadline_exceeded(started=True)
-            return _result(task)
+            task.add_done_callback(partial(self._ended, answer, path, began))
+            return answer
 
         return Unary(path, handler)
 
@@ -67,16 +65,14 @@ class Guard:
         while self._running:
             await asyncio.wait(set(self._running))
 
-    def _ended(self, task: asyncio.Task[bytes]) -> None:
+    def _ended(self, answer: asyncio.Future[bytes], path: str, began: float, task: asyncio.Task[bytes]) -> None:
         self._running.discard(task)
-        if not task.cancelled():
-            task.exception()  # seen here even where nobody waits any more
-
-
-def _result(task: asyncio.Task[bytes]) -> bytes:
-    try:
-        return task.result()
-    except asyncio.CancelledError as error:  # the loop is being torn down
-        raise rpc_error(Unavailable("the server is going away")) from error
-    except Exception as error:
-        raise rpc_error(error) from error
+        if self._observe is not None:
+            self._observe(path, time.monotonic() - began)
+        error = Unavailable("the server is going away") if task.cancelled() else task.exception()
+        if answer.done():  # nobody waits any more
+            return
+        if error is None:
+            answer.set_result(task.result())
+        else:
+            answer.set_exception(rpc_error(error))

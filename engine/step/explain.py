@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from engine.bundle import Bundle
 from engine.compiler.model import Position
 from engine.compiler.nodes import Type
 from engine.compiler.reference import Absent, Defaulted, Inputs
-from engine.compiler.written import plain
 from engine.decision import DecideRequest, Decision, Details, Event, Reason
 from engine.errors import InvalidInput, NotFound, Violation
 from engine.identity import CustomerKey, DecisionRef, event_hash
@@ -21,7 +21,7 @@ from engine.step.filters import Fit
 from engine.step.operations import Change, known_answer, repeat_answer
 from engine.step.reasons import Stop, sentence, stopped_by_rules
 from engine.step.take import Drawn, Step, Subject, World, take
-from engine.step.traces import ConditionTrace, Tracer
+from engine.step.traces import ConditionTrace, Tracer, said, written
 
 
 @dataclass(slots=True)
@@ -52,16 +52,26 @@ class Explanation:
 
 
 def explain_what_if(
-    world: World, key: CustomerKey, request: DecideRequest, read: ReadBatch, locale: str
+    world: World, key: CustomerKey, request: DecideRequest, read: ReadBatch, locale: str, traced: Collection[str] = ()
 ) -> Explanation:
-    """Decides as if, on what was read, and tells every message of the rule set its way."""
+    """Decides as if, on what was read, and tells every message of the rule set its way.
+
+    `traced` names the messages whose conditions are told part by part; empty: all. Raises InvalidInput.
+    """
+    known = world.bundle.ruleset.messages
+    unknown = [(i, name) for i, name in enumerate(traced) if name not in known]
+    if unknown:
+        at = [Violation(f"conditions_of[{i}]", f"found '{name}', expected a message") for i, name in unknown]
+        raise InvalidInput(at)
     entry = read.entries[0]
     profile, record = decode_profile(entry.profile), decode_record(entry.record)
     now_ms = max(read.now_ms, record.last_ms)
-    return explain_step(world, Subject(key, profile, record, now_ms), request, locale)
+    return explain_step(world, Subject(key, profile, record, now_ms), request, locale, traced or known)
 
 
-def explain_step(world: World, subject: Subject, request: DecideRequest, locale: str, **given: object) -> Explanation:
+def explain_step(
+    world: World, subject: Subject, request: DecideRequest, locale: str, traced: Collection[str], **given: object
+) -> Explanation:
     """The same for a subject at hand; it is changed by the step. `given` goes to `Step`."""
     if request.event.type not in world.bundle.ruleset.events:
         raise InvalidInput([Violation("event.type", f"found '{request.event.type}', expected a declared event type")])
@@ -74,7 +84,6 @@ def explain_step(world: World, subject: Subject, request: DecideRequest, locale:
     stops = {m.index: stop for m, stop in drawn.stops}
     twin = Inputs(step.inputs, subject.now_ms * 1_000_000, step.zone)
     language = locale or world.bundle.ruleset.default_language
-    tracer = Tracer(world.bundle.ruleset, twin, request.event.type)
     views = []
     for m in world.bundle.steps.messages:
         heard = m.message.on is None or request.event.type in m.message.on
@@ -86,11 +95,13 @@ def explain_step(world: World, subject: Subject, request: DecideRequest, locale:
             if stop is None and heard:
                 stop = stopped_by_rules(m, twin, language)
             view = _stop_view(step, m, stop, request.event.type)
-        if heard:
-            view.conditions = tracer.message(m.message)
         views.append(view)
     order = {Reason.SELECTED: 0, Reason.HOLDOUT: 0, Reason.OUTRANKED: 1, Reason.NO_RULE_FOR_EVENT: 3}
     views.sort(key=lambda v: (order.get(v.stopped_by, 2), -v.rank, v.message))
+    tracer = Tracer(world.bundle.ruleset, twin, request.event.type)
+    for view in views:  # those that came furthest first: what is told in all is bounded
+        if view.message in traced and view.stopped_by != Reason.NO_RULE_FOR_EVENT:
+            view.conditions = tracer.message(world.bundle.steps.by_name[view.message])
     return Explanation(step.decisions, views)
 
 
@@ -103,14 +114,7 @@ def _written(value: object, kind: Type | None, unit: str | None = None) -> str:
         return _ABSENT.get(value.reason, "missing")
     if isinstance(value, Defaulted):
         return f"{_written(value.value, kind, unit)} (default)"
-    value = value if kind is None else plain(value, kind, unit)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return f'"{value}"' if kind in (Type.TEXT, None) else value
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(_written(item, Type.TEXT) for item in value)}]"
-    return f"{value:g}" if isinstance(value, float) and abs(value) < 1e15 else str(value)
+    return said(value, None) if kind is None else written(value, kind, unit)
 
 
 def _values(step: Step, message: MessageStep) -> dict[str, str]:

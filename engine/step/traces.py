@@ -5,22 +5,33 @@ Asked of the reference twin, for Explain only.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from engine.compiler.model import Expression, Message, Position, Product, RuleSet
-from engine.compiler.nodes import Const, Fact, Node, Op, Ref, Var
-from engine.compiler.reference import Defaulted, Failure, Inputs, reads, trace
+from engine.compiler.model import Expression, Position, RuleSet, TableSource
+from engine.compiler.nodes import Const, Fact, Node, Op, Ref, Type, Var
+from engine.compiler.reference import Defaulted, Failure, Inputs, evaluate, trace
+from engine.compiler.summary import MACROS
+from engine.compiler.tables.compiling import rows_of
 from engine.compiler.written import plain
+from engine.plan import MessageStep, unit_of
 
 STEPS_MAX = 400  # of one condition
-ALL_STEPS_MAX = 20_000  # of one explanation: it must fit a gRPC message of 4 MiB
+BYTES_MAX = 2 << 20  # of one explanation's traces: all of it must fit a gRPC message of 4 MiB
+TEXT_MAX = 1_000  # characters of a step's text or value
+ELEMENTS_MAX = 8  # of a list, of which a macro's body is told
+ROWS_MAX = 20  # of a table that collects
+_STEP_BYTES = 40  # of a step beside its texts
 PERSONAL = "personal"  # in place of a value that is
 
 
 @dataclass(slots=True)
 class TraceStep:
-    """One sub-expression: as written, its value, its place. `depth` counts from 0, the whole condition."""
+    """One sub-expression: as written, its value, its place. `depth` counts from 0, the whole condition.
+
+    `value` of a part of a macro's body is that for each element of the list, the first ones.
+    """
 
     text: str
     value: str
@@ -44,95 +55,209 @@ class ConditionTrace:
     truncated: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The text in which spans lie: a message's expression, or the fact `name`."""
+
+    expression: Expression
+    name: str = ""
+
+    def text(self, node: Node) -> str:
+        """A sub-expression as written, on one line."""
+        if isinstance(node, Ref | Fact):
+            return node.path
+        return _cut(" ".join(self.expression.text[node.span.start : node.span.end].split()))
+
+    def place(self, node: Node) -> Position:
+        """Where it begins in its file."""
+        e, start = self.expression, node.span.start
+        if e.scalar is not None:
+            return e.scalar.place(e.offset + start)
+        for span, at in e.table.inputs if e.table is not None else ():
+            if span.start <= start < span.end:
+                return Position(at.path, at.line, at.column + start - span.start)
+        return e.position
+
+
 class Tracer:
     """Traces the messages of one event; what it has said in all is bounded."""
 
     def __init__(self, ruleset: RuleSet, inputs: Inputs, event_type: str) -> None:
         self._ruleset = ruleset
         self._inputs = inputs
-        self._left = ALL_STEPS_MAX
-        event = ruleset.events.get(event_type)
-        attributes = event.attributes if event is not None else {}
-        self._units = {f"event.{a.name}": a.unit for a in attributes.values()}
-        self._units |= {f"features.{f.name}": f.unit for f in ruleset.features.values()}
-        self._units |= {f"windows.{w.name}": w.unit for w in ruleset.windows.values()}
-        self._personal = {f"event.{a.name}" for a in attributes.values() if a.personal}
-        self._personal |= {f"features.{f.name}" for f in ruleset.features.values() if f.personal}
+        self._on = (event_type,)
+        self._left = BYTES_MAX
+        self._values: dict[int, object] = {}  # of the nodes evaluated, by identity: the rule set keeps them alive
+        self._facts: dict[int, object] = {}
+        self._personal: dict[int, bool] = {}
+        self._tables: dict[int, Sequence[Node]] = {}  # the inputs of tables' trees
+        self._told: set[int] = set()  # facts whose parts this condition has already
 
-    def message(self, message: Message) -> list[ConditionTrace]:
+    def message(self, step: MessageStep) -> list[ConditionTrace]:
         """Every expression of a message, in the order in which they are asked."""
-        product = self._ruleset.products.get(message.product or "")
-        return [self._condition(*one) for one in _expressions(message, product)]
+        return [self._condition(*one) for one in _expressions(step)]
 
     def _condition(self, role: str, name: str, expression: Expression) -> ConditionTrace:
-        values = {step.node: step.value for step in trace(expression.node, self._inputs)}
-        value, failed = self._written(expression.node, values)
-        made = ConditionTrace(role, name, expression.text, expression.position, value, failed)
-        self._add(made, expression.node, values, 0, expression, "")
+        node = expression.node
+        for step in trace(node, self._inputs, self._facts):
+            self._values[id(step.node)] = step.value
+        value, failed = self._written(node)
+        text = " ".join(expression.text.split())
+        text = text if len(text) <= self._left else _cut(text, 200)
+        made = ConditionTrace(role, name, text, expression.position, value, failed)
+        self._left -= len(text)
+        self._told.clear()
+        self._add(made, node, 0, _Source(expression))
         return made
 
-    def _add(
-        self,
-        made: ConditionTrace,
-        node: Node,
-        values: dict[Node, object],
-        depth: int,
-        source: Expression | None,
-        fact: str,
-    ) -> None:
-        """The node and below it its operands, each sub-expression once."""
-        if isinstance(node, Const) or node not in values:
-            return
-        if len(made.steps) >= STEPS_MAX or self._left <= 0:
+    def _step(
+        self, made: ConditionTrace, text: str, value: tuple[str, bool], at: Position, depth: int, fact: str
+    ) -> bool:
+        """Adds a step; False where there is no room for it."""
+        size = len(text) + len(value[0]) + len(at.path) + len(fact) + _STEP_BYTES
+        if made.truncated or len(made.steps) >= STEPS_MAX or self._left < size:
             made.truncated = True
+            return False
+        self._left -= size
+        made.steps.append(TraceStep(text, *value, at, depth, fact))
+        return True
+
+    def _add(self, made: ConditionTrace, node: Node, depth: int, source: _Source) -> None:
+        """The node and below it its operands; a fact's parts below its first use."""
+        if isinstance(node, Const) or id(node) not in self._values:
             return
-        self._left -= 1
-        value, failed = self._written(node, values)
-        made.steps.append(TraceStep(_text(node, source), value, failed, _place(node, source), depth, fact))
-        if isinstance(node, Fact):
-            expression = self._ruleset.facts.get(node.path.removeprefix("facts."))
-            for inner in _shown(node.node):
-                self._add(made, inner, values, depth + 1, expression, node.path)
-        elif isinstance(node, Op):
-            for arg in node.args:
-                self._add(made, arg, values, depth + 1, source, fact)
+        at = source.place(node)
+        if not self._step(made, source.text(node), self._written(node), at, depth, source.name):
+            return
+        if isinstance(node, Op):
+            for arg in node.args[:1] if node.op in MACROS else node.args:
+                self._add(made, arg, depth + 1, source)
+            if node.op in MACROS:
+                self._bodies(made, node, depth + 1, source)
+        elif isinstance(node, Fact) and id(node.node) not in self._told:
+            self._told.add(id(node.node))
+            expression = self._ruleset.facts[node.path.removeprefix("facts.")]
+            inner = _Source(expression, node.path)
+            if expression.table is not None:
+                self._table(made, node.node, expression.table, depth + 1, inner)
+            else:
+                self._add(made, node.node, depth + 1, inner)
 
-    def _written(self, node: Node, values: dict[Node, object]) -> tuple[str, bool]:
+    def _bodies(self, made: ConditionTrace, macro: Op, depth: int, source: _Source) -> None:
+        """What a macro asks of each element, with the value for each of the first ones."""
+        items = self._values[id(macro.args[0])]
+        if not isinstance(items, tuple) or not items:
+            return
+        hidden = self._is_personal(macro.args[0])
+        waiting = [(body, depth) for body in reversed(macro.args[1:])]
+        while waiting:
+            node, at = waiting.pop()
+            if isinstance(node, Const | Var):
+                continue
+            results = [evaluate(node, self._inputs, (item,)) for item in items[:ELEMENTS_MAX]]
+            value = (PERSONAL, False) if hidden else self._each(node, results, len(items) > ELEMENTS_MAX)
+            if not self._step(made, source.text(node), value, source.place(node), at, source.name):
+                return
+            if isinstance(node, Op):
+                below = node.args[:1] if node.op in MACROS else node.args
+                waiting += [(arg, at + 1) for arg in reversed(below)]
+
+    def _each(self, node: Node, results: list[object], more: bool) -> tuple[str, bool]:
+        told = [self._shown(node, result) for result in results]
+        if len(set(told)) == 1:
+            return told[0]
+        words = ["error" if failed else value for value, failed in told]
+        return _cut(", ".join(words + [".."] * more)), False
+
+    def _table(self, made: ConditionTrace, tree: Node, table: TableSource, depth: int, source: _Source) -> None:
+        """Of a decision table: the inputs that were read, and the rows that gave the result."""
+        if id(tree) not in self._tables:
+            self._tables[id(tree)] = _inputs(tree, table)
+        for node in self._tables[id(tree)]:
+            self._add(made, node, depth, source)
+        several = isinstance(tree, Op) and tree.op in ("collect", "add", "cond")
+        found = 0
+        for row, (condition, result) in zip(table.rows, rows_of(tree), strict=True):
+            verdict = self._values[id(condition)]
+            if verdict is False:
+                continue
+            value = self._written(condition if isinstance(verdict, Failure) else result)
+            found += 1
+            text = f"row {row.number}: {_cut(row.text)}"
+            if not self._step(made, text, value, row.position, depth, source.name) or not several:
+                return
+            if found == ROWS_MAX:
+                made.truncated = True
+                return
+        last = tree.args[-1] if isinstance(tree, Op) else tree
+        if not found and not several and isinstance(last, Const):
+            self._step(made, "no row: default", self._written(last), source.expression.position, depth, source.name)
+
+    def _written(self, node: Node) -> tuple[str, bool]:
         """The value in words, and whether it is an error."""
-        value = values.get(node)
-        if isinstance(value, Failure):
-            return f"error: {value.cause}", True
-        whole = isinstance(node, Op) and node.op == "has"
-        if not whole and any(path in self._personal for path in reads(node)):
-            return PERSONAL, False
-        paths = reads(node)
-        unit = next((self._units[path] for path in paths if self._units.get(path)), None)
+        text, failed = self._shown(node, node.value if isinstance(node, Const) else self._values.get(id(node)))
         given = self._inputs.get(node.path) if isinstance(node, Ref) else None
-        return written(value, node, unit) + (" (default)" if isinstance(given, Defaulted) else ""), False
+        return text + " (default)" * (isinstance(given, Defaulted) and text != PERSONAL), failed
+
+    def _shown(self, node: Node, value: object) -> tuple[str, bool]:
+        hidden = self._is_personal(node)
+        if isinstance(value, Failure):  # a cause that names no input may cite a value
+            return f"error: {PERSONAL if hidden and not value.path else _cut(value.cause)}", True
+        return PERSONAL if hidden else _cut(written(value, node.type, self._currency(node))), False
+
+    def _is_personal(self, node: Node) -> bool:
+        """Whether the value tells of a personal input more than that it is there."""
+        if id(node) not in self._personal:
+            hidden = False
+            if isinstance(node, Ref):
+                root, _, name = node.path.partition(".")
+                declared = [e.attributes.get(name) for e in self._ruleset.events.values()]
+                hidden = root == "event" and any(a is not None and a.personal for a in declared)
+                hidden = hidden or (root == "features" and self._ruleset.features[name].personal)
+            elif isinstance(node, Fact):
+                hidden = self._is_personal(node.node)
+            elif isinstance(node, Op):
+                hidden = node.op != "has" and any(self._is_personal(arg) for arg in node.args)
+            self._personal[id(node)] = hidden
+        return self._personal[id(node)]
+
+    def _currency(self, node: Node) -> str | None:
+        """Of money: all that an expression adds up or chooses from is in the same one."""
+        while isinstance(node, Fact):
+            node = node.node
+        if node.type is Type.MONEY and isinstance(node, Op):
+            found = (self._currency(arg) for arg in node.args if arg.type is Type.MONEY)
+            return next((currency for currency in found if currency is not None), None)
+        return unit_of(node.path, self._on, self._ruleset) if isinstance(node, Ref) else None
 
 
-def written(value: object, node: Node, unit: str | None) -> str:
-    """A value of the node's type, for people."""
-    shown = plain(value, node.type, unit)
+def written(value: object, kind: Type, unit: str | None) -> str:
+    """A value of the type, for people; also one that is plain already, as the log has it."""
+    return said(plain(value, kind, unit), kind)
+
+
+def said(shown: object, kind: Type | None) -> str:
+    """The same of a plain value. `kind` None: it is not known."""
     if isinstance(shown, bool):
         return "true" if shown else "false"
-    if isinstance(shown, str) and node.type.value == "text":
-        return f'"{shown}"'
-    if isinstance(shown, list | tuple):
-        return "[" + ", ".join(f'"{item}"' if isinstance(item, str) else str(item) for item in shown) + "]"
-    return f"{shown:g}" if isinstance(shown, float) and abs(shown) < 1e15 else str(shown)
+    if isinstance(shown, str):
+        return f'"{shown}"' if kind in (Type.TEXT, None) else shown
+    if isinstance(shown, list):
+        return f"[{', '.join(said(item, kind.element if kind is not None else None) for item in shown)}]"
+    return f"{shown:.12g}" if isinstance(shown, float) else str(shown)
 
 
-def _expressions(message: Message, product: Product | None) -> Iterator[tuple[str, str, Expression]]:
-    for condition in product.eligible if product is not None else ():
+def _expressions(step: MessageStep) -> Iterator[tuple[str, str, Expression]]:
+    message = step.message
+    for condition in step.eligible:
         yield "eligible", condition.name, condition.expression
     if message.when is not None:
         yield "when", "", message.when
     if message.unless is not None:
         yield "unless", "", message.unless
-    for choice in message.channels:
-        if choice.when is not None:
-            yield "channel", choice.channel, choice.when
+    for channel in step.channels:
+        for _, expression in channel.conditions:
+            yield "channel", channel.name, expression
     if not isinstance(message.value.node, Const):
         yield "value", "", message.value
     if message.about is not None:
@@ -141,34 +266,26 @@ def _expressions(message: Message, product: Product | None) -> Iterator[tuple[st
         yield "slot", slot.name, slot.expression
 
 
-def _shown(node: Node) -> Sequence[Node]:
-    """What stands below a fact: its tree; of a decision table, which nobody wrote as one, the inputs it read."""
-    if isinstance(node, Op) and node.op in ("switch", "collect"):
-        inputs: dict[Node, None] = {}
-        waiting: list[Node] = [node]
-        while waiting:
-            at = waiting.pop()
-            if isinstance(at, Ref | Fact):
-                inputs[at] = None
-            elif isinstance(at, Op):
-                waiting += reversed(at.args)
-        return list(inputs)
-    return [node]
+def _inputs(tree: Node, table: TableSource) -> Sequence[Node]:
+    """The inputs of a table's tree, those that a row asks, by column.
+
+    What is made of an input has its span, so the deepest node with the span is the input itself.
+    """
+    starts = [span.start for span, _ in table.inputs]
+    found: dict[int, Node] = {}
+    seen: set[int] = set()
+    waiting = [tree]
+    while waiting and len(found) < len(table.inputs):
+        node = waiting.pop()
+        if isinstance(node, Const) or id(node) in seen:
+            continue
+        seen.add(id(node))
+        below = [arg for arg in node.args if not isinstance(arg, Const)] if isinstance(node, Op) else []
+        if node.span.start < node.span.end and not any(arg.span == node.span for arg in below):
+            found.setdefault(bisect_right(starts, node.span.start) - 1, node)
+        waiting += reversed(below)
+    return [found[column] for column in sorted(found)]
 
 
-def _text(node: Node, source: Expression | None) -> str:
-    if isinstance(node, Ref | Fact):
-        return node.path
-    if isinstance(node, Var):
-        return node.name
-    if source is not None:
-        return " ".join(source.text[node.span.start : node.span.end].split())
-    return node.op if isinstance(node, Op) else ""
-
-
-def _place(node: Node, source: Expression | None) -> Position:
-    if source is None:
-        return Position("", 0, 0)
-    if source.scalar is None:
-        return source.position
-    return source.scalar.place(source.offset + node.span.start)
+def _cut(text: str, most: int = TEXT_MAX) -> str:
+    return text if len(text) <= most else text[: most - 2] + ".."

@@ -29,7 +29,7 @@ def sent(pieces: list[object]) -> object:
         out = io.BytesIO()
         apart._give_out(pieces, out)
         stream.feed_data(out.getvalue())
-        return await apart._taken_in(stream)
+        return await apart._taken_in(stream, await stream.readexactly(apart._LENGTH.size))
 
     return asyncio.run(receive())
 

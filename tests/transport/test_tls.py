@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +30,7 @@ class Files(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Files]:
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     directory: Path = tmp_path_factory.mktemp("tls")
     authority = trustme.CA()
     server, client = authority.issue_cert("tact.test"), authority.issue_cert("client.test")
@@ -39,7 +38,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Files]:
     cert.write_bytes(b"".join(blob.bytes() for blob in server.cert_chain_pems))
     key.write_bytes(server.private_key_pem.bytes())
     ca.write_bytes(authority.cert_pem.bytes())
-    yield Files(
+    return Files(
         Tls(cert, key),
         Tls(cert, key, ca),
         authority.cert_pem.bytes(),

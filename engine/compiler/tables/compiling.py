@@ -59,15 +59,13 @@ def compile_outputs(table: Table, columns: Sequence[Column]) -> dict[str, Node]:
     """The tree of each output."""
     strict = table.hit == "first"
     conditions = [_condition(columns, row, strict) for row in range(len(table.rows))]
-    order = ranked(table)
     result: dict[str, Node] = {}
     for output in table.outputs:
         if table.collect in ("list", "sum", "count"):
             result[output.name] = _collected(table.collect, output, conditions)
             continue
-        rows = by_value(output, table.collect) if table.collect else order
         last = _last(table, output)
-        pairs = [arg for i in rows for arg in (conditions[i], _constant(output, i))]
+        pairs = [arg for i in asked(table, output) for arg in (conditions[i], _constant(output, i))]
         result[output.name] = Op(output.type, "switch", (*pairs, last), last.span)
     return result
 
@@ -80,6 +78,22 @@ def ranked(table: Table) -> list[int]:
         values, ranks = outputs[name].values, table.priority[name]
         rows.sort(key=lambda i: ranks.index(values[i]))
     return rows
+
+
+def asked(table: Table, output: Output) -> list[int]:
+    """The rows in the order in which the output's tree asks them."""
+    if table.collect in ("minimum", "maximum"):
+        return by_value(output, table.collect)
+    return ranked(table)
+
+
+def rows_of(tree: Node) -> list[tuple[Node, Node]]:
+    """Condition and result of each row of an output's tree, in the order in which they are asked."""
+    assert isinstance(tree, Op)
+    if tree.op == "add":
+        return [row for arg in tree.args for row in rows_of(arg)]
+    args = tree.args if tree.op == "collect" else tree.args[:-1]
+    return list(zip(args[::2], args[1::2], strict=True))
 
 
 def by_value(output: Output, collect: str) -> list[int]:

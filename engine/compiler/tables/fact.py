@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from engine.compiler.model import Feature
-from engine.compiler.nodes import Fact, Node, Op, Ref, Type
+from engine.compiler.model import Feature, Position, TableRow, TableSource
+from engine.compiler.nodes import Fact, Node, Op, Ref, Span, Type
 from engine.compiler.source import ERROR, Finding, Problem
-from engine.compiler.tables.compiling import Column, compile_outputs, read_columns, shifted
+from engine.compiler.tables.compiling import Column, asked, compile_outputs, read_columns, shifted
 from engine.compiler.tables.coverage import analyse
 from engine.compiler.tables.regions import Bounds
-from engine.compiler.tables.table import Table
+from engine.compiler.tables.table import Output, Table
 
 Check = Callable[[str], tuple[Node | None, list[Problem]]]
 _GAP = ", "
@@ -29,6 +29,22 @@ class Built(NamedTuple):
 def header_text(table: Table) -> str:
     """The inputs of the header behind one another: the text in which the trees have their places."""
     return _GAP.join(column.text for column in table.inputs)
+
+
+def source_of(table: Table, output: Output) -> TableSource:
+    """Where the inputs and the rows of an output are written."""
+    inputs: list[tuple[Span, Position]] = []
+    start = 0
+    for column in table.inputs:
+        at, end = table.grid.position(column.cell), start + len(column.text)
+        lead = max(0, table.grid.written(column.cell).find(column.text))
+        inputs.append((Span(start, end), Position(at.path, at.line, at.column + lead)))
+        start = end + len(_GAP)
+    rows = [table.rows[i] for i in asked(table, output)]
+    path = table.grid.path
+    return TableSource(
+        tuple(inputs), tuple(TableRow(row.number, Position(path, row.line, 1), row.line_text) for row in rows)
+    )
 
 
 def build(table: Table, check: Check) -> Built:

@@ -102,6 +102,10 @@ class Grid:
         """Where a cell begins in the file."""
         return Position(self.path, self._row(cell).line, cell.start + 1)
 
+    def written(self, cell: Cell) -> str:
+        """The cell as it stands in its row's text, with its quotes."""
+        return self._row(cell).line_text[cell.start : cell.end]
+
     def _row(self, cell: Cell) -> Row:
         return self.rows[cell.row - 1]
 

@@ -11,7 +11,7 @@ from engine.transport import Bidi, Call, Unary
 from engine.transport.http2.messages import PREFIX, Message, Reader, unpack
 
 if TYPE_CHECKING:
-    from engine.transport.http2.connection import Connection
+    from engine.transport.http2.calls import Calls
 
 
 class Stream:
@@ -20,9 +20,9 @@ class Stream:
     __slots__ = (
         "answering",
         "call",
+        "calls",
         "cancel_deadline",
         "complete",
-        "connection",
         "ended",
         "gone",
         "gzip",
@@ -39,8 +39,8 @@ class Stream:
         "work",
     )
 
-    def __init__(self, connection: Connection, number: int, opened_s: float) -> None:
-        self.connection = connection
+    def __init__(self, calls: Calls, number: int, opened_s: float) -> None:
+        self.calls = calls
         self.number = number
         self.opened_s = opened_s
         self.method: Unary | Bidi | None = None  # None: refused
@@ -62,7 +62,7 @@ class Stream:
 
     def expire(self) -> None:
         """The deadline is over."""
-        self.connection.expire(self)
+        self.calls.expire(self)
 
     def let_go(self) -> None:
         """Nothing more is done for this call: its work is cancelled, its request dropped."""
@@ -99,7 +99,7 @@ class Requests(AsyncIterator[bytes]):
     def drop(self) -> None:
         """Nobody will read: what is here is given up."""
         if self._waiting:
-            self._stream.connection.acknowledge(self._stream.number, sum(size for _, size in self._waiting))
+            self._stream.calls.acknowledge(self._stream.number, sum(size for _, size in self._waiting))
             self._waiting.clear()
         self.end()
 
@@ -114,8 +114,8 @@ class Requests(AsyncIterator[bytes]):
                 self._waiter = None
         message, unacknowledged = self._waiting.popleft()
         stream = self._stream
-        stream.connection.release(stream, PREFIX.size + len(message.body))
-        stream.connection.acknowledge(stream.number, unacknowledged)
+        stream.calls.release(stream, PREFIX.size + len(message.body))
+        stream.calls.acknowledge(stream.number, unacknowledged)
         return unpack(message, stream.gzip, self._limit)
 
     def _wake(self) -> None:

@@ -359,16 +359,18 @@ class RecordOutcomesResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[OutcomeResult, _Mapping]]] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
-    __slots__ = ("decision_id", "what_if", "revision", "locale")
+    __slots__ = ("decision_id", "what_if", "revision", "locale", "conditions_of")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     WHAT_IF_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     LOCALE_FIELD_NUMBER: _ClassVar[int]
+    CONDITIONS_OF_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     what_if: DecideRequest
     revision: str
     locale: str
-    def __init__(self, decision_id: _Optional[str] = ..., what_if: _Optional[_Union[DecideRequest, _Mapping]] = ..., revision: _Optional[str] = ..., locale: _Optional[str] = ...) -> None: ...
+    conditions_of: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, decision_id: _Optional[str] = ..., what_if: _Optional[_Union[DecideRequest, _Mapping]] = ..., revision: _Optional[str] = ..., locale: _Optional[str] = ..., conditions_of: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SourcePosition(_message.Message):
     __slots__ = ("path", "line", "column")

@@ -1,0 +1,425 @@
+"""The calls of one connection: from header and body to a handler, and from its answer to frames."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ngh2 import Connection as Session
+from ngh2 import ErrorCode, NGH2Error
+
+from engine.transport import Bidi, Call, Code, RpcError, Unary, deadline_exceeded, error_info, going_away
+from engine.transport.http2.credit import Credit
+from engine.transport.http2.messages import PREFIX, Message, Reader, pack, unpack
+from engine.transport.http2.shared import Shared
+from engine.transport.http2.stream import Requests, Stream
+from engine.transport.http2.wire import (
+    OK,
+    RESPONSE,
+    RESPONSE_GZIP,
+    Headers,
+    Metadata,
+    header_size,
+    status_headers,
+    timeout_s,
+)
+
+logger = logging.getLogger(__name__)
+
+_PACK_ABOVE = 512  # smaller answers do not gain from gzip
+_EARNED = 4.0  # tokens per answer
+_CONTENT = b"application/grpc"
+
+
+class Calls:
+    """`flush_soon` is called whenever there may be something to send."""
+
+    def __init__(self, session: Session, shared: Shared, credit: Credit, flush_soon: Callable[[], None]) -> None:
+        self._h2 = session
+        self._shared = shared
+        self._limits = shared.limits
+        self._credit = credit
+        self._flush_soon = flush_soon
+        self._streams: dict[int, Stream] = {}
+        self._early: list[int] = []  # answered before the caller had sent everything
+        self._writers: dict[int, asyncio.Future[None]] = {}  # streaming handlers that wait for room
+        self._running = 0  # handlers under way, those of streams that are gone included
+        self._held = 0
+        self.peer = ""
+        self.last = 0  # the newest stream
+
+    def __len__(self) -> int:
+        """How many calls are under way."""
+        return len(self._streams)
+
+    # ---- requests ---------------------------------------------------------------------------------
+
+    def open(self, number: int, headers: Headers, complete: bool) -> None:
+        """A call's header has come; `complete`: and nothing else will."""
+        self.last = number
+        stream = self._streams[number] = Stream(self, number, self._shared.now_s)
+        stream.complete = complete
+        if self._running >= 2 * self._limits.streams:  # HTTP/2 forgets streams that were reset; their work may go on
+            self.reset(stream, ErrorCode.REFUSED_STREAM)
+            return
+        fields = dict(headers)
+        kind = fields.get(b"content-type", b"")
+        if kind != _CONTENT and not kind.startswith((_CONTENT + b"+", _CONTENT + b";")):
+            self._respond(stream, [(b":status", b"415")])
+        elif fields[b":method"] != b"POST":
+            self._respond(stream, [(b":status", b"405")])
+        else:
+            try:
+                self._begin(stream, headers, fields)
+            except RpcError as error:
+                self.fail(stream, error)
+
+    def _begin(self, stream: Stream, headers: Headers, fields: dict[bytes, bytes]) -> None:
+        limits, shared = self._limits, self._shared
+        if header_size(headers) > limits.header_bytes or len(headers) > limits.header_fields:
+            what = f"metadata: at most {limits.header_bytes} bytes and {limits.header_fields} fields are taken"
+            raise RpcError(Code.RESOURCE_EXHAUSTED, what, [error_info("METADATA_TOO_LARGE")])
+        method = shared.methods.get(fields[b":path"])
+        if method is None:
+            raise _unimplemented(f"no method {fields[b':path'].decode('latin-1')} is served")
+        encoding = fields.get(b"grpc-encoding", b"identity")
+        if encoding != b"identity":
+            if encoding != b"gzip":
+                raise _unimplemented(f"grpc-encoding: found '{encoding.decode('latin-1')}', expected identity or gzip")
+            stream.gzip = True
+            stream.reply_gzip = b"gzip" in fields.get(b"grpc-accept-encoding", b"")
+        stream.method = method
+        stream.call = call = Call(None, Metadata(headers), self.peer)
+        timeout = fields.get(b"grpc-timeout")
+        if timeout is not None:
+            now_s = time.monotonic()
+            call.deadline_s = now_s + timeout_s(timeout)
+            shared.deadlines.add(stream, call.deadline_s, now_s)
+        if isinstance(method, Bidi):
+            self._begin_bidi(stream, method)
+        elif stream.complete:
+            raise _cardinality(0)
+
+    def data(self, number: int, data: bytes, complete: bool, ready: list[Stream]) -> None:
+        """A part of a call's body. Unary calls that are whole with it are added to `ready`."""
+        stream = self._streams.get(number)
+        if stream is None or stream.ended:
+            self.acknowledge(number, len(data))
+            return
+        reader = stream.reader
+        if stream.requests is None:
+            self.acknowledge(number, len(data))
+            if complete and reader is None and data[:5] == PREFIX.pack(0, max(0, len(data) - PREFIX.size)):
+                stream.request = Message(False, data[PREFIX.size :])  # as nearly all do: one frame, one message
+                stream.complete = True
+                ready.append(stream)
+                return
+        if reader is None:
+            reader = stream.reader = Reader(self._limits.message_bytes)
+        try:
+            if stream.requests is None:
+                self._unary_data(stream, reader, data)
+            else:
+                self._bidi_data(stream, stream.requests, reader, data)
+        except RpcError as error:
+            self.fail(stream, error)
+        if complete:
+            self.complete(number, ready)
+
+    def _unary_data(self, stream: Stream, reader: Reader, data: bytes) -> None:
+        self._hold(stream, len(data))
+        for message in reader.feed(data):
+            if stream.request is not None:
+                raise _cardinality(2)
+            stream.request = message
+
+    def _bidi_data(self, stream: Stream, requests: Requests, reader: Reader, data: bytes) -> None:
+        # Bytes of a message that is not whole must not fill the window: it might never become whole.
+        # So they are acknowledged as they come, and those of whole messages as these are read.
+        acknowledged, left = reader.partial, len(data)
+        try:
+            self._hold(stream, len(data))
+            for message in reader.feed(data):
+                size = PREFIX.size + len(message.body) - acknowledged
+                requests.put(message, size)
+                left -= size
+                acknowledged = 0
+        finally:
+            self.acknowledge(stream.number, left)
+
+    def complete(self, number: int, ready: list[Stream]) -> None:
+        """The caller has sent everything."""
+        stream = self._streams.get(number)
+        if stream is None or stream.ended:
+            return
+        stream.complete = True
+        if stream.reader is not None and stream.reader.partial:
+            self.fail(stream, RpcError(Code.INTERNAL, "the request ends inside a message"))
+        elif stream.requests is not None:
+            stream.requests.end()
+        elif stream.request is None:
+            self.fail(stream, _cardinality(0))
+        else:
+            ready.append(stream)
+
+    # ---- what is held -----------------------------------------------------------------------------
+
+    def _hold(self, stream: Stream, size: int) -> None:
+        """Counts bytes that stay here. Raises RpcError where there are too many."""
+        stream.held += size
+        self._held += size
+        self._shared.held += size
+        if self._held > self._limits.buffered_bytes or self._shared.held > self._limits.buffered_bytes_all:
+            what = "too many bytes of requests are under way"
+            raise RpcError(Code.RESOURCE_EXHAUSTED, what, [error_info("OVERLOADED")])
+
+    def release(self, stream: Stream, size: int) -> None:
+        """These bytes are here no more."""
+        size = min(size, stream.held)
+        stream.held -= size
+        self._held -= size
+        self._shared.held -= size
+
+    def acknowledge(self, number: int, size: int) -> None:
+        """Lets the caller send as many bytes more."""
+        if size > 0:
+            try:
+                self._h2.acknowledge_received_data(size, number)
+            except NGH2Error:  # the session is over
+                return
+            self._flush_soon()
+
+    # ---- handlers ---------------------------------------------------------------------------------
+
+    def begin(self, ready: list[Stream]) -> None:
+        """Hands unary calls over, together: batches form on their own."""
+        for stream in ready:
+            if not stream.gone and not stream.ended:
+                try:
+                    self._begin_unary(stream)
+                except RpcError as error:
+                    self.fail(stream, error)
+                except Exception as error:
+                    self._broken(stream, error)
+
+    def _begin_unary(self, stream: Stream) -> None:
+        assert isinstance(stream.method, Unary)
+        assert stream.request is not None
+        request, stream.request, stream.reader = stream.request, None, None
+        body = request.body
+        if request.compressed:
+            body = unpack(request, stream.gzip, self._limits.message_bytes)
+            self._hold(stream, len(body))
+        work = stream.work = asyncio.ensure_future(stream.method.handler(body, stream.call))
+        self._running += 1
+        if work.done():
+            self._unary_done(stream, work)
+        else:
+            work.add_done_callback(partial(self._unary_done, stream))
+
+    def _unary_done(self, stream: Stream, work: asyncio.Future[bytes]) -> None:
+        self._running -= 1
+        error = None if work.cancelled() else work.exception()  # looked at also where nobody waits any more
+        if stream.ended or stream.gone:
+            return
+        if work.cancelled():
+            self.fail(stream, _cancelled())
+        elif error is None:
+            self._answer(stream, work.result())
+        elif isinstance(error, RpcError):
+            self.fail(stream, error)
+        else:
+            self._broken(stream, error)
+
+    def _answer(self, stream: Stream, body: bytes) -> None:
+        """The one answer of a unary call."""
+        h2, number = self._h2, stream.number
+        gzip = stream.reply_gzip and len(body) > _PACK_ABOVE
+        try:
+            h2.send_response(number, RESPONSE_GZIP if gzip else RESPONSE)
+            h2.send_data(number, pack(body, gzip))
+            h2.send_trailers(number, OK)
+        except NGH2Error:  # reset meanwhile
+            return
+        self._end(stream)
+
+    def _begin_bidi(self, stream: Stream, method: Bidi) -> None:
+        stream.requests = Requests(stream, self._limits.message_bytes)
+        if stream.complete:
+            stream.requests.end()
+        self._running += 1
+        stream.work = asyncio.ensure_future(self._run_bidi(stream, stream.requests, method))
+        stream.work.add_done_callback(self._bidi_done)
+
+    def _bidi_done(self, work: asyncio.Future[Any]) -> None:
+        self._running -= 1
+        if not work.cancelled() and work.exception() is not None:
+            logger.error("a stream failed", exc_info=work.exception())
+
+    async def _run_bidi(self, stream: Stream, requests: Requests, method: Bidi) -> None:
+        answers = method.handler(requests, stream.call)
+        try:
+            async for body in answers:
+                await self._send(stream, body)
+            self._send_head(stream)
+            self._h2.send_trailers(stream.number, OK)
+            self._end(stream)
+        except RpcError as error:
+            self.fail(stream, error)
+        except NGH2Error:  # ended or reset meanwhile
+            return
+        except asyncio.CancelledError:
+            self.fail(stream, _cancelled())
+        except Exception as error:
+            self._broken(stream, error)
+        finally:
+            await answers.aclose()  # type: ignore[attr-defined]
+
+    def _send_head(self, stream: Stream) -> None:
+        if not stream.answering:
+            stream.answering = True
+            self._h2.send_response(stream.number, RESPONSE_GZIP if stream.reply_gzip else RESPONSE)
+
+    async def _send(self, stream: Stream, body: bytes) -> None:
+        """Sends one answer; waits where the caller does not read."""
+        self._send_head(stream)
+        self._h2.send_data(stream.number, pack(body, stream.reply_gzip and len(body) > _PACK_ABOVE))
+        self._credit.earn(_EARNED)
+        self._flush_soon()
+        if self._h2.queued_body_size(stream.number) > self._limits.stream_unsent_bytes:
+            self._stalling(stream)
+            self._writers[stream.number] = room = asyncio.get_running_loop().create_future()
+            await room
+            stream.stalled_s = None
+
+    # ---- how calls end ----------------------------------------------------------------------------
+
+    def fail(self, stream: Stream, error: RpcError) -> None:
+        """Ends a call with this status, unless it has ended."""
+        if stream.ended or stream.gone:
+            return
+        fields = status_headers(error)
+        if stream.answering:
+            try:
+                self._h2.send_trailers(stream.number, fields)
+            except NGH2Error:  # reset meanwhile
+                return
+            self._end(stream)
+        else:
+            self._respond(stream, [*RESPONSE, *fields])
+
+    def _respond(self, stream: Stream, fields: list[tuple[bytes, bytes]]) -> None:
+        """Ends a call with a header and nothing else."""
+        try:
+            self._h2.send_response(stream.number, fields, end_stream=True)
+        except NGH2Error:  # reset meanwhile
+            return
+        self._end(stream)
+
+    def expire(self, stream: Stream) -> None:
+        """The call's deadline is over."""
+        self.fail(stream, deadline_exceeded(started=stream.work is not None))
+
+    def fail_all(self) -> None:
+        """What has not ended ends now: UNAVAILABLE."""
+        for stream in list(self._streams.values()):
+            self.fail(stream, going_away())
+
+    def _broken(self, stream: Stream, error: BaseException) -> None:
+        path = stream.method.path if stream.method is not None else ""
+        logger.error("the handler of %s broke its promise to raise RpcError only", path, exc_info=error)
+        self.fail(stream, RpcError(Code.INTERNAL, "internal error"))
+
+    def _end(self, stream: Stream) -> None:
+        stream.ended = True
+        stream.let_go()
+        self.release(stream, stream.held)
+        self._credit.earn(_EARNED)
+        if not stream.complete:
+            self._early.append(stream.number)
+        self._stalling(stream)
+        self._flush_soon()
+
+    def _stalling(self, stream: Stream) -> None:
+        stream.unsent = self._h2.queued_body_size(stream.number)
+        stream.stalled_s = self._shared.now_s
+
+    def reset(self, stream: Stream, code: ErrorCode) -> None:
+        """Ends a call without a word."""
+        stream.ended = True
+        stream.let_go()
+        self.release(stream, stream.held)
+        self._reset(stream.number, code)
+
+    def _reset(self, number: int, code: ErrorCode) -> None:
+        try:
+            self._h2.reset_stream(number, code)
+        except NGH2Error:  # the session is over
+            return
+        self._flush_soon()
+
+    def closed(self, number: int) -> None:
+        """HTTP/2 has forgotten the stream."""
+        stream = self._streams.pop(number, None)
+        if stream is None:
+            return
+        stream.gone = True
+        stream.let_go()
+        self.release(stream, stream.held)
+        writer = self._writers.pop(number, None)
+        if writer is not None:
+            writer.cancel()
+
+    def closed_all(self) -> None:
+        """The connection is gone."""
+        for number in list(self._streams):
+            self.closed(number)
+
+    # ---- after a write, and with time -------------------------------------------------------------
+
+    def settle(self) -> None:
+        """After all that could go is out: resets what was answered early, wakes writers that have room again."""
+        h2 = self._h2
+        if self._early:
+            early, self._early = self._early, []
+            for number in early:
+                if h2.queued_body_size(number):
+                    self._early.append(number)
+                elif number in self._streams:
+                    self._reset(number, ErrorCode.NO_ERROR)  # what the caller still sends is not wanted
+        if self._writers:
+            half = self._limits.stream_unsent_bytes // 2
+            for number in [n for n in self._writers if h2.queued_body_size(n) <= half]:
+                room = self._writers.pop(number)
+                if not room.done():
+                    room.set_result(None)
+
+    def tick(self, now_s: float) -> None:
+        """Ends calls whose caller does not read, or does not come to an end."""
+        limits = self._limits
+        for stream in list(self._streams.values()):
+            if stream.stalled_s is not None:
+                unsent = self._h2.queued_body_size(stream.number)
+                if unsent < stream.unsent:
+                    stream.unsent, stream.stalled_s = unsent, now_s
+                elif now_s - stream.stalled_s > limits.stall_s:
+                    self.reset(stream, ErrorCode.CANCEL)
+            elif not stream.complete and stream.requests is None and now_s - stream.opened_s > limits.request_s:
+                what = f"the request was not here to its end within {limits.request_s:g} s"
+                self.fail(stream, RpcError(Code.DEADLINE_EXCEEDED, what, [error_info("DEADLINE_EXCEEDED")]))
+
+
+def _unimplemented(what: str) -> RpcError:
+    return RpcError(Code.UNIMPLEMENTED, what, [error_info("UNIMPLEMENTED")])
+
+
+def _cardinality(found: int) -> RpcError:
+    return _unimplemented(f"a unary call with {found or 'no'} messages: expected one")
+
+
+def _cancelled() -> RpcError:
+    return RpcError(Code.CANCELLED, "the call was cancelled")
