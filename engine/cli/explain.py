@@ -24,6 +24,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d.*")
 
 def run(request: pb.ExplainRequest, why: list[str], target: str, as_json: bool) -> int:
     """Asks the server and shows the decision with every message's way to it; of those in `why` every part."""
+    request.conditions_of.extend(name for name in why if ALL not in why)
     with Client(target) as client:
         answer = client.call(client.decisions.Explain, request)
     if as_json:

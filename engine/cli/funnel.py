@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from engine.cli.conditions import print_conditions
 from engine.cli.output import say
 from engine.decision import SHARE_UNIT
 from engine.pb.tact.v1 import decision_pb2 as pb
 
 ALL = "all"
 _CHOSEN = (pb.Decision.SELECTED, pb.Decision.HOLDOUT)
-_VALUE_STYLES = {"true": "green", "false": "yellow"}
 
 
 def outcome_name(decision: pb.Decision) -> str:
@@ -65,15 +64,16 @@ def print_funnel(
         if c.stopped_by == pb.Decision.NO_RULE_FOR_EVENT:
             deaf.append(c.message)
             continue
-        _print_candidate(console, c, indent)
-        if c.message in why or ALL in why:
-            for condition in c.conditions:
-                print_condition(console, condition, indent + 2)
+        whole = bool(c.conditions) and (c.message in why or ALL in why)
+        _print_candidate(console, c, indent, whole)
+        if whole:
+            print_conditions(console, c.conditions, indent + 2)
     if deaf:
         say(console, Text("not for this event: " + ", ".join(deaf), "dim"), indent + 2)
 
 
-def _print_candidate(console: Console, c: pb.Candidate, indent: int) -> None:
+def _print_candidate(console: Console, c: pb.Candidate, indent: int, whole: bool) -> None:
+    """In a few lines; without what its conditions say too, where they follow as a `whole`."""
     chosen = c.stopped_by in _CHOSEN
     passed = chosen or c.stopped_by == pb.Decision.OUTRANKED
     style = "bold green" if chosen else "" if passed else "yellow"
@@ -85,12 +85,13 @@ def _print_candidate(console: Console, c: pb.Candidate, indent: int) -> None:
         head.append(f"  {c.reason_text}")
     say(console, head, indent, hang=4)
     inner = indent + 2
-    if c.HasField("position"):
+    told = whole and bool(c.expression)
+    if c.HasField("position") and not told:
         p = c.position
         say(console, Text(f"{p.path}:{p.line}:{p.column}", "cyan"), inner)
-    if c.expression:
+    if c.expression and not told:
         say(console, c.expression, inner)
-    if c.values_read:
+    if c.values_read and not whole:
         read = ", ".join(f"{path} = {c.values_read[path]}" for path in sorted(c.values_read))
         say(console, f"read: {read}", inner)
     if passed:
@@ -105,23 +106,3 @@ def _print_candidate(console: Console, c: pb.Candidate, indent: int) -> None:
         say(console, ", ".join(parts), inner)
         if shares:
             say(console, "variants: " + ", ".join(shares), inner)
-
-
-def print_condition(console: Console, condition: pb.ConditionTrace, indent: int) -> None:
-    """An expression part by part: what is written, what it was, and where it stands."""
-    place = condition.position
-    head = Text(f"{condition.role} {condition.name}".strip(), "bold")
-    head.append(f"  {place.path}:{place.line}:{place.column}", "cyan")
-    say(console, head, indent)
-    room = console.width - indent - 2
-    widest = max((cell_len(s.text) + 2 * s.depth for s in condition.steps), default=0)
-    column = min(widest, max(24, room // 2))
-    for step in condition.steps:
-        text = Text("  " * step.depth + step.text)
-        text.truncate(column, overflow="ellipsis", pad=True)
-        if step.depth == 0:
-            text.stylize("bold")
-        style = "red" if step.failed else _VALUE_STYLES.get(step.value, "")
-        say(console, Text.assemble(text, "  ", (step.value, style)), indent + 2, hang=column + 2)
-    if condition.truncated:
-        say(console, Text("..", "dim"), indent + 2)

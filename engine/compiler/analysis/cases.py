@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from engine.compiler.analysis.reads import Reads
 from engine.compiler.analysis.values import (
     ANYTHING,
     INT_END,
@@ -53,11 +54,17 @@ class Atom(NamedTuple):
 
 
 class Simple(NamedTuple):
-    """An input compared with a constant: as an atom, and the ways in which it can be true and false."""
+    """An input compared with a constant, or a flag: most conditions are that, and many are the same.
 
-    atom: Atom | None
+    `yes` and `no` are the values for which it is true and false, `true` and `false` the ways to that.
+    """
+
+    term: Ref
+    yes: Values
+    no: Values
     true: Ways
     false: Ways
+    open: bool  # it can be true, and it can be false
 
 
 def has_key(path: str) -> str:
@@ -69,21 +76,21 @@ class Cases:
     """Works out when conditions of one rule set can hold.
 
     `domain` says which values an input may have; `guarded` whether it has a value just where has()
-    says so. `clash` is the term of which the last contradiction was found.
+    says so. `clash` is the term of which the last contradiction was found. Conditions are known by
+    identity: they must live as long as this.
     """
 
     def __init__(self, domain: Callable[[Ref], Values], guarded: Callable[[str], bool]) -> None:
         self.domain = domain
         self.guarded = guarded
+        self.reads = Reads()
         self.clash: Key = 0
         self._numbers: dict[object, int] = {}
         self._memo: dict[tuple[int, bool], Ways] = {}
-        self._simple: dict[int, Simple | None] = {}
-        self._alive: list[Node] = []  # these know nodes by identity
-        self._reads: dict[int, frozenset[str]] = {}
-        self._single: dict[str, frozenset[str]] = {}
-        self._present: dict[str, Ways] = {}
-        self._written: dict[tuple[str, str, str], Simple] = {}
+        self._simple: dict[tuple[str, str, str], Simple] = {}
+        self._said: dict[tuple[bool, tuple[int, ...]], tuple[int, ...] | None] = {}
+        self._sides: dict[tuple[str, Type, str], bool] = {}
+        self._present: dict[tuple[str, Type], Ways] = {}
 
     # ways
 
@@ -155,25 +162,36 @@ class Cases:
         return bool(self.holds(node, want))
 
     def simple(self, node: Node) -> Simple | None:
-        """All about an input compared with a constant: most conditions are that, and many are the same."""
-        at = id(node)
-        if at not in self._simple:
-            self._simple[at] = self._compared(node)
-            self._alive.append(node)
-        return self._simple[at]
-
-    def _compared(self, node: Node) -> Simple | None:
-        if not isinstance(node, Op) or (node.op not in _COMPARISONS and node.op != "in"):
+        """All about a condition on one input, where it is as plain as that."""
+        if type(node) is Op:
+            if len(node.args) != 2:
+                return None
+            left, right = node.args
+            if type(left) is not Ref or type(right) is not Const:
+                return None
+            key = (node.op, left.path, right.key)
+        elif type(node) is Ref and node.type is Type.BOOL:
+            left, key = node, ("", node.path, "")
+        else:
             return None
-        left, right = node.args
-        if not isinstance(left, Ref) or not isinstance(right, Const):
-            return None
-        key = (node.op, left.path, right.key)
-        known = self._written.get(key)
-        if known is None:
-            known = Simple(self._atom(node, True), self._holds(node, True), self._holds(node, False))
-            self._written[key] = known
+        known = self._simple.get(key)
+        if known is None or known.term.type is not left.type:  # event types may differ in an attribute's
+            known = self._compared(node, left)
+            if known is not None:
+                self._simple[key] = known
         return known
+
+    def _compared(self, node: Ref | Op, term: Ref) -> Simple | None:
+        values = _TRUE
+        if isinstance(node, Op):
+            split = self._split(node) if node.op in _COMPARISONS or node.op == "in" else None
+            if split is None:
+                return None
+            values = split[1]
+        domain = self.domain(term)
+        true, false = self.within(term, values), self.within(term, values.outside())
+        yes, no = domain.meet(values), domain.meet(values.outside())
+        return Simple(term, yes, no, true, false, bool(true and false))
 
     def _holds(self, node: Node, want: bool) -> Ways:
         if isinstance(node, Const):
@@ -214,40 +232,36 @@ class Cases:
         last = self.both((*(self.holds(c, False) for c in conditions), of(values[-1])))
         return self.either((*ways, last))
 
-    # what is read
+    # the frequent cases, cheaply
 
-    def reads(self, node: Node) -> frozenset[str]:
-        """The paths of all inputs. Conditions that share none can hold whenever each of them can."""
-        if isinstance(node, Ref):
-            known = self._single.get(node.path)
-            if known is None:
-                known = self._single[node.path] = frozenset((node.path,))
-            return known
-        if isinstance(node, Fact):
-            return self.reads(node.node)
-        if not isinstance(node, Op):
-            return frozenset()
-        known = self._reads.get(id(node))
-        if known is None:
-            sets = [self.reads(arg) for arg in node.args if not isinstance(arg, Const)]
-            known = sets[0] if len(sets) == 1 else frozenset().union(*sets)
-            self._reads[id(node)] = known
-            self._alive.append(node)
-        return known
+    def implied(self, same: Sequence[Simple], want: bool) -> tuple[int, ...] | None:
+        """Conditions on one input that are all to be `want`: the indexes of those that the others imply.
 
-    def apart(self, nodes: Sequence[Node]) -> bool:
-        """Whether no two of the conditions read the same input."""
-        sets = [self.reads(node) for node in nodes if not isinstance(node, Const)]
-        return len(sets) < 2 or len(sets[0].union(*sets[1:])) == sum(map(len, sets))
+        From the last on, each without those told before; None where not all can be so at once.
+        """
+        key = (want, tuple(map(id, same)))
+        if key not in self._said:
+            self._said[key] = implied([simple.yes if want else simple.no for simple in same])
+        return self._said[key]
 
     def free(self, node: Op) -> bool:
-        """Whether a computed number compared with a constant may lie on either side: the frequent case, cheaply."""
-        split = self._split(node) if node.op in _COMPARISONS else None
-        if split is None or not isinstance(split[0], Op) or split[0].op not in _ARITHMETIC:
+        """Whether a sum or product of inputs compared with a constant may lie on either side."""
+        left, right = node.args
+        if node.op not in _COMPARISONS or type(right) is not Const or type(left) is not Op:
             return False
-        every = everything(split[0].type)
-        sides = (every.meet(split[1]), every.meet(split[1].outside()))
-        return not any(side.empty for side in sides) and bool(self.valued(split[0]))
+        key = (node.op, left.type, right.key)
+        sides = self._sides.get(key)
+        if sides is None:
+            every, values = everything(left.type), compared(left.type, node.op, right.value)
+            sides = not every.meet(values).empty and not every.meet(values.outside()).empty
+            self._sides[key] = sides
+        return sides and self._computable(left)
+
+    def _computable(self, node: Node) -> bool:
+        """Whether it is made of inputs that can have values, constants and arithmetic on them."""
+        if type(node) is Op:
+            return node.op in _ARITHMETIC and all([self._computable(arg) for arg in node.args])
+        return type(node) is Const or (type(node) is Ref and bool(self.valued(node)))
 
     # comparisons
 
@@ -281,7 +295,7 @@ class Cases:
     def atom(self, node: Node) -> Atom | None:
         """The condition as exactly one term and its values, or None where it is more than that."""
         simple = self.simple(node)
-        return self._atom(node, True) if simple is None else simple.atom
+        return self._atom(node, True) if simple is None else Atom(simple.term.path, simple.term, simple.yes)
 
     def _atom(self, node: Node, want: bool) -> Atom | None:
         while isinstance(node, Fact) or (isinstance(node, Op) and node.op == "not"):
@@ -348,9 +362,10 @@ class Cases:
         if isinstance(node, Fact):
             return self.valued(node.node)
         if isinstance(node, Ref):
-            ways = self._present.get(node.path)
+            key = (node.path, node.type)
+            ways = self._present.get(key)
             if ways is None:
-                ways = self._present[node.path] = self.within(node, ANYTHING)
+                ways = self._present[key] = self.within(node, ANYTHING)
             return ways
         if not isinstance(node, Op):
             return ALWAYS
@@ -387,6 +402,23 @@ class Cases:
 
     def _number(self, term: object) -> int:
         return self._numbers.setdefault(term, len(self._numbers))
+
+
+def implied(same: Sequence[Values]) -> tuple[int, ...] | None:
+    """What is told of sets that one value is to be in all of: see `Cases.implied`."""
+    before = [ANYTHING]  # what the sets up to each say
+    for values in same:
+        before.append(before[-1].meet(values))
+    if before[-1].empty:
+        return None
+    told: list[int] = []
+    behind = ANYTHING
+    for i in range(len(same) - 1, -1, -1):
+        if len(told) < len(same) - 1 and before[i].meet(behind).within(same[i]):
+            told.append(i)
+        else:
+            behind = behind.meet(same[i])
+    return tuple(told)
 
 
 def _divides_by_zero(node: Op) -> bool:
