@@ -49,7 +49,6 @@ class Atom(NamedTuple):
     """A condition that is true just where one term has one of some values, and an error just where it has none."""
 
     key: Key
-    term: Node
     values: Values
 
 
@@ -87,7 +86,7 @@ class Cases:
         self.clash: Key = 0
         self._numbers: dict[object, int] = {}
         self._memo: dict[tuple[int, bool], Ways] = {}
-        self._simple: dict[tuple[str, str, str], Simple] = {}
+        self._simple: dict[tuple[str, ...], Simple] = {}
         self._said: dict[tuple[bool, tuple[int, ...]], tuple[int, ...] | None] = {}
         self._sides: dict[tuple[str, Type, str], bool] = {}
         self._present: dict[tuple[str, Type], Ways] = {}
@@ -175,7 +174,10 @@ class Cases:
         else:
             return None
         known = self._simple.get(key)
-        if known is None or known.term.type is not left.type:  # event types may differ in an attribute's
+        if known is not None and known.term.type is not left.type:  # event types may differ in an attribute's
+            key = (*key, str(left.type))
+            known = self._simple.get(key)
+        if known is None:
             known = self._compared(node, left)
             if known is not None:
                 self._simple[key] = known
@@ -295,7 +297,7 @@ class Cases:
     def atom(self, node: Node) -> Atom | None:
         """The condition as exactly one term and its values, or None where it is more than that."""
         simple = self.simple(node)
-        return self._atom(node, True) if simple is None else Atom(simple.term.path, simple.term, simple.yes)
+        return self._atom(node, True) if simple is None else Atom(simple.term.path, simple.yes)
 
     def _atom(self, node: Node, want: bool) -> Atom | None:
         while isinstance(node, Fact) or (isinstance(node, Op) and node.op == "not"):
@@ -304,7 +306,7 @@ class Cases:
             else:
                 node, want = node.args[0], not want
         if isinstance(node, Ref):
-            return Atom(node.path, node, self.domain(node).meet(_TRUE if want else _FALSE))
+            return Atom(node.path, self.domain(node).meet(_TRUE if want else _FALSE))
         if not isinstance(node, Op):
             return None
         if node.op in _COMPARISONS and node.args[0].type is not Type.BOOL and self._split(node) is None:
@@ -320,7 +322,7 @@ class Cases:
         if isinstance(term, Const) or (isinstance(term, Op) and term.op in ("cond", "switch", "fail")):
             return None
         allowed = self._allowed(term)
-        return Atom(self._key(term), term, allowed.meet(values if want else values.outside()))
+        return Atom(self._key(term), allowed.meet(values if want else values.outside()))
 
     def _signed(self, node: Op, want: bool) -> Atom:
         """A comparison of two terms, as the sign of the first less the second: -1, 0, 1 or NaN."""
@@ -332,7 +334,7 @@ class Cases:
         values = compared(Type.INTEGER, op, 0)
         if op == "ne":
             values = Values(values.first, values.cuts, True)
-        return Atom(self._number((a, b)), node, possible.meet(values if want else values.outside()))
+        return Atom(self._number((a, b)), possible.meet(values if want else values.outside()))
 
     # terms
 

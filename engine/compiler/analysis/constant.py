@@ -2,150 +2,130 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from collections.abc import Sequence
 
-from engine.compiler.analysis.cases import Cases, Key
+from engine.compiler.analysis.cases import Cases, Key, Simple, Way, implied
 from engine.compiler.analysis.domains import event_types
-from engine.compiler.analysis.report import Report, expressions
+from engine.compiler.analysis.report import Report
 from engine.compiler.analysis.values import Values
-from engine.compiler.model import RuleSet
 from engine.compiler.nodes import Const, Node, Op, Span, Type
 from engine.compiler.scopes import On
 from engine.compiler.source import WARNING, Problem
 
 _COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
+_TYPE = "event.type"
 
 
-def report_constant(ruleset: RuleSet, report: Report) -> None:
+def report_constant(report: Report) -> None:
     """Warnings always-true, always-false and redundant-condition, at the smallest part that is so."""
-    cases = report.cases
     known: dict[tuple[int, On], list[Problem]] = {}
-    for _, expression, on in expressions(ruleset):
+    for expression, on in report.expressions:
         if expression.scalar is None:
             continue  # written by nobody: a decision table, which is looked through cell by cell
         node = expression.node
-        on = on if report.by_type else None
         problems = known.get((id(node), on))
         if problems is None:
-            problems = known[id(node), on] = constant(cases, node, on)
+            problems = known[id(node), on] = constant(report.cases, node, on)
         for p in problems:
             report.add_at(p.code, expression, p.span, p.message, found=p.found, hint=p.hint)
 
 
 def constant(cases: Cases, node: Node, on: On = None) -> list[Problem]:
     """What is always true, always false or redundant in one expression; facts speak for themselves."""
-    finder = _Finder(cases, on)
+    given = event_types(on) if _TYPE in cases.reads.of(node) else {}
+    finder = _Finder(cases, given)
     finder.visit(node)
     return finder.problems
 
 
 class _Finder:
-    def __init__(self, cases: Cases, on: On) -> None:
+    def __init__(self, cases: Cases, given: Way) -> None:
         self.cases = cases
-        self.given = [event_types(on)]
+        self.given = given
         self.problems: list[Problem] = []
 
     def visit(self, node: Node) -> bool:
         """Whether something was found in the node; then nothing is told of what it stands in."""
         if not isinstance(node, Op) or node.op == "has":
             return False
-        found = False
-        simple = self.cases.simple(node)
+        if node.op in ("and", "or"):
+            return self._chain(node)
+        simple = self._simple(node)
         if simple is not None:
-            if simple.true and simple.false and not self.given[0]:
-                return False
-        else:
-            for arg in node.args:
-                if isinstance(arg, Op):
-                    found |= self.visit(arg)
+            return not simple.open and self._constant(node)
+        if node.type is Type.BOOL and self.cases.free(node):
+            return False
+        found = False
+        for arg in node.args:
+            if isinstance(arg, Op):
+                found |= self.visit(arg)
         if found or node.type is not Type.BOOL or node.op == "fails":
             return found
-        if node.op in ("and", "or"):
-            told = self._ranges(node)
-            return self._constant(node) or self._redundant(node) if told is None else told
         if node.op in _COMPARISONS and node.args[0] == node.args[1] and not isinstance(node.args[0], Const):
             self._add("redundant-condition", node.span, "this compares something with itself")
             return True
-        return not self.cases.free(node) and self._constant(node)
+        return self._constant(node)
 
-    def _ranges(self, node: Op) -> bool | None:
-        """The frequent chains, cheaply: parts about different inputs, and ranges of one (&&); None: another."""
-        ranges: dict[Key, list[tuple[Node, Values]]] = {}
+    def _simple(self, node: Node) -> Simple | None:
+        """None also where the event types of the rule have a say."""
+        simple = self.cases.simple(node)
+        return None if simple is not None and self.given and simple.term.path == _TYPE else simple
+
+    def _chain(self, node: Op) -> bool:
+        """&& and ||. Only parts that read the same input can contradict or repeat each other."""
+        alike: dict[str, list[tuple[Node, Simple]]] = {}  # by the input that they compare with constants
         others: list[Node] = []
+        found = False
         for arg in node.args:
-            simple = self.cases.simple(arg)
-            if simple is None or simple.atom is None:
+            simple = self._simple(arg)
+            if simple is None:
                 others.append(arg)
+                found |= self.visit(arg)
+            elif not simple.open:
+                found |= self.visit(arg)
+            elif (same := alike.get(simple.term.path)) is None:
+                alike[simple.term.path] = [(arg, simple)]
             else:
-                ranges.setdefault(simple.atom.key, []).append((arg, simple.atom.values))
-        if others or any(isinstance(key, int) for key in ranges):
-            firsts = [same[0][0] for same in ranges.values()]
-            if any(isinstance(arg, Const) for arg in others) or not self.cases.apart([*others, *firsts]):
-                return None
-        found = False
-        for same in ranges.values():
-            if len(same) > 1:
-                if node.op == "or" or reduce(Values.meet, (values for _, values in same)).empty:
-                    return None
-                found |= self._implied(True, same)
-        return found
-
-    def _constant(self, node: Op) -> bool:
-        if not self._possible(node, True):
-            self._add("always-false", node.span, "this can never be true", self._why(node))
-        elif not self._possible(node, False):
-            self._add("always-true", node.span, "this is true whenever nothing that it reads is missing")
-        else:
+                same.append((arg, simple))
+        if found:
+            return True
+        tangled = self._tangled(alike, others) if others else []
+        if len(alike) + len(others) == len(node.args) and not tangled:
             return False
-        return True
+        return self._joint(node, alike, tangled)
 
-    def _why(self, node: Op) -> str:
-        """The input of which no value will do, where it is a single one."""
-        cases = self.cases
-        cases.clash = 0
-        if node.op == "and":
-            parts = [cases.holds(arg, True) for arg in node.args]
-            cases.both([*parts, self.given] if all(len(part) == 1 for part in parts) else [])
-        elif (atom := cases.atom(node)) is not None:
-            cases.clash = atom.key
-        return f"no value of {cases.clash} will do" if isinstance(cases.clash, str) else ""
+    def _tangled(self, alike: dict[str, list[tuple[Node, Simple]]], others: Sequence[Node]) -> list[Node]:
+        """Parts that share an input with a part that is no simple one, which `alike` then loses; and constants."""
+        reads = [self.cases.reads.of(arg) for arg in others]
+        every = set(alike).union(*reads)
+        if self.given:
+            every.discard(_TYPE)
+        if len(every) == len(alike) + sum(map(len, reads)) and not any(isinstance(arg, Const) for arg in others):
+            return []
+        counts: dict[str, int] = dict.fromkeys(alike, 1)
+        for paths in reads:
+            for path in paths:
+                counts[path] = counts.get(path, 0) + 1
+        shared = {path for path, count in counts.items() if count > 1}
+        if self.given:
+            shared.add(_TYPE)
+        tangled = [arg for arg, paths in zip(others, reads, strict=True) if not shared.isdisjoint(paths) or isinstance(arg, Const)]
+        for path in shared & alike.keys():
+            tangled += [arg for arg, _ in alike.pop(path)]
+        return sorted(tangled, key=lambda arg: arg.span.start)
 
-    def _possible(self, node: Op, want: bool) -> bool:
-        if not self.given[0]:
-            return self.cases.possible(node, want)
-        return bool(self.cases.both((self.cases.holds(node, want), self.given)))
-
-    def _redundant(self, node: Op) -> bool:
-        """Parts of a chain that the others imply (&&), or that imply another (||)."""
-        atoms: dict[Key, list[tuple[Node, Values]]] = {}
-        seen: set[Node] = set()
-        found = False
-        for arg in node.args:
-            atom = self.cases.atom(arg)
-            if atom is not None:
-                atoms.setdefault(atom.key, []).append((arg, atom.values))
-            elif isinstance(arg, Const) or arg in seen:
-                self._add("redundant-condition", arg.span, "this changes nothing here")
-                found = True
-            else:
-                seen.add(arg)
-        for same in atoms.values():
-            if len(same) > 1:
-                found |= self._implied(node.op == "and", same)
-        return found
-
-    def _implied(self, all_of: bool, same: list[tuple[Node, Values]]) -> bool:
-        """Conditions on one term: tells those that change nothing, each time without those told before."""
-        count = len(same)
-        for arg, values in reversed(same[:]):
-            others = [v for a, v in same if a is not arg]
-            if not others:
-                break
-            rest = reduce(Values.meet if all_of else Values.join, others)
-            if rest.within(values) if all_of else values.within(rest):
-                self._add("redundant-condition", arg.span, "the rest of the condition says this already")
-                same = [(a, v) for a, v in same if a is not arg]
-        return len(same) < count
-
-    def _add(self, code: str, span: Span, message: str, found: str = "") -> None:
-        self.problems.append(Problem(code, span, message, found, severity=WARNING))
+    def _joint(self, node: Op, alike: dict[str, list[tuple[Node, Simple]]], tangled: list[Node]) -> bool:
+        """What the parts say together: that the chain is constant, or that some of them say nothing new."""
+        want = node.op == "and"
+        ranges = [same for same in alike.values() if len(same) > 1]
+        told = [self.cases.implied([simple for _, simple in same], want) for same in ranges]
+        never = None in told or (
+            bool(tangled) and not self.cases.both((*(self.cases.holds(arg, want) for arg in tangled), [self.given]))
+        )
+        if never or (tangled and not self._possible(node, not want)):
+            self._tell_constant(node, want != never)
+            return True
+        repeated = [same[i][0] for same, indexes in zip(ranges, told, strict=True) for i in indexes or ()]
+        for arg in repeated:
+            self._redundant(arg)
+        return self._repeats(tangled, want) or bool(repeated)

@@ -16,10 +16,10 @@ from engine.compiler.scopes import On
 def cases_of(ruleset: RuleSet) -> Cases:
     """What works out when conditions of this rule set can hold."""
     features, windows = ruleset.features, ruleset.windows
-    known: dict[str, Values] = {}
+    known: dict[tuple[str, Type], Values] = {}  # an attribute's type may differ from event type to event type
 
     def domain(ref: Ref) -> Values:
-        values = known.get(ref.path)
+        values = known.get((ref.path, ref.type))
         if values is None:
             root, _, name = ref.path.partition(".")
             values = everything(ref.type)
@@ -27,7 +27,7 @@ def cases_of(ruleset: RuleSet) -> Cases:
                 values = of_feature(features[name])
             elif root == "windows" and name in windows:
                 values = _of_window(windows[name])
-            known[ref.path] = values
+            known[ref.path, ref.type] = values
         return values
 
     def guarded(path: str) -> bool:
