@@ -48,6 +48,7 @@ LAME_DUCK_S = 0.25  # between NOT_SERVING and the end of accepting: balancers lo
 LEARN_EVERY_S = 5.0
 REFRESH_EVERY_S = 2.0
 ARCHIVE_EVERY_S = 10.0
+CANCEL_AGAIN_S = 0.5
 
 
 class CannotServe(Exception):
@@ -191,12 +192,19 @@ async def serve(settings: Settings, store_url: str) -> int:
         logger.info("stopping: accepted calls finish")
         await app.drain()
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _end(tasks)
         for close in app.closing:
             await close()
     return 0
+
+
+async def _end(tasks: Sequence[asyncio.Future[None]]) -> None:
+    """Cancels, and again where that was not heard: redis-py passes over a cancel while it connects."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
 
 
 def announce(settings: Settings, address: str, revision: str, store: str) -> None:

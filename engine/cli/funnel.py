@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 from rich.text import Text
 
-from engine.cli.conditions import print_conditions
+from engine.cli.conditions import failing_conditions, print_conditions, print_failing
 from engine.cli.output import say
 from engine.decision import SHARE_UNIT
 from engine.pb.tact.v1 import decision_pb2 as pb
@@ -53,21 +53,25 @@ def print_decision(console: Console, decision: pb.Decision) -> None:
 
 
 def print_funnel(
-    console: Console, candidates: Sequence[pb.Candidate], indent: int = 0, why: Sequence[str] = ()
+    console: Console, candidates: Sequence[pb.Candidate], indent: int = 0, why: Sequence[str] = (), expected: str = ""
 ) -> None:
     """The messages in the order given: the chosen one, those outranked, those stopped; then the deaf ones.
 
-    Of those named in `why` (`ALL`: of all) every condition is shown part by part.
+    Of those named in `why` (`ALL`: of all) every condition is shown part by part, of the one `expected` those
+    that failed.
     """
     deaf = []
     for c in candidates:
         if c.stopped_by == pb.Decision.NO_RULE_FOR_EVENT:
             deaf.append(c.message)
             continue
-        whole = bool(c.conditions) and (c.message in why or ALL in why)
-        _print_candidate(console, c, indent, whole)
-        if whole:
+        asked = c.message in why or ALL in why
+        failing = failing_conditions(c.conditions) if c.message == expected else []
+        _print_candidate(console, c, indent, whole=bool(failing or (asked and c.conditions)))
+        if asked:
             print_conditions(console, c.conditions, indent + 2)
+        else:
+            print_failing(console, failing, indent + 2)
     if deaf:
         say(console, Text("not for this event: " + ", ".join(deaf), "dim"), indent + 2)
 

@@ -59,7 +59,8 @@ def _print(console: Console, results: list[tuple[Test, TrialResult]], failed: in
         say(console, Text(str(test.position), "cyan"), 6)
         for failure in result.failures:
             say(console, failure, 6)
-        print_funnel(console, encode_explanation(result.explanation).candidates, 6)
+        candidates = encode_explanation(result.explanation).candidates
+        print_funnel(console, candidates, 6, expected=test.expect.send or "")
     summary = f"{counted(len(results) - failed, 'test')} passed, {failed} failed"
     console.print(summary, style="red" if failed else "green")
 

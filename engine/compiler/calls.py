@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from engine.compiler.ast import Call, Ident, Literal, Select, Tree
 from engine.compiler.functions import pattern
 from engine.compiler.lexer import INT_MAX, INT_MIN
@@ -25,6 +27,7 @@ from engine.compiler.reporter import Reporter, is_integer_literal
 from engine.compiler.source import did_you_mean
 from engine.compiler.summary import is_literal, summarise
 
+_DAY_FIRST = re.compile(r"(\d{1,2})[./](\d{1,2})[./](\d{4})")
 _BAD = {Type.TIME: "bad-time", Type.DURATION: "bad-duration", Type.DATE: "bad-date"}
 _NAMES = (*FUNCTIONS, *METHODS, *MACRO_OPS, *PERIODS, "has", "dyn")
 _EXPECTED = "a function of CEL, or one of " + ", ".join(EXTENSIONS)
@@ -33,6 +36,14 @@ _EXPECTED = "a function of CEL, or one of " + ", ".join(EXTENSIONS)
 def is_call(tree: Tree, name: str) -> bool:
     """Whether it is `name(..)`. dyn(x) is x, and lets an integer be compared with a number."""
     return type(tree) is Call and tree.function == name and tree.target is None
+
+
+def _day_first(text: str) -> str:
+    """A hint for a date such as 31.03.2026 or 31/3/2026."""
+    found = _DAY_FIRST.fullmatch(text)
+    if found is None or int(found[2]) > 12 >= int(found[1]):  # 3/31/2026: the month first
+        return ""
+    return f'write `date("{found[3]}-{int(found[2]):02}-{int(found[1]):02}")`'
 
 
 class Calls(Reporter):
@@ -79,6 +90,8 @@ class Calls(Reporter):
         elif tree.target is None and tree.args and (name in METHODS or name in MACRO_OPS):
             rest = ", ".join(self.shown(arg) for arg in tree.args[1:])
             hint = f"write `{self.shown(tree.args[0])}.{name}({rest})`"
+        elif tree.target is None and not tree.args and name in ("now", "today"):
+            hint = "write `now`" if name == "now" else "write `date(now)`"
         else:
             hint = did_you_mean(name, _NAMES)
         self.problem("unknown-function", tree.span, f"no function is called '{name}'", f"{name}()", _EXPECTED, hint)
@@ -165,7 +178,11 @@ class Calls(Reporter):
             return Const(kind, READERS[kind](str(node.value)), tree.span)
         except ValueError as error:
             source = self.shown(arg)
-            self.problem(_BAD[kind], arg.span, f"{source} cannot be read: {error}", source, f"`{SAMPLES[kind]}`")
+            message, hint = (
+                f"{source} cannot be read: {error}",
+                _day_first(str(node.value)) if kind is Type.DATE else "",
+            )
+            self.problem(_BAD[kind], arg.span, message, source, f"`{SAMPLES[kind]}`", hint)
         return None
 
     def sound_pattern(self, tree: Tree, node: Node) -> bool:
@@ -335,13 +352,11 @@ class Calls(Reporter):
 
     def select(self, tree: Select, in_has: bool = False) -> Node | None:
         """`root.name`; None after a problem."""
-        fields = [tree.field]
-        operand = tree.operand
+        name, operand = tree.field, tree.operand
         while type(operand) is Select:
-            fields.append(operand.field)
-            operand = operand.operand
+            name, operand = f"{operand.field}.{name}", operand.operand
         if type(operand) is Ident and self.element(operand) is None:
-            return self.names.member(operand.name, ".".join(reversed(fields)), tree.span, in_has)
+            return self.names.member(operand.name, name, tree.span, in_has)
         self.unsupported(tree, "fields of a value", "only the event, features, windows and facts have fields")
         return None
 

@@ -25,6 +25,7 @@ from engine.compiler.ast import (
     Unary,
 )
 from engine.compiler.calls import Calls, is_call
+from engine.compiler.functions import LIST_MAX
 from engine.compiler.lexer import Refused
 from engine.compiler.names import HEIGHT_MAX, Scope
 from engine.compiler.nodes import SCALARS, Const, Node, Op, Type
@@ -54,6 +55,8 @@ def check(
         node = checker.expect(tree, node, expected)
     if node is not None and (parts > HEIGHT_MAX or checker.names.uses_facts or checker.repeats):
         checker.limit(node)
+    if not checker.problems:
+        return node, []
     problems = sorted(checker.problems, key=lambda p: (p.span.start, p.span.end))
     wrong = any(p.severity == ERROR for p in problems)
     return None if wrong else node, problems
@@ -100,8 +103,11 @@ class _Checker(Calls):
             return None
         return Op(items.type.element, "index", (items, place), tree.span)
 
-    def list_(self, tree: ListTree, element: Type | None = None) -> Node | None:
-        """A list of scalars of one type. Literals in it adapt to `element`, the type that is looked for in it."""
+    def list_(self, tree: ListTree, element: Type | None = None, sought: bool = False) -> Node | None:
+        """A list of scalars of one type. Literals in it adapt to `element`, the type that is looked for in it.
+
+        `sought`: it stands after `in`, where constants are as many as an expression has room for.
+        """
         before = len(self.problems)
         items: list[Node] = []
         for item in tree.items:
@@ -114,7 +120,12 @@ class _Checker(Calls):
         if kind is Type.MONEY:
             self.unsupported(tree, "a list of money", "lists hold plain values", "compare one by one")
             return None
-        if all(isinstance(item, Const) for item in items):
+        constant = all(isinstance(item, Const) for item in items)
+        if len(items) > LIST_MAX and not (sought and constant):
+            expected = f"at most {LIST_MAX} elements; more only where they are constants right after `in`"
+            self.problem("too-many-nodes", tree.span, "the list is too long", f"{len(items)} elements", expected)
+            return None
+        if constant:
             return Const(kind.listed, tuple(item.value for item in items if isinstance(item, Const)), tree.span)
         return Op(kind.listed, "list", tuple(items), tree.span)
 
@@ -147,9 +158,9 @@ class _Checker(Calls):
         good = True
         for operand in tree.operands:
             node = self.visit(operand)
-            if node is None or self.expect(operand, node, Type.BOOL) is None:
+            if node is None or (node.type is not Type.BOOL and self.expect(operand, node, Type.BOOL) is None):
                 good = False
-            elif isinstance(node, Op) and node.op == op:
+            elif type(node) is Op and node.op == op:
                 args += node.args
             else:
                 args.append(node)
@@ -191,6 +202,8 @@ class _Checker(Calls):
 
     def binary(self, tree: Binary) -> Node | None:
         """A left-associative chain, walked without recursion: it may be 250 long."""
+        if type(tree.left) is not Binary and tree.op in COMPARISONS:
+            return self.operation(tree, self.visit(tree.left))
         spine = [tree]
         while type(spine[-1].left) is Binary:
             spine.append(spine[-1].left)
@@ -206,17 +219,18 @@ class _Checker(Calls):
         if op == "+" and is_call(first, "months"):
             assert isinstance(first, Call)
             return self.calendar(tree, self.visit(second), first)
-        on_date = left is not None and left.type is Type.DATE
-        if op in "+-" and (is_call(second, "months") or (on_date and is_call(second, "days"))):
-            assert isinstance(second, Call)
-            return self.calendar(tree, left, second)
+        if op in "+-" and type(second) is Call:
+            on_date = left is not None and left.type is Type.DATE
+            if is_call(second, "months") or (on_date and is_call(second, "days")):
+                return self.calendar(tree, left, second)
         right = self.visit(second)
         if left is None or right is None:
             return None
-        adapted = self.beside(tree, left, right)
-        if adapted is None:
-            return None
-        left, right = adapted
+        if left.type is not right.type:
+            adapted = self.beside(tree, left, right)
+            if adapted is None:
+                return None
+            left, right = adapted
         result = OVERLOADS.get((op, left.type, right.type))
         if result is None:
             self.no_operator(tree, left, right)
@@ -231,8 +245,9 @@ class _Checker(Calls):
         name = COMPARISONS.get(op) or ARITHMETIC[op]
         if op == "+" and (result is Type.TEXT or result.element is not None):
             name = "concat"
-        args = (right, left) if (op, left.type, right.type) in SWAPPED else (left, right)
-        return Op(result, name, args, tree.span)
+        if left.type is not right.type and (op, left.type, right.type) in SWAPPED:
+            left, right = right, left
+        return Op(result, name, (left, right), tree.span)
 
     def calendar(self, tree: Binary, moment: Node | None, period: Call) -> Node | None:
         if moment is not None and moment.type not in (Type.TIME, Type.DATE):
@@ -242,7 +257,7 @@ class _Checker(Calls):
         return self.moved(tree, tree.op, moment, period)
 
     def beside(self, tree: Binary, left: Node, right: Node) -> tuple[Node, Node] | None:
-        """Both operands, literals adapted to what stands beside them; None after a problem."""
+        """Operands of two types, literals adapted to what stands beside them; None after a problem."""
         types = {left.type, right.type}
         adapted_left: Node | None = listed_as(left, right.type)
         adapted_right: Node | None = listed_as(right, left.type)
@@ -262,6 +277,8 @@ class _Checker(Calls):
 
     def same_unit(self, tree: Binary, left: Node, right: Node) -> bool:
         """False after an error; amounts of two currencies are one, numbers of two units a warning."""
+        if type(left) is Const or type(right) is Const:
+            return True
         if left.type is Type.MONEY:
             return self.same_currency(tree, left, right)
         units = self.unit(left), self.unit(right)
@@ -284,7 +301,7 @@ class _Checker(Calls):
             if left is not None and is_call(tree.left, "dyn") and _holds_numbers(items):
                 left = _as_number(left)
             element = None if left is None or left.type.element is not None else left.type
-            right = self.list_(items, element)
+            right = self.list_(items, element, sought=True)
         else:
             right = self.visit(items)
         if left is None or right is None:
@@ -292,6 +309,10 @@ class _Checker(Calls):
         if right.type.element is None:
             message = "the right of `in` is not a list"
             found, hint = self.described(right), "write `x in [1, 2]`"
+            if left.type.element is right.type:
+                hint = f"write `{self.shown(items)} in {self.shown(tree.left)}`"
+            elif left.type is right.type:
+                hint = f"write `{self.shown(tree.left)} == {self.shown(items)}`, or `in [..]`"
             self.problem("no-such-operator", items.span, message, found, "a list", hint)
             return None
         if left.type in SCALARS and left.type is not Type.MONEY:

@@ -36,6 +36,8 @@ NODES_MAX = 100_000
 LINE_MAX = 1 << 16
 REPEATS_MAX = 20  # aliases, anchors, tags and duplicate keys told one by one; then the file is refused as a whole
 
+_MERGE_MARK = re.compile(r"^(?:<{7}|={7}|>{7})(?: .*)?$", re.M)
+_DECIMAL_COMMA = re.compile(r"\d+,\d+")
 _TAB_INDENT = re.compile(r"^ *(\t)[ \t]*[^ \t\r\n]", re.M)
 
 
@@ -105,6 +107,10 @@ class _Builder:
 
     def _alias(self, event: Any) -> None:
         start, end = event.start_mark.index, event.end_mark.index
+        written = syntax.without_comment(self.document.rest_of_line(start))
+        if len(written) > end - start and not (self.flows and self.flows[-1]):  # a text that begins with a star
+            self.add("yaml-alias", start, start + len(written), *syntax.marked(written))
+            raise _Refused
         self.add(
             "yaml-alias",
             start,
@@ -179,7 +185,7 @@ class _Builder:
         if not (isinstance(node, Scalar) and node.absent and key.flow and not key.style and parent.entries):
             return False
         before_key, before = list(parent.entries.values())[-1]
-        if not isinstance(before, Scalar) or before.style:
+        if not isinstance(before, Scalar) or before.style or before.absent:
             return False
         before.spoiled = True
         whole = self.document.text[before.start : key.end]
@@ -189,7 +195,9 @@ class _Builder:
                 before.start,
                 key.end,
                 "inside braces a comma ends an unquoted text",
-                f"quote it: {before_key.value}: {syntax.quote(whole)}",
+                f"write {whole.replace(',', '.')}: decimals take a point"
+                if _DECIMAL_COMMA.fullmatch(whole)
+                else f"quote it: {before_key.value}: {syntax.quote(whole)}",
             )
         return True
 
@@ -227,9 +235,20 @@ def _failed(document: Document, error: YAMLError) -> Finding:
     start = min(mark.index if mark is not None else 0, len(document.text))
     if "\\t" in problem and document.text[start : start + 1] == "\t":
         return document.finding("yaml-tab", start, start + 1, "tabs are not allowed here", hint="use spaces")
+    if merged := _MERGE_MARK.search(document.text):
+        message = "two versions of the file stand here together, after a merge"
+        hint = "keep one, and delete the marks"
+        return document.finding("yaml-syntax", merged.start(), merged.end(), message, hint=hint)
+    opened = syntax.unclosed_quote(document.text, start)
+    if opened is not None:
+        quote = document.text[opened]
+        message = "this quote is not closed in its line"
+        return document.finding("yaml-syntax", opened, opened + 1, message, hint=f"close it with {quote}")
     line = document.line_text(start)
     message, hint = syntax.explain(problem, line, document.position(start).column - 1)
     also = document.position(context.index) if context and mark and context.line != mark.line else None
+    if "indented" not in message and "closed" not in message:
+        also = None  # where the reader was, which tells people nothing
     return document.finding("yaml-syntax", start, start + 1, message, hint=hint, also=also)
 
 

@@ -22,7 +22,6 @@ from engine.compiler.pool import NS, WIDE, Constants, number_bits, width
 from engine.kernels import operations as k
 from engine.zones import ZONES
 
-I32 = npt.NDArray[np.int32]
 INSTRUCTIONS_MAX = 1_000_000
 COLUMNS_MAX = 100_000
 UNROLLED_MAX = 100_000
@@ -73,7 +72,6 @@ _INT = {"eq": k.INT_EQ, "ne": k.INT_NE, "lt": k.INT_LT, "le": k.INT_LE}
 _DBL = {"eq": k.DBL_EQ, "ne": k.DBL_NE, "lt": k.DBL_LT, "le": k.DBL_LE}
 _WIDE = {"eq": k.WIDE_EQ, "ne": k.WIDE_NE, "lt": k.WIDE_LT, "le": k.WIDE_LE}
 _BOOL = {"eq": k.EQUAL, "ne": k.DIFFER, "lt": k.LESS, "le": k.LESS_EQ}
-_COMPARE = {Type.NUMBER: _DBL, Type.TIME: _WIDE, Type.MONEY: _WIDE, Type.BOOL: _BOOL}
 _CONSTANT = ("eq", "ne", "lt", "le", "gt", "ge")
 _INT_C = dict(zip(_CONSTANT, range(k.INT_EQ_C, k.INT_GE_C + 1), strict=True))
 _DBL_C = dict(zip(_CONSTANT, range(k.DBL_EQ_C, k.DBL_GE_C + 1), strict=True))
@@ -167,19 +165,19 @@ class Builder:
         self._lowered[id(node)] = (node, value)
         return value
 
-    def settled(self, slots: Sequence[Any]) -> I32:
+    def settled(self, slots: Sequence[Any]) -> npt.NDArray[np.uint32]:
         """An array of slots, with those of formulas where they are in the end."""
-        array = np.array(slots, np.int32)
-        array[array >= FORMULAS] += self.tests - FORMULAS
+        array = np.array(slots, np.uint32)
+        array[array >= FORMULAS] -= FORMULAS - self.tests
         return array
 
     def _cell(self, kind: Type, value: object) -> int:
         """The int64 of a constant that fits one."""
-        if kind is Type.TEXT or kind.element:
-            return self.constants.code(kind, value)
         if kind is Type.NUMBER:
             assert isinstance(value, int | float)
             return number_bits(value)
+        if isinstance(value, str | tuple):
+            return self.constants.code(kind, value)
         assert isinstance(value, int)
         return int(value)
 
@@ -259,16 +257,15 @@ class Builder:
 
     def _operation(self, node: Op) -> Value:
         op, args = node.op, node.args
-        first = args[0].type
-        if op in _MIRRORED and first.element is None:
-            return self._compare(op, args[0], args[1])
-        if op in ("and", "or"):
+        if op == "and" or op == "or":
             return self._chain(op, args)
+        if op in _MIRRORED:
+            return self._compare(node)
         if op in macros.MACROS:
             return self.lower(macros.bound(node))
         if op.startswith("#"):
             return self._macro(node)
-        cells = width(node.type)
+        first, cells = args[0].type, width(node.type)
         match op:
             case "not":
                 return self._emit(k.NOT, [self.lower(args[0])])
@@ -287,8 +284,6 @@ class Builder:
                 return self._emit(k.FAIL_PLANE if node.type is Type.BOOL else k.FAIL, [], cells, cells)
             case "fails":
                 return self._emit(k.FAILS_PLANE if first is Type.BOOL else k.FAILS, [self.lower(args[0])])
-            case "eq" | "ne" if first is not Type.NUMBERS:  # lists are equal where their codes are
-                return self._emit(_INT[op], [self.lower(a) for a in args])
             case "collect" | "collected":
                 return self._call(_collected(node))
         if op in _PART:
@@ -345,19 +340,28 @@ class Builder:
             zone = self._call(Op(Type.INTEGER, "zone", (node.args[1],), node.span))
         return self._emit(_PART[node.op], [self.lower(node.args[0]), zone])
 
-    def _compare(self, op: str, left: Node, right: Node) -> Value:
+    def _compare(self, node: Op) -> Value:
+        """By the cells: equal texts and lists have equal codes, but a NaN in a list is not equal to itself."""
+        op, (left, right) = node.op, node.args
         kind = left.type
-        if kind is Type.TEXT and op not in ("eq", "ne"):
+        table, with_constant = _INT, _INT_C
+        if kind is Type.NUMBER:
+            table, with_constant = _DBL, _DBL_C
+        elif kind is Type.BOOL:
+            return self._by_columns(op, _BOOL, self.lower(left), self.lower(right))
+        elif kind in WIDE:
+            return self._by_columns(op, _WIDE, self.lower(left), self.lower(right))
+        elif kind is Type.NUMBERS:
+            return self._call(node)
+        elif kind is Type.TEXT and op not in ("eq", "ne"):
             self.constants.ordered = True
             ranks = [self._emit(k.RANK, [self.lower(side)]) for side in (left, right)]
             return self._by_columns(op, _INT, ranks[0], ranks[1])
-        if kind is not Type.BOOL and kind not in WIDE:
-            if isinstance(left, Const) and not isinstance(right, Const):
-                op, left, right = _MIRRORED[op], right, left
-            if isinstance(right, Const):
-                table = _DBL_C if kind is Type.NUMBER else _INT_C
-                return self._emit(table[op], [self.lower(left)], self._cell(kind, right.value))
-        return self._by_columns(op, _COMPARE.get(kind, _INT), self.lower(left), self.lower(right))
+        if isinstance(left, Const) and not isinstance(right, Const):
+            op, left, right = _MIRRORED[op], right, left
+        if isinstance(right, Const):
+            return self._emit(with_constant[op], [self.lower(left)], self._cell(kind, right.value))
+        return self._by_columns(op, table, self.lower(left), self.lower(right))
 
     def _by_columns(self, op: str, table: Mapping[str, int], left: Value, right: Value) -> Value:
         if op in ("gt", "ge"):

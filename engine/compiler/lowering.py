@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import numpy as np
 
 from engine.compiler.instructions import Builder, TooLarge
-from engine.compiler.macros import stripped
+from engine.compiler.macros import NOWHERE, stripped
 from engine.compiler.model import Expression, Message, Position, RuleSet
-from engine.compiler.nodes import Const, Node, Op, Span, Type
+from engine.compiler.nodes import Const, Node, Op, Type
 from engine.compiler.plan import Columns, Output, Plan, Root
 from engine.compiler.pool import Constants, width
 from engine.compiler.program import FunnelTables, MessagePlan, Program
@@ -123,6 +123,7 @@ def lower(ruleset: RuleSet) -> Program:
     )
     # the funnel compares values as numbers
     ranks = [rules.add(_as_number(m.value.node), m.on) for m in ruleset.messages.values()]
+    passes = [rules.add(_passes(ruleset, m), m.on) for m in ruleset.messages.values()]
     try:
         window_plan = lower_roots(windows.roots, ruleset.events)
         rule_plan = lower_roots(rules.roots, ruleset.events)
@@ -130,7 +131,7 @@ def lower(ruleset: RuleSet) -> Program:
         positions = [message.position for message in ruleset.messages.values()]
         where = positions[-1] if positions else Position(next(iter(ruleset.files), ""), 1, 1)
         raise RulesInvalid([Finding("rules-too-large", where, 1, str(error))]) from None
-    tables = _funnel(ruleset, rule_plan, messages, ranks)
+    tables = _funnel(ruleset, rule_plan, messages, ranks, passes)
     return Program(window_plan, rule_plan, messages, {**windows.of, **rules.of}, tables)
 
 
@@ -156,13 +157,28 @@ def _as_number(node: Node) -> Node:
     if isinstance(node, Const):
         assert isinstance(node.value, int)
         return Const(Type.NUMBER, float(node.value), node.span)
-    return Op(Type.NUMBER, "to_number", (node,), Span(0, 0))
+    return Op(Type.NUMBER, "to_number", (node,), NOWHERE)
 
 
-def _funnel(ruleset: RuleSet, plan: Plan, plans: Sequence[MessagePlan], ranks: Sequence[int]) -> FunnelTables:
+def _passes(ruleset: RuleSet, message: Message) -> Node:
+    """Whether a message gets through the funnel."""
+    product = ruleset.products[message.product] if message.product else None
+    parts = [condition.expression.node for condition in (product.eligible if product else ())]
+    if message.when:
+        parts.append(message.when.node)
+    if message.unless:
+        parts.append(Op(Type.BOOL, "not", (message.unless.node,), NOWHERE))
+    if not parts:
+        return Const(Type.BOOL, True, NOWHERE)
+    return parts[0] if len(parts) == 1 else Op(Type.BOOL, "and", tuple(parts), NOWHERE)
+
+
+def _funnel(
+    ruleset: RuleSet, plan: Plan, plans: Sequence[MessagePlan], ranks: Sequence[int], passes: Sequence[int]
+) -> FunnelTables:
     messages = list(ruleset.messages.values())
     by_name = {name: place for place, name in enumerate(sorted(ruleset.messages))}
-    table = np.full((len(messages), 7), -1, np.int32)
+    table = np.full((len(messages), 6), -1, np.int32)
     constant = np.zeros(len(messages))
     eligible: list[int] = []
     order: list[tuple[int, bool, float, str, int]] = []
@@ -178,7 +194,6 @@ def _funnel(ruleset: RuleSet, plan: Plan, plans: Sequence[MessagePlan], ranks: S
             begin,
             len(eligible),
             -1 if made.when is None else plan.outputs[made.when].column,
-            -1 if made.unless is None else plan.outputs[made.unless].column,
             -1 if fixed else output.column,
             tier,
             by_name[message.name],
@@ -193,11 +208,12 @@ def _funnel(ruleset: RuleSet, plan: Plan, plans: Sequence[MessagePlan], ranks: S
         on = messages[entry[-1]].on
         for kind in range(len(ranked)) if on is None else {plan.kinds[name] for name in on}:
             ranked[kind].append(entry[-1])
+    column = [plan.outputs[root].column for root in passes]
     return FunnelTables(
         heard=tuple(map(len, ranked)),
         spans=np.concatenate((_spans(listening), _spans(ranked)), axis=1),
-        listening=np.array([m for part in listening for m in part], np.int32),
-        ranked=np.array([(m, table[m, 5], table[m, 4]) for part in ranked for m in part], np.int32).reshape(-1, 3),
+        listening=np.array([(m, column[m]) for part in listening for m in part], np.uint32).reshape(-1, 2),
+        ranked=np.array([(m, table[m, 4], table[m, 3]) for part in ranked for m in part], np.int32).reshape(-1, 3),
         messages=table,
         eligible=np.array(eligible, np.int32),
         constant=constant,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from sys import intern
 
+from engine.compiler import slips
 from engine.compiler.model import EventType, Feature
 from engine.compiler.nodes import Fact, Node, Ref, Span, Type
 from engine.compiler.source import Problem, did_you_mean
@@ -23,7 +25,7 @@ class Scope:
 
     `facts` are checked trees. `on` are the event types the expression must hold for (None: all of
     `events`). `roots` says which of event, features, windows, facts and now may be used here. Without
-    `personal`, personal features are only for has(). `units` are those of windows, by path (`windows.x`).
+    `personal`, personal features and attributes are only for has(). `units` are those of windows, by path (`windows.x`).
     `known` remembers what facts read, by the identity of their trees: share it between scopes whose
     facts live as long as it does.
     """
@@ -72,32 +74,35 @@ class Names:
             self.unknown_root(root, name, span)
         elif root not in scope.roots:
             self._not_here(root, span)
-        elif root == "now":
-            self._problem("unknown-name", span, "`now` has no fields", "", "`now`", "")
-        elif root == "event":
-            return self._event(name, span)
         elif root == "features" and name in scope.features:
             feature = scope.features[name]
             if feature.personal and not scope.personal and not in_has:
                 self._personal(f"`features.{name}` is personal", span)
                 return None
-            return Ref(feature.type, f"features.{name}", span)
+            return Ref(feature.type, intern(f"features.{name}"), span)
+        elif root == "event":
+            return self._event(name, span, in_has)
         elif root == "windows" and name in scope.windows:
-            return Ref(scope.windows[name], f"windows.{name}", span)
+            return Ref(scope.windows[name], intern(f"windows.{name}"), span)
         elif root == "facts" and name in scope.facts:
             return self._fact(name, span)
+        elif root == "now":
+            self._problem("unknown-name", span, "`now` has no fields", "", "`now`", "")
         else:
             self._unknown_member(root, name, span)
         return None
 
     # events
 
-    def _event(self, name: str, span: Span) -> Node | None:
+    def _event(self, name: str, span: Span, in_has: bool) -> Node | None:
         implicit = _IMPLICIT.get(name)
         if implicit is not None:
             return Ref(implicit, f"event.{name}", span)
         kind = self.event_type(name, span, "")
-        return None if kind is None else Ref(kind, f"event.{name}", span)
+        if kind is not None and not in_has and not self.scope.personal and self._personal_attribute(name):
+            self._personal(f"`event.{name}` is personal", span)
+            return None
+        return None if kind is None else Ref(kind, intern(f"event.{name}"), span)
 
     def event_type(self, name: str, span: Span, by: str) -> Type | None:
         """The type of `event.name` in every event type of the scope; `by` names the fact that reads it."""
@@ -131,6 +136,12 @@ class Names:
             hint = "name event types that agree in `on`"
             self._problem("event-types-differ", span, message, found, "one type in every event type of `on`", hint)
         return None
+
+    def _personal_attribute(self, name: str) -> bool:
+        """Whether it is personal in an event type of the scope."""
+        events = self.scope.events
+        types = tuple(events) if self.scope.on is None else self.scope.on
+        return any(name in events[e].attributes and events[e].attributes[name].personal for e in types if e in events)
 
     def _unknown_attribute(self, name: str, types: tuple[str, ...], reads: str, span: Span) -> None:
         declared = [self.scope.events[event] for event in types if event in self.scope.events]
@@ -166,7 +177,9 @@ class Names:
                 self._personal(f"`{by}` reads `{ref.path}`, which is personal", span)
         elif root == "event" and name not in _IMPLICIT:
             kind = self.event_type(name, span, by)
-            if kind is not None and kind is not ref.type:
+            if kind is not None and not in_has and not self.scope.personal and self._personal_attribute(name):
+                self._personal(f"`{by}` reads `{ref.path}`, which is personal", span)
+            elif kind is not None and kind is not ref.type:
                 message = f"`{by}` reads `{ref.path}` as {ref.type}, and here it is {kind}"
                 hint = "name event types that agree in `on`"
                 self._problem("event-types-differ", span, message, str(kind), str(ref.type), hint)
@@ -182,7 +195,7 @@ class Names:
         self._problem("not-available-here", span, message, root, self._allowed(), "")
 
     def _personal(self, message: str, span: Span) -> None:
-        expected = "personal features only in slots and in has()"
+        expected = "personal values only in slots and in has()"
         self._problem("personal-in-condition", span, message, "", expected, "`has(..)` tells whether it is there")
 
     def _elsewhere(self, name: str, root: str) -> str:
@@ -214,7 +227,7 @@ class Names:
         if close and "event" in self.scope.roots:
             hint = f"write `event.{name}`"
         elif not (hint := self._elsewhere(root, "")):
-            hint = did_you_mean(root, known) or self._close_anywhere(root)
+            hint = did_you_mean(root, known) or self._close_anywhere(root) or ("" if name else slips.value(root))
         message = f"nothing is called '{root}'"
         self._problem("unknown-name", span, message, "", self._allowed(), hint)
 

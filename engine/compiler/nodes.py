@@ -14,8 +14,10 @@ Python values of the types, wherever a value appears (constants, inputs, results
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
+
+from engine.compiler.frozen import frozen
 
 
 class Type(str, Enum):  # noqa: UP042
@@ -36,6 +38,8 @@ class Type(str, Enum):  # noqa: UP042
     TIMES = "times"
     DURATIONS = "durations"
     DATES = "dates"
+
+    __hash__ = str.__hash__  # Enum's own is written in Python, and every node hashes its type
 
     def __str__(self) -> str:
         return self.value
@@ -64,7 +68,7 @@ _LISTED = {element: listed for listed, element in _ELEMENTS.items()}
 SCALARS = (*_LISTED, Type.MONEY)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Span:
     """Half-open range of characters in the expression's own text."""
 
@@ -72,7 +76,7 @@ class Span:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Const:
     """A literal. `0.0` and `-0.0` differ, as do `1` and `1.0` and `true`: see `key`."""
 
@@ -85,7 +89,7 @@ class Const:
         object.__setattr__(self, "key", repr(self.value))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ref:
     """An input: `event.x`, `features.x`, `windows.x` or `now`."""
 
@@ -94,7 +98,7 @@ class Ref:
     span: Span = field(compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Var:
     """The element a macro runs over.
 
@@ -107,7 +111,7 @@ class Var:
     span: Span = field(compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fact:
     """A named expression where it is used: its tree, shared by all uses, whose spans are in the fact's own text.
 
@@ -116,11 +120,11 @@ class Fact:
 
     type: Type
     path: str
-    node: Node
+    node: Node = field(hash=False)  # facts of facts: hashing through them all takes forever
     span: Span = field(compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Op:
     """An operation of the closed list below on typed arguments.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+from engine.compiler import slips
 from engine.compiler.ast import (
     Binary,
     Call,
@@ -30,8 +31,10 @@ from engine.compiler.lexer import (
     Token,
     integer_value,
     number_value,
+    split,
     text_value,
     tokenize,
+    tokens_of,
 )
 from engine.compiler.nodes import Span
 from engine.compiler.source import Problem
@@ -46,12 +49,9 @@ _PRECEDENCE = {"||": 1, "&&": 2, "+": 4, "-": 4, "*": 5, "/": 5, "%": 5} | dict.
 _CONTROL = ("break", "const", "continue", "else", "for", "function", "if", "return", "var", "void", "while")
 _RESERVED = frozenset(("as", "import", "let", "loop", "package", "namespace", *_CONTROL))
 _WORDS = {"true": True, "false": False, "null": None}
-_HINTS = {
-    "and": "for 'and', write `&&`",
-    "or": "for 'or', write `||`",
-    "not": "for 'not', write `!`",
-    "is": "to compare, write `==`",
-}
+_LITERALS = frozenset(("int", "uint", "float", "text"))
+_LEAVES = _LITERALS | {"path"}
+_GOES_ON = frozenset((".", "[", "{", "("))  # after an operand: it is not the whole of it
 
 
 def parse(text: str) -> tuple[Tree, int]:
@@ -65,7 +65,7 @@ class _Parser:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.tokens = tokenize(text)
+        self.tokens = tokens_of(text)
         self.place = 0
         self.token = self.tokens[0]
         self.kind = self.token.kind
@@ -81,26 +81,26 @@ class _Parser:
         self.kind = self.token.kind
         return token
 
+    def _apart(self) -> None:
+        """A path that stands here in its parts."""
+        if self.kind == "path":
+            self.tokens[self.place : self.place + 1] = split(self.token)
+            self.token = self.tokens[self.place]
+            self.kind = "name"
+
     def _take(self, kind: str, what: str) -> Token:
         if self.kind != kind:
             self._unexpected(what)
         return self._next()
 
     def _unexpected(self, expected: str) -> NoReturn:
-        token = self.token
-        if token.kind == "end":
-            message = "the expression ends too early"
-            raise Refused(Problem("syntax", Span(token.start, token.end), message, "the end", expected))
-        raise Refused(
-            Problem(
-                "syntax",
-                Span(token.start, token.end),
-                f"'{token.text}' is not expected here",
-                f"'{token.text}'",
-                expected,
-                _HINTS.get(token.text.lower(), ""),
-            )
-        )
+        tokens = tokenize(self.text)
+        place = next(i for i, token in enumerate(tokens) if token.start == self.token.start)
+        token, hint = slips.unexpected(tokens, place)
+        early = token.kind == "end"
+        message = "the expression ends too early" if early else f"'{token.text}' is not expected here"
+        found = "the end" if early else f"'{token.text}'"
+        raise Refused(Problem("syntax", Span(token.start, token.end), message, found, expected, hint))
 
     # limits
 
@@ -156,7 +156,10 @@ class _Parser:
         return node
 
     def _binary(self) -> Tree:
-        operands = [self._operand()]
+        first = self._operand()
+        if self.kind not in _PRECEDENCE:
+            return first
+        operands = [first]
         operators: list[tuple[int, str]] = []
         while (precedence := _PRECEDENCE.get(self.kind)) is not None:
             while operators and operators[-1][0] >= precedence:
@@ -195,6 +198,8 @@ class _Parser:
     def _operand(self) -> Tree:
         """Member, or a run of `!` or of `-` before one (the grammar does not mix them)."""
         kind = self.kind
+        if kind in _LEAVES and self.nodes < NODES_MAX - 1 and self.tokens[self.place + 1].kind not in _GOES_ON:
+            return self._leaf()
         if kind != "!" and kind != "-":
             return self._member(False)
         signs = [self._next().start]
@@ -215,7 +220,19 @@ class _Parser:
                 node = self._count(Unary(start, node.end, node.depth + 1, kind, node))
         return node
 
+    def _leaf(self) -> Tree:
+        """A path or a literal that is the whole operand, as most are: `_member` without its choices."""
+        token = self._next()
+        kind, word, start, end = token
+        if kind != "path":
+            self.nodes += 1
+            return _literal(token, False)
+        self.nodes += 2
+        root, _, name = word.partition(".")
+        return Select(start, end, 1, Ident(start, start + len(root), 1, root), name)
+
     def _member(self, negative: bool) -> Tree:
+        self._apart()
         node = self._primary(negative)
         length = 1
         while self.kind in (".", "[", "{"):
@@ -240,6 +257,7 @@ class _Parser:
 
     def _selection(self, node: Tree) -> Tree:
         self._next()
+        self._apart()
         if self.kind == "quoted":
             field = self._next()
             return self._count(Select(node.start, field.end, node.depth, node, field.text[1:-1]))
@@ -255,18 +273,9 @@ class _Parser:
         kind, token = self.kind, self.token
         if kind == "name":
             return self._name(token)
-        if kind == "int" or kind == "uint":
-            value = integer_value(token, negative)
+        if kind in _LITERALS:
             self._next()
-            return self._count(Literal(token.start, token.end, 1, kind, value, negative))
-        if kind == "float":
-            self._next()
-            return self._count(Literal(token.start, token.end, 1, "double", number_value(token)))
-        if kind == "text":
-            self._next()
-            content = text_value(token)
-            literal = "text" if isinstance(content, str) else "bytes"
-            return self._count(Literal(token.start, token.end, 1, literal, content))
+            return self._count(_literal(token, negative))
         if kind == "(":
             self._next()
             node = self._expression()
@@ -279,6 +288,7 @@ class _Parser:
             return self._map()
         if kind == ".":
             self._next()
+            self._apart()
             if self.kind != "name":
                 self._unexpected("a name after `.`")
             node = self._name(self.token)
@@ -294,7 +304,8 @@ class _Parser:
         if token.text in _RESERVED:
             span = Span(token.start, token.end)
             message = f"'{token.text}' is a reserved word of CEL"
-            raise Refused(Problem("reserved-word", span, message, token.text, "another name"))
+            hint = "write `condition ? value : other value`" if token.text == "if" else ""
+            raise Refused(Problem("reserved-word", span, message, token.text, "another name", hint))
         self._next()
         if self.kind != "(":
             return self._count(Ident(token.start, token.end, 1, token.text))
@@ -331,6 +342,7 @@ class _Parser:
         self._next()
         fields: list[tuple[str, Tree]] = []
         while self.kind != "}":
+            self._apart()
             field = self._next() if self.kind == "quoted" else self._take("name", "a field name")
             self._take(":", "`:` and a value")
             fields.append((field.text, self._expression()))
@@ -339,6 +351,17 @@ class _Parser:
             self._next()
         end = self._take("}", "`,` or `}`").end
         return self._count(MessageTree(node.start, end, _depth([value for _, value in fields]), name, fields))
+
+
+def _literal(token: Token, negative: bool) -> Literal:
+    """The literal of a token, with the minus before an integer."""
+    kind, _, start, end = token
+    if kind == "float":
+        return Literal(start, end, 1, "double", number_value(token))
+    if kind == "text":
+        content = text_value(token)
+        return Literal(start, end, 1, "text" if isinstance(content, str) else "bytes", content)
+    return Literal(start, end, 1, kind, integer_value(token, negative), negative)
 
 
 def _depth(parts: list[Tree]) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from engine.compiler.nodes import Node, Type
 from engine.compiler.pool import Constants, Pool, in_range, python_type, width
 from engine.compiler.reference import Absent, Defaulted
-from engine.compiler.stages import GIVEN, I32, OK, WORD, Grid, Machine
+from engine.compiler.stages import GIVEN, I32, OK, WORD, Grid, Machine, padded
 from engine.zones import ZONES
 
 _NS = 1_000_000_000
@@ -104,7 +104,7 @@ class Batch:
     """
 
     __slots__ = (
-        "_plan", "_pool", "_types", "events", "possibles", "rows", "segments", "trues", "value_ok", "values",
+        "_plan", "_pool", "_stride", "_types", "events", "possibles", "rows", "segments", "trues", "value_ok", "values",
     )  # fmt: skip
 
     def __init__(
@@ -126,21 +126,19 @@ class Batch:
             self.rows[i] = row
         by_row = np.array([kinds[i] for i in order], np.int32)
         self.segments = _segments(by_row)
-        cells, given = bytearray(8 * plan.machine.width * n), bytearray(plan.machine.width * n)
-        integers, doubles = memoryview(cells).cast("q"), memoryview(cells).cast("d")
+        self._stride = stride = padded(n)
+        cells = np.zeros((plan.machine.width, stride), np.int64)
+        given = np.zeros((plan.machine.width, stride), np.uint8)
+        integers, states = cells.ravel().data, given.ravel().data
+        doubles = integers.cast("B").cast("d")
         for row, i in enumerate(order):
             columns = plan.columns[kinds[i]]
-            self._fill(columns, inputs[i], row, integers, doubles, given)
+            self._fill(columns, inputs[i], row, integers, doubles, states)
             if columns.now >= 0:
-                self._set(Type.TIME, now_ns[i], OK | GIVEN, columns.now * n + row, integers, given)
+                self._set(Type.TIME, now_ns[i], OK | GIVEN, columns.now * stride + row, integers, states)
         uses_zone = plan.machine.uses_zone
         zone = np.array([ZONES.id(zones[i] or "") for i in order] if uses_zone and n else [-1], np.int64)
-        grid = Grid(
-            n, by_row, self.segments,
-            np.frombuffer(cells, np.int64).reshape(-1, n) if cells else np.zeros((plan.machine.width, n), np.int64),
-            np.frombuffer(given, np.uint8).reshape(-1, n) if given else np.zeros((plan.machine.width, n), np.uint8),
-            zone, self._pool,
-        )  # fmt: skip
+        grid = Grid(n, by_row, self.segments, cells, given, zone, self._pool)
         results = plan.machine.run(grid)
         self.values, self.value_ok = results.values, results.value_ok
         self.trues, self.possibles = results.trues, results.possibles
@@ -178,13 +176,13 @@ class Batch:
         row: int,
         integers: memoryview[int],
         doubles: memoryview[float],
-        given: bytearray,
+        given: memoryview[int],
     ) -> None:
         """Writes an event's inputs: the one loop of Python over every value."""
-        get, n = inputs.get, self.events
+        get, stride = inputs.get, self._stride
         for path, column, expected in columns.plain:
             value = get(path)
-            at = column * n + row
+            at = column * stride + row
             if type(value) is expected and -(2**63) <= value < 2**63:  # type: ignore[operator]
                 integers[at] = value  # type: ignore[call-overload]
                 given[at] = 3
@@ -196,7 +194,7 @@ class Batch:
                 given[at] = state
         for path, column in columns.numbers:
             value = get(path)
-            at = column * n + row
+            at = column * stride + row
             if type(value) is float:
                 doubles[at] = value
                 given[at] = 3
@@ -209,23 +207,25 @@ class Batch:
         text = self._pool.text
         for path, column in columns.texts:
             value, state = _unwrap(get(path), str)
-            at = column * n + row
+            at = column * stride + row
             if value is not None:
                 integers[at] = text(value)  # type: ignore[arg-type]
                 state |= OK
             given[at] = state
         for path, column, kind in columns.others:
             value, state = _unwrap(get(path), python_type(kind))
-            self._set(kind, value, state, column * n + row, integers, given)
+            self._set(kind, value, state, column * stride + row, integers, given)
 
-    def _set(self, kind: Type, value: object, state: int, at: int, integers: memoryview[int], given: bytearray) -> None:
+    def _set(
+        self, kind: Type, value: object, state: int, at: int, integers: memoryview[int], given: memoryview[int]
+    ) -> None:
         """Writes a value of any type, from the cell `at` of its first column on."""
         if value is not None and in_range(kind, value):
             for j, cell in enumerate(self._pool.cells(kind, value)):
-                integers[at + j * self.events] = cell
+                integers[at + j * self._stride] = cell
             state |= OK
         for j in range(width(kind)):
-            given[at + j * self.events] = state
+            given[at + j * self._stride] = state
 
 
 def _segments(kinds: I32) -> I32:

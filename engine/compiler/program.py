@@ -32,7 +32,7 @@ class FunnelTables:
 
     heard: tuple[int, ...]
     spans: I32
-    listening: I32
+    listening: npt.NDArray[np.uint32]
     ranked: I32
     messages: I32
     eligible: I32
@@ -88,7 +88,7 @@ class Funnel:
         if n:
             run_funnel(
                 n, batch.segments, tables.spans, tables.listening, tables.ranked, tables.messages, tables.eligible,
-                tables.constant, batch.values.view(np.float64), batch.value_ok, batch.trues, batch.possibles,
+                tables.constant, batch.values.view(np.float64), batch.value_ok, batch.trues,
                 hits, masks, starts, found, furthest, stage,
             )  # fmt: skip
         self._starts, self._found = starts, found

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from engine.compiler import syntax
 from engine.compiler.model import Period, Position
-from engine.compiler.source import ERROR, Finding, did_you_mean
+from engine.compiler.source import ERROR, SURE, Finding, closest, did_you_mean
 from engine.compiler.tree import ListNode, MapNode, Node, Scalar
 
 T = TypeVar("T")
@@ -26,7 +26,8 @@ _NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
 _WHOLE = re.compile(r"[-+]?\d{1,18}")
 _SHARE = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(\s*%)?")
 _PERIOD = re.compile(r"(\d{1,9})\s+(second|minute|hour|day|week|month)s?")
-_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*")
+_NEARLY = re.compile(r"(\d{0,9})\s*(|s|secs?|seconds?|min(?:ute)?s?|h|hours?|d|days?|w|weeks?|months?)", re.I)
+_LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[A-Za-z0-9]{2,8})*")
 NAME_LENGTH_MAX = 100
 _SPAN_S_MAX = 3660 * 86400  # ten years: longer is a slip of the pen
 
@@ -66,7 +67,7 @@ class Reading:
 
     def unknown(self, code: str, scalar: Scalar, message: str, known: Iterable[str]) -> None:
         """A finding about a name that nothing is called."""
-        names = list(known)
+        names = sorted(known) if isinstance(known, frozenset) else list(known)
         listed = ", ".join(names[:12]) + (", .." if len(names) > 12 else "")
         hint = did_you_mean(scalar.value, names)
         self.add(code, scalar, message, expected=f"one of {listed}" if names else "", hint=hint)
@@ -87,24 +88,39 @@ class Reading:
         if isinstance(node, ListNode):
             return node.items
         if not (isinstance(node, Scalar) and (node.absent or node.spoiled)):
-            self.add("wrong-shape", node, f"{what} must be a list", found=shape(node), expected="a list `[a, b]`")
+            hint = f"write [{node.value}]" if isinstance(node, Scalar) and not node.style else ""
+            told = f"{what} must be a list"
+            self.add("wrong-shape", node, told, found=shape(node), expected="a list `[a, b]`", hint=hint)
         return ()
 
     def fields(self, node: Node, what: str, known: Sequence[str], required: Sequence[str] = ()) -> Fields | None:
-        """The entries of a map with known keys. Keys without a value are told and left out."""
+        """The entries of a map with known keys. Keys without a value are told and left out.
+
+        A misspelt key is told, and read as the one that it was meant to be: one mistake is one finding.
+        """
         mapping = self.map(node, what)
         if mapping is None:
             return None
         result: dict[str, tuple[Scalar, Node]] = {}
+        meant: set[str] = set()
         for name, (key, value) in mapping.entries.items():
             if name not in known:
+                if ":" in name and not key.style and name.partition(":")[0] in known:
+                    start, _, end = name.partition(":")
+                    self.add("unknown-key", key, f"no space behind '{start}:'", hint=f"write {start}: {end}")
+                    return None
                 self.unknown("unknown-key", key, f"{what} has no key '{name}'", known)
-            elif isinstance(value, Scalar) and value.absent:
+                name = closest(name, known, SURE)
+                if name not in mapping.entries:
+                    meant.add(name)
+            if name not in known or (name in mapping.entries and mapping.entries[name][0] is not key):
+                continue
+            if isinstance(value, Scalar) and value.absent:
                 self.add("missing-value", key, f"'{name}' has no value")
             elif not (isinstance(value, Scalar) and value.spoiled):
                 result[name] = (key, value)
         for name in required:
-            if name not in mapping.entries:
+            if name not in mapping.entries and name not in meant:
                 self.add("missing-key", node, f"{what} needs '{name}'")
         return result
 
@@ -113,20 +129,28 @@ class Reading:
         if isinstance(node, Scalar):
             if node.spoiled:
                 return None
-            if node.value.strip():
+            if not node.value.strip():
+                self.add("missing-value", node, f"{what} is empty")
+            elif not node.style and syntax.in_curly_quotes(node.value):
+                message = "curly quotes are part of the text: only straight ones enclose it"
+                self.add("curly-quotes", node, message, hint=f"write {syntax.quote(node.value[1:-1])}")
+            else:
                 return node
-            self.add("missing-value", node, f"{what} is empty")
         else:
-            self.add("wrong-shape", node, f"{what} must be a single value", found=shape(node))
+            hint = "join conditions with `&&`" if what in ("'when'", "'unless'") else ""
+            self.add("wrong-shape", node, f"{what} must be a single value", found=shape(node), hint=hint)
         return None
 
-    def _parsed(self, node: Node, what: str, pattern: re.Pattern[str], expected: str) -> re.Match[str] | None:
+    def _parsed(
+        self, node: Node, what: str, pattern: re.Pattern[str], expected: str, hint: Callable[[str], str] | None = None
+    ) -> re.Match[str] | None:
         scalar = self.scalar(node, what)
         if scalar is None:
             return None
         match = pattern.fullmatch(scalar.value.strip())
         if match is None:
-            self.add("bad-value", scalar, f"{what} cannot be read", found=scalar.value, expected=expected)
+            told = hint(scalar.value.strip()) if hint else ""
+            self.add("bad-value", scalar, f"{what} cannot be read", found=scalar.value, expected=expected, hint=told)
         return match
 
     def name(self, node: Node, what: str) -> str | None:
@@ -230,7 +254,7 @@ class Reading:
         self.add(
             "bad-share",
             node,
-            f"a bare {match[1]} is not a share" if hint else "not a share",
+            f"a bare {match[1]} is not a share" if hint else "a share is at most 100%",
             found=match[0],
             expected="0.05 or 5%",
             hint=hint,
@@ -238,7 +262,8 @@ class Reading:
         return None
 
     def period(self, node: Node, what: str) -> Period | None:
-        match = self._parsed(node, what, _PERIOD, "a span such as `30 days`, `36 hours` or `12 months`")
+        expected = "a span such as `30 days`, `36 hours` or `12 months`"
+        match = self._parsed(node, what, _PERIOD, expected, _period_hint)
         if match is None:
             return None
         period = Period(int(match[1]), match[2])
@@ -284,12 +309,10 @@ class Reading:
         result: dict[str, T] = {}
         for name, (key, entry) in (mapping.entries if mapping else {}).items():
             if not _LANGUAGE.fullmatch(name):
-                self.add(
-                    "bad-language",
-                    key,
-                    f"'{name[:40]}' is not a language",
-                    expected="a tag such as en or pt-BR",
-                )
+                base, dash, rest = name.partition("-")
+                hint = f"write {base.lower()}{dash}{rest}" if _LANGUAGE.fullmatch(base.lower() + dash + rest) else ""
+                told = f"'{name[:40]}' is not a language"
+                self.add("bad-language", key, told, expected="a tag such as en or pt-BR", hint=hint)
                 continue
             read = value(entry, f"{what} in '{name}'")
             if read is not None:
@@ -299,6 +322,20 @@ class Reading:
     def texts(self, node: Node, what: str) -> dict[str, str]:
         """`{en: "..", de: ".."}`."""
         return self.by_language(node, what, self.text)
+
+
+def _period_hint(written: str) -> str:
+    """How `7`, `24h`, `7days` or `week` is written."""
+    found = _NEARLY.fullmatch(written.lower())
+    if found is None:
+        return ""
+    number, word = found[1] or "1", found[2]
+    if not word:
+        return f"write {number} days, or {number} hours"
+    unit = next(
+        u for u in ("second", "month", "minute", "hour", "day", "week") if u.startswith(word.rstrip("s") or "s")
+    )
+    return f"write {number} {unit}{'' if number == '1' else 's'}"
 
 
 def shape(node: Node) -> str:

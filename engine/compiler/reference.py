@@ -94,10 +94,16 @@ class Step:
 _MISSING = Absent("DATA_MISSING")
 
 
-def evaluate(node: Node, inputs: Inputs, elements: Sequence[object] = ()) -> object:
-    """The value of the expression, or a `Failure`. `elements` are those of the macros around it, outermost first."""
+def evaluate(
+    node: Node, inputs: Inputs, elements: Sequence[object] = (), facts: dict[int, object] | None = None
+) -> object:
+    """The value of the expression, or a `Failure`. `elements` are those of the macros around it, outermost first.
+
+    `facts` holds the values of facts by the identity of their trees, from one call to the next on the same inputs.
+    """
     run = _Run(inputs, None)
     run.elements += elements
+    run.facts = run.facts if facts is None else facts
     return run.value(node)
 
 
@@ -105,8 +111,8 @@ def trace(node: Node, inputs: Inputs, facts: dict[int, object] | None = None) ->
     """Every sub-expression, operands before what uses them; a fact's own parts once, before the fact.
 
     Every operand is there, also where the result does not depend on it. The input inside has() and what
-    a macro does with each element are not. `facts` holds the values of facts by the identity of their trees
-    from one trace to the next on the same inputs: the parts of a fact in it are not there again.
+    a macro does with each element are not. `facts` is that of `evaluate`: the parts of a fact in it are not
+    there again.
     """
     steps: list[Step] = []
     run = _Run(inputs, steps)
@@ -182,13 +188,14 @@ class _Run:
         if isinstance(items, Failure):
             return items
         assert isinstance(items, tuple)
-        steps, self.steps = self.steps, None
+        steps, facts, self.steps = self.steps, self.facts, None
+        self.facts = facts if steps is None else dict(facts)  # a fact evaluated here has no steps yet
         outcomes: list[list[object]] = []
         for item in items:
             self.elements.append(item)
             outcomes.append([self.value(body) for body in node.args[1:]])
             self.elements.pop()
-        self.steps = steps
+        self.steps, self.facts = steps, facts
         return _combined(node.op, items, outcomes)
 
 

@@ -16,6 +16,8 @@ from engine.compiler.units import unit_of
 from engine.compiler.written import MONEY_MAX, money_text
 
 _DIGITS = re.compile(r"[0-9.]+(?:[eE][+-]?[0-9]+)?")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_YES, _NO = {"yes", "true", "y", "1"}, {"no", "false", "n", "0"}
 MIXED = {Type.INTEGER, Type.NUMBER}
 _FOR_OP = {
     "+": "two integers, numbers, texts, durations, lists or amounts of money, or a time and a duration",
@@ -52,8 +54,7 @@ class Reporter:
         self.problems.append(Problem(code, span, message, found, expected, hint, severity))
 
     def unsupported(self, tree: Tree, what: str, reason: str, hint: str = "") -> None:
-        expected = "what runs in a kernel"
-        self.problem("not-yet-supported", tree.span, f"{what}: {reason}", self.shown(tree), expected, hint)
+        self.problem("not-yet-supported", tree.span, f"{what}: {reason}", self.shown(tree), "", hint)
 
     def shown(self, tree: Tree) -> str:
         """The text of a sub-expression, cut to fit a line."""
@@ -84,6 +85,8 @@ class Reporter:
 
     def expect(self, tree: Tree, node: Node, expected: Type) -> Node | None:
         """`node` where it has the type wanted, adapted where it is a literal that can be."""
+        if node.type is expected:
+            return node
         node = listed_as(node, expected)
         if expected is Type.NUMBER and node.type is Type.INTEGER and is_integer_literal(tree):
             return self.adapted(tree)
@@ -95,8 +98,8 @@ class Reporter:
             hint = f"write `double({source})`"
         elif (expected, node.type) == (Type.INTEGER, Type.NUMBER):
             hint = f"write `int({source})`, which cuts the fraction off"
-        elif expected is Type.TEXT and node.type.element is None:
-            hint = f"write `string({source})`"
+        elif expected is Type.TEXT:
+            hint = f"write `string({source})`" if node.type.element is None else f"write `x in {source}`"
         elif expected is Type.BOOL:
             hint = _BOOL_HINT.get(node.type, "")
         self.problem("wrong-type", tree.span, f"this is {node.type}, not {expected}", found, str(expected), hint)
@@ -150,14 +153,22 @@ class Reporter:
             return f"write `{self.shown(first)} && {self.shown(first.right)} {op} {self.shown(tree.right)}`"
         sides = ((tree.left, left, right.type), (tree.right, right, left.type))
         for side, node, other in sides:
-            hint = self.literal_hint(side, node, other)
+            hint = self.literal_hint(side, node, other) or self.day_hint(side, other)
             if hint:
                 return f"write `{hint}`"
+        if op in ("==", "!="):
+            for (side, node, other), (beside, *_) in (sides, sides[::-1]):
+                if other is Type.BOOL and type(side) is Literal and str(side.value).lower() in _YES | _NO:
+                    return f"write `{self.shown(beside)}` or `!{self.shown(beside)}`"
+                if node.type.element is other:
+                    return f"write `{self.shown(beside)} in {self.shown(side)}`"
         if op == "/" and Type.MONEY in (left.type, right.type):
             return f"write `ratio({self.shown(tree.left)}, {self.shown(tree.right)})`"
-        if op == "-" and left.type is right.type is Type.DATE:
+        if op == "-" and Type.DATE in (left.type, right.type):
             return "write days_since(x) or days_until(x): days between a date and now"
         for side, node, other in sides:
+            if node.type is Type.TIME and other is Type.DATE and op in COMPARISONS:
+                return f"write `date({self.shown(side)})`"
             if node.type is Type.MONEY and other is Type.NUMBER:
                 return f"write `double({self.shown(side)})`"
             if node.type is Type.DURATION and other is Type.DATE:
@@ -165,6 +176,11 @@ class Reporter:
             if other is Type.TEXT and op == "+" and node.type.element is None:
                 return f"write `string({self.shown(side)})`"
         return ""
+
+    def day_hint(self, tree: Tree, other: Type) -> str:
+        """How 2026-03-31 is written, which is a subtraction; "" for anything else."""
+        source = self.shown(tree)
+        return f'date("{source}")' if other is Type.DATE and _DAY.fullmatch(source) else ""
 
     def literal_hint(self, tree: Tree, node: Node, other: Type) -> str:
         """How the literal `tree` is written for an operand of type `other`; "" where that cannot be told."""

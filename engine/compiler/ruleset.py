@@ -26,7 +26,7 @@ from engine.compiler.sections_policies import read_holdout, read_policies
 from engine.compiler.sections_products import read_products
 from engine.compiler.sections_schema import not_yet, read_events, read_features, read_windows
 from engine.compiler.sections_tests import Schema, read_tests
-from engine.compiler.source import ERROR, Finding, sort_findings, with_other_lines
+from engine.compiler.source import ERROR, SURE, Finding, closest, sort_findings, with_other_lines
 from engine.compiler.tables.section import TABLES, is_table, read_table
 from engine.compiler.tables.table import Table
 from engine.compiler.tree import MapNode, Node, Scalar
@@ -40,6 +40,7 @@ _MAPS = (
 )  # fmt: skip
 _LISTS = ("caps", "gaps", "tests")
 _SINGLE = ("holdout", "defaults")
+_SECTIONS = (*_MAPS, *_LISTS, *_SINGLE)
 _SKIPPED_DIRECTORIES = ("samples", "examples")
 _REPLAY_FILE = "mapping.yaml"  # for `tact replay`: says how columns become events, no rules
 
@@ -134,6 +135,9 @@ def _merge(reading: Reading, roots: Iterable[MapNode]) -> _Sections:
     sections = _Sections()
     for root in roots:
         for name, (key, node) in root.entries.items():
+            if name not in _SECTIONS and name != "arbitration":
+                reading.unknown("unknown-key", key, f"no section is called '{name[:60]}'", _SECTIONS)
+                name = closest(name, _SECTIONS, SURE)  # and read as that: one mistake is one finding
             if name in sections.maps:
                 target = sections.maps[name]
                 mapping = reading.map(node, f"'{name}'")
@@ -153,8 +157,6 @@ def _merge(reading: Reading, roots: Iterable[MapNode]) -> _Sections:
                     sections.single[name] = (key, node)
             elif name == "arbitration":
                 not_yet(reading, key, "'arbitration'", "'value' to rank messages")
-            else:
-                reading.unknown("unknown-key", key, f"no section is called '{name[:60]}'", (*_MAPS, *_LISTS, *_SINGLE))
     return sections
 
 

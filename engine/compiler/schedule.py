@@ -301,16 +301,16 @@ class _Schedule:
     def tables(self, values: int, conditions: int) -> Tables:
         """The tables of all types added, for so many columns of values and conditions."""
         b = self._builder
+        order = np.concatenate(self._orders)
         return Tables(
             spans=self._spans,
             runs=np.concatenate(self._runs),
-            order=np.concatenate(self._orders),
-            ins=b.settled(b.ins).reshape(-1, 4),
-            imm=np.array(b.imm, np.int64),
+            ins=b.settled(b.ins).reshape(-1, 4)[order],
+            imm=np.array(b.imm, np.int64)[order],
             lits=b.settled(b.lits),
             pool=np.array(b.pool, np.int64),
-            loads=np.array(self._loads, np.int32),
-            out_rows=np.array(self._out_rows, np.int32),
+            loads=np.array(self._loads, np.uint32),
+            out_rows=np.array(self._out_rows, np.uint32),
             out_planes=b.settled(self._out_planes),
             rows=b.rows,
             planes=b.tests + b.formulas,

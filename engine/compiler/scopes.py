@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from engine.compiler.checker import Scope, check
+from engine.compiler.lexer import Refused, tokenize
 from engine.compiler.model import EventType, Expression, Feature
 from engine.compiler.nodes import Const, Fact, Node, Op, Ref, Type, Var
 from engine.compiler.reading import Reading
@@ -27,7 +28,9 @@ FACT_DEPTH_MAX = 16
 
 _STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'')
 _PATH = re.compile(r"(?<![\w.])(event|features|windows|facts)\s*\.\s*([A-Za-z_]\w*)")
+_ODD = re.compile(r"""`|//|[rR]["']|\"""|'''|\.\s*(?:event|features|windows|facts)\b""")  # the two above misread it
 _IMPLICIT = ("type", "occurred_at")
+_ROOTS = ("event", "features", "windows", "facts")
 
 
 class _Checked(NamedTuple):
@@ -37,8 +40,22 @@ class _Checked(NamedTuple):
 
 def paths(text: str) -> list[tuple[str, str, int, int]]:
     """(root, name, start, end) of what an expression mentions, strings left out."""
+    if _ODD.search(text):
+        return _paths_of_tokens(text)
     bare = _STRING.sub(lambda m: '"' + " " * (len(m[0]) - 2) + '"', text)
     return [(m[1], m[2], m.start(), m.end()) for m in _PATH.finditer(bare)]
+
+
+def _paths_of_tokens(text: str) -> list[tuple[str, str, int, int]]:
+    try:
+        tokens = tokenize(text)
+    except Refused:
+        return []
+    return [
+        (root.text, name.text.strip("`"), root.start, name.end)
+        for root, dot, name in zip(tokens, tokens[1:], tokens[2:], strict=False)
+        if root.text in _ROOTS and dot.kind == "." and name.kind in ("name", "quoted")
+    ]
 
 
 class _Facts(Mapping[str, Node]):
@@ -86,6 +103,7 @@ class Expressions:
         self.broken: set[str] = set()
         self._uses: dict[str, frozenset[str]] = {}
         self._attributes: dict[str, frozenset[str]] = {}  # event.* a fact reads, through other facts too
+        self._kinds: dict[str, dict[str, tuple[tuple[str, str | None], ...]]] = {}  # of these, by fact and event type
         self._facts: dict[tuple[str, On], _Checked] = {}
         self._tables: dict[tuple[str, On], Built] = {}
         self._known_facts = Known()
@@ -157,8 +175,7 @@ class Expressions:
 
     def fact(self, name: str, on: On) -> _Checked:
         """A fact's tree for a set of event types."""
-        if not self._attributes.get(name):
-            on = None
+        on = self._alike(name, on)
         key = (name, on)
         known = self._facts.get(key)
         if known is None:
@@ -168,8 +185,7 @@ class Expressions:
 
     def table(self, name: str, on: On) -> Built:
         """A decision table for a set of event types."""
-        if not self._attributes.get(name):
-            on = None
+        on = self._alike(name, on)
         key = (name, on)
         known = self._tables.get(key)
         if known is None:
@@ -177,6 +193,25 @@ class Expressions:
             known = build(self.tables[name][1], lambda text: self._check(text, on, None, ALL_ROOTS, False))
             self._tables[key] = known
         return known
+
+    def _alike(self, name: str, on: On) -> On:
+        """All event types to which a fact means what it means to those of `on`: one tree serves them all.
+
+        None where it reads no attribute; `on` itself where its event types differ.
+        """
+        if not self._attributes.get(name):
+            return None
+        if name not in self._kinds:
+            wanted = sorted(self._attributes[name])
+            have = {e.name: e.attributes for e in self.events.values() if e.attributes.keys() >= set(wanted)}
+            self._kinds[name] = {
+                event: tuple((own[a].kind, own[a].unit) for a in wanted) for event, own in have.items()
+            }
+        kinds = self._kinds[name]
+        found = {kinds.get(event) for event in (self.events if on is None else on)}
+        if len(found) != 1 or None in found:
+            return on
+        return tuple(event for event, own in kinds.items() if own in found)
 
     def _prepare(self, name: str, on: On) -> None:
         """The facts that a fact uses: bottom up, so that the checker's recursion stays one fact deep."""
@@ -197,7 +232,7 @@ class Expressions:
                 self.broken.add(f"facts.{name}")
         self.tables = dict(tables)
         for name in (*self.facts, *self.tables):
-            used = {n for root, n, _, _ in paths(self._text(name)) if root == "facts"}
+            used = {n for root, n in self._mentions(name) if root == "facts"}
             self._uses[name] = frozenset(n for n in used if n in self.facts or n in self.tables)
         checked: dict[str, Expression] = {}
         for name in self._order():
@@ -206,8 +241,11 @@ class Expressions:
         rank = {name: i for i, name in enumerate((*self.facts, *self.tables))}
         return dict(sorted(checked.items(), key=lambda item: rank[item[0].partition(".")[0]]))
 
-    def _text(self, name: str) -> str:
-        return header_text(self.tables[name][1]) if name in self.tables else self.facts[name].value
+    def _mentions(self, name: str) -> list[tuple[str, str]]:
+        """(root, name) of what a fact, or the header of a table, mentions."""
+        table = self.tables.get(name)
+        texts = [self.facts[name].value] if table is None else [column.text for column in table[1].inputs]
+        return [(root, n) for text in texts for root, n, _, _ in paths(text)]
 
     def _at(self, name: str) -> Scalar:
         """Where a fact is written."""
@@ -260,10 +298,10 @@ class Expressions:
 
     def _begin(self, name: str) -> bool:
         """Notes what a fact reads; False where it uses what is known to be wrong."""
-        mentioned = paths(self._text(name))
-        attributes = {n for root, n, _, _ in mentioned if root == "event" and n not in _IMPLICIT}
+        mentioned = self._mentions(name)
+        attributes = {n for root, n in mentioned if root == "event" and n not in _IMPLICIT}
         self._attributes[name] = frozenset(attributes).union(*(self._attributes.get(u, ()) for u in self._uses[name]))
-        if any(f"{root}.{n}" in self.broken for root, n, _, _ in mentioned) or f"facts.{name}" in self.broken:
+        if any(f"{root}.{n}" in self.broken for root, n in mentioned) or f"facts.{name}" in self.broken:
             self.broken.add(f"facts.{name}")
             return False
         return True

@@ -9,10 +9,11 @@ from functools import cache
 
 from engine.compiler.model import Cap, Channel, Gap, Period, Purpose, QuietHours
 from engine.compiler.nodes import Type
-from engine.compiler.reading import Fields, Reading
+from engine.compiler.reading import Fields, Reading, shape
 from engine.compiler.scopes import Expressions
 from engine.compiler.sections_schema import Section, not_yet
-from engine.compiler.tree import MapNode, Node
+from engine.compiler.source import did_you_mean
+from engine.compiler.tree import MapNode, Node, Scalar
 
 PER = ("customer", "channel", "topic", "message", "product", "stage", "purpose", "about")
 _CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
@@ -56,7 +57,13 @@ def read_channels(reading: Reading, section: Section, expressions: Expressions) 
     """Channels with the condition under which a customer can be reached by them."""
     channels: dict[str, Channel] = {}
     for name, (key, node) in section.items():
-        fields = reading.fields(node, f"the channel '{name}'", ("when",)) if reading.named(key, "a channel") else None
+        if not reading.named(key, "a channel"):
+            continue
+        if isinstance(node, Scalar) and not (node.absent or node.spoiled):
+            hint = f"write {{when: {node.value}}}"
+            reading.add("wrong-shape", node, f"the channel '{name}' must be a map", found=shape(node), hint=hint)
+            continue
+        fields = reading.fields(node, f"the channel '{name}'", ("when",))
         if fields is None:
             continue
         scalar = reading.scalar(fields["when"][1], "'when'") if "when" in fields else None
@@ -85,11 +92,12 @@ def read_quiet_hours(reading: Reading, section: Section) -> dict[str, QuietHours
             scalar = reading.scalar(fields["zone"][1], "'zone'")
             zone = scalar.value if scalar is not None else zone
             if scalar is not None and zone != "customer" and zone not in _zones():
-                reading.unknown(
+                reading.add(
                     "unknown-zone",
                     scalar,
                     f"no time zone is called '{zone[:40]}'",
-                    ("customer", *_near(zone)),
+                    expected="`customer`, or a name such as Europe/Lisbon",
+                    hint=did_you_mean(zone, ("customer", *_near(zone))),
                 )
         then = reading.choice(fields["then"][1], "'then'", ("defer", "drop")) if "then" in fields else "defer"
         begin, end = minutes
@@ -112,7 +120,13 @@ def _minutes(reading: Reading, node: Node, what: str) -> int | None:
     scalar = reading.scalar(node, what)
     match = _CLOCK.fullmatch(scalar.value) if scalar is not None else None
     if scalar is not None and match is None:
-        reading.add("bad-value", scalar, f"'{what}' is not a time of day", found=scalar.value, expected='"20:00"')
+        reading.add(
+            "bad-value",
+            scalar,
+            f"'{what}' is not a time of day",
+            found=scalar.value,
+            expected='a time in quotes, such as "20:00"',
+        )
     return int(match[1]) * 60 + int(match[2]) if match else None
 
 

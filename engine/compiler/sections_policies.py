@@ -9,7 +9,7 @@ from engine.compiler.nodes import Type
 from engine.compiler.reading import Fields, Reading
 from engine.compiler.scopes import Expressions, On
 from engine.compiler.sections_schema import Section, not_yet
-from engine.compiler.source import did_you_mean
+from engine.compiler.source import closest, did_you_mean
 from engine.compiler.tree import MapNode, Node, Scalar
 
 REWARDS = ("delivered", "opened", "clicked", "replied", "converted", "opted_out", "declined", "complained")
@@ -141,9 +141,10 @@ def _check_variants(reading: Reading, policy: Policy, node: Node, messages: list
     for name, (key, _) in weights.entries.items():
         if name not in variants:
             reading.unknown("unknown-variant", key, f"no message of this policy has a variant '{name[:40]}'", variants)
+    meant = {closest(name, variants) for name in weights.entries if name not in variants}
     for message in messages:
         for name in message.variants:
-            if name not in weights.entries:
+            if name not in weights.entries and name not in meant:
                 text = f"no weight for the variant '{name}' of the message '{message.name}'"
                 reading.add("missing-weight", weights, text, hint=f"add `{name}: 1`, or `{name}: 0` to leave it out")
 

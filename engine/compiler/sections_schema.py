@@ -9,7 +9,7 @@ from engine.compiler.model import Attribute, EventType, Expression, Feature, Win
 from engine.compiler.nodes import Ref, Span, Type
 from engine.compiler.reading import Fields, Reading
 from engine.compiler.scopes import Expressions, canonical
-from engine.compiler.source import did_you_mean
+from engine.compiler.source import SURE, closest, did_you_mean
 from engine.compiler.tree import MapNode, Node, Scalar
 from engine.compiler.values import typed_value
 from engine.compiler.written import is_currency
@@ -21,6 +21,10 @@ TYPES = {
     )
 }  # fmt: skip
 _LISTS = ("list", "lists", *(t.value for t in Type if t.element is not None))
+_ELSEWHERE = {  # what other languages call it
+    "string": "text", "varchar": "text", "float": "number", "double": "number", "decimal": "number",
+    "datetime": "time", "timestamp": "time", "int": "integer", "boolean": "bool", "eur": "money",
+}  # fmt: skip
 _CURRENCY = "three capital letters, as in `{type: money, currency: EUR}`"
 _WINDOW_KINDS = ("count", "sum", "months_with", "last")
 _LATER_KINDS = {
@@ -47,7 +51,8 @@ def _type(reading: Reading, node: Node, what: str) -> Type | None:
     name = scalar.value
     if name in TYPES:
         return TYPES[name]
-    message, hint = f"no type is called '{name[:40]}'", did_you_mean(name, TYPES)
+    message = f"no type is called '{name[:40]}'"
+    hint = did_you_mean(_ELSEWHERE.get(name.lower(), name), TYPES)
     if name in _LISTS or name.startswith(("list of ", "list(")):
         message, hint = f"'{name[:40]}': of lists only those of texts can be sent and stored", "write 'texts'"
     reading.add("unknown-type", scalar, message, expected=f"one of {', '.join(TYPES)}", hint=hint)
@@ -199,6 +204,10 @@ def _window(reading: Reading, key: Scalar, node: Node, expressions: Expressions)
             return None
     kinds = [k for k in _WINDOW_KINDS if k in mapping.entries]
     if len(kinds) != 1:
+        slip = next((entry for entry, _ in mapping.entries.values() if closest(entry.value, _WINDOW_KINDS, SURE)), None)
+        if not kinds and slip is not None:
+            reading.unknown("unknown-key", slip, f"{what} has no key '{slip.value}'", _WINDOW_KINDS)
+            return None
         listed = ", ".join(_WINDOW_KINDS)
         reading.add("wrong-shape", key, f"{what} must say what it keeps, once", expected=f"exactly one of {listed}")
         return None

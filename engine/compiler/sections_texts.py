@@ -66,7 +66,7 @@ class Words:
         kind = expression.node.type
         chosen = wanted or _DEFAULT_SHAPE.get(kind)
         if chosen is None or kind not in _FITS[chosen]:
-            message = f"a {kind} cannot be written as {chosen}" if chosen else f"a {kind} cannot be put into a text"
+            message = f"{kind} cannot be written as {chosen}" if chosen else f"a {kind} cannot be put into a text"
             fitting = [s for s in templates.SHAPES if kind in _FITS[s]]
             self.reading.add_at("bad-slot", at, *part, message, expected=" or ".join(fitting) or "another type")
             return
@@ -133,6 +133,10 @@ class Words:
             if feature is not None:
                 ref = Ref(feature.type, path, Span(0, len(path)))
                 self._slot(use.key, Expression(path, ref, node.place(use.start), node, use.start), use.shape, node, at)
+            return
+        if (slot := "_".join(use.body.split())) in {*self.declared, *self.expressions.features}:
+            message = f"'{use.body}' is neither a slot of {self.what} nor a feature"
+            self.reading.add_at("unknown-slot", node, *at, message, hint=f"did you mean '{slot}'?")
             return
         begin = use.start + use.key.index(use.body)
         part = (begin, begin + len(use.body))

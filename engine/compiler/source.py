@@ -18,6 +18,7 @@ from engine.compiler.nodes import Span
 
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 _WORD = re.compile(r"[\w.-]+")
+SURE = 0.75  # of a name that is `closest`: enough to read on as if it had been written
 ERROR, WARNING = "error", "warning"  # an error keeps a rule set from being used, a warning does not
 
 
@@ -76,8 +77,15 @@ def with_other_lines(findings: Iterable[Finding], files: Mapping[str, bytes]) ->
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint `did you mean 'x'?`, or "" where nothing is close."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"did you mean '{close[0]}'?" if close else ""
+    name = closest(name, known)
+    return f"did you mean '{name}'?" if name else ""
+
+
+def closest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """The known name that `name` was probably meant to be, "" where nothing is close. Case does not matter."""
+    by_fold = {other.casefold(): other for other in known}
+    close = difflib.get_close_matches(name.casefold(), list(by_fold), n=1, cutoff=cutoff)
+    return by_fold[close[0]] if close else ""
 
 
 class Piece(NamedTuple):

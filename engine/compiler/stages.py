@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from sys import getsizeof
 from typing import Any
 
 import numpy as np
@@ -24,11 +25,13 @@ from engine.kernels.evaluate import evaluate
 from engine.zones import ZONES
 
 I32 = npt.NDArray[np.int32]
+U32 = npt.NDArray[np.uint32]
 U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
 WORD = 64
 OK, GIVEN = 1, 2
-REMEMBERED_MAX = 1_000_000  # cells of results that a group remembers
+REMEMBERED_MAX = 16 << 20  # bytes, about, of arguments and results that a group remembers
+_ENTRY_BYTES = 400  # measured: what remembering takes beside texts, lists and cells
 _NOTHING = np.zeros(1, np.int64)
 _NO_SEGMENTS = np.zeros((0, 4), np.int32)
 
@@ -39,14 +42,13 @@ class Tables:
 
     spans: I32
     runs: I32
-    order: I32
-    ins: I32
+    ins: U32
     imm: I64
-    lits: I32
+    lits: U32
     pool: I64
-    loads: I32
-    out_rows: I32
-    out_planes: I32
+    loads: U32
+    out_rows: U32
+    out_planes: U32
     rows: int
     planes: int
     values: int
@@ -57,7 +59,7 @@ class Tables:
 class Grid:
     """The events of a batch, sorted by type, or the elements of its lists; inputs as columns.
 
-    `cells` and `given` (columns, events) as in `kernels.evaluate`; `kinds` the number of each event's type.
+    `cells` and `given` (columns, `padded(events)`) as in `kernels.evaluate`; `kinds` the number of each event's type.
     """
 
     events: int
@@ -70,7 +72,7 @@ class Grid:
 
     def with_value(self, columns: Sequence[int], kinds: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.int64]:
         """Events of these types that have a value in all these columns."""
-        fine = (self.given[columns] & OK).all(axis=0)
+        fine = (self.given[columns, : self.events] & OK).all(axis=0)
         if kinds is not None:
             fine &= kinds[self.kinds]
         return np.flatnonzero(fine)
@@ -86,6 +88,11 @@ class Results:
     possibles: U64
 
 
+def padded(events: int) -> int:
+    """Events and more, up to a multiple of the eight that kernels look at together."""
+    return (events + 7) & ~7
+
+
 def bits(planes: U64, column: int, events: int) -> U8:
     """A column of planes as one 0 or 1 an event."""
     words = np.ascontiguousarray(planes[:, column])
@@ -99,14 +106,14 @@ def run(t: Tables, grid: Grid, uses_zone: bool) -> Results:
     table = ZONES.table
     scratch = np.empty((t.rows, WORD), np.int64)
     masks = np.empty((2, t.rows), np.uint64)
-    planes = np.empty((2, t.planes), np.uint64)
+    planes = np.empty((t.planes, 2), np.uint64)
     values, value_ok = np.empty((t.values, n), np.int64), np.zeros((w, t.values), np.uint64)
     trues, possibles = np.empty((2, w, t.conditions), np.uint64)
     evaluate(
-        n, grid.segments, t.spans, t.runs, t.order, t.ins, t.imm, t.imm.view(np.float64), t.lits, t.pool,
+        n, grid.segments, t.spans, t.runs, t.ins, t.imm, t.imm.view(np.float64), t.lits, t.pool,
         t.pool.view(np.float64), t.loads, t.out_rows, t.out_planes, grid.cells, grid.given,
         grid.zone if uses_zone else _NOTHING, table.starts, table.at_s, table.offset_s, grid.pool.ranks(),
-        scratch, scratch.view(np.float64), masks[0], masks[1], planes[0], planes[1],
+        scratch, scratch.view(np.float64), masks[0], masks[1], planes,
         values, value_ok, trues, possibles,
     )  # fmt: skip
     return Results(values, value_ok, trues, possibles)
@@ -154,7 +161,7 @@ class Group:
         self._first = first
         self.width = sum(width(result.kind) for result in results) + len(patterns)
         self._known: dict[object, _Entry] = {}
-        self._known_max = max(1, REMEMBERED_MAX // self.width)
+        self._room = REMEMBERED_MAX
 
     def run(self, grid: Grid) -> None:
         """Adds the results for all events that have the arguments."""
@@ -187,10 +194,15 @@ class Group:
         stable = tuple(pool.stable(kind, cells) for kind, cells in args)
         entry = self._known.get(stable)
         if entry is None:
-            entry = self._evaluated([pool.value(kind, cells) for kind, cells in args], pool)
-            if len(self._known) >= self._known_max:
+            values = [pool.value(kind, cells) for kind, cells in args]
+            entry = self._evaluated(values, pool)
+            size = _ENTRY_BYTES + 9 * self.width
+            size += sum(map(_bytes, values)) + sum(_bytes(value) for _, _, value in entry.pooled)
+            if size > self._room:
                 self._known.clear()
+                self._room = REMEMBERED_MAX
             self._known[stable] = entry
+            self._room -= size
         return entry
 
     def _evaluated(self, args: list[object], pool: Pool) -> _Entry:
@@ -212,6 +224,11 @@ class Group:
             else:
                 cells[at : at + size] = pool.cells(result.kind, value)
         return _Entry(tuple(cells), bytes(given), tuple(pooled))
+
+
+def _bytes(value: object) -> int:
+    """What a text or a list takes in memory."""
+    return getsizeof(value) + (sum(map(getsizeof, value)) if isinstance(value, tuple) else 0)
 
 
 class _Patterns:
@@ -283,14 +300,15 @@ class Lanes:
 
     def _results(self, grid: Grid, rows: npt.NDArray[np.int64], elements: I64) -> Results:
         events, machine = len(rows), self.machine
-        cells, given = np.zeros((machine.width, events), np.int64), np.zeros((machine.width, events), np.uint8)
+        shape = (machine.width, padded(events))
+        cells, given = np.zeros(shape, np.int64), np.zeros(shape, np.uint8)
         if self.element >= 0:
             last = self.element + len(elements)
-            cells[self.element : last] = elements
-            given[self.element : last] = OK | GIVEN
+            cells[self.element : last, :events] = elements
+            given[self.element : last, :events] = OK | GIVEN
         for outer, own in self.captured:
-            cells[own] = grid.cells[outer, rows]
-            given[own] = (grid.given[outer, rows] & OK) * (OK | GIVEN)
+            cells[own, :events] = grid.cells[outer, rows]
+            given[own, :events] = (grid.given[outer, rows] & OK) * (OK | GIVEN)
         zone = grid.zone[rows] if machine.uses_zone else _NOTHING
         kinds = np.zeros(events, np.int32)
         return machine.run(Grid(events, kinds, _NO_SEGMENTS, cells, given, zone, grid.pool))
@@ -372,10 +390,10 @@ class Stage:
         if self.tables is not None:
             results = run(self.tables, grid, uses_zone)
             last = self.first + len(self.of)
-            grid.cells[self.first : last] = results.values
+            grid.cells[self.first : last, : grid.events] = results.values
             words = np.ascontiguousarray(results.value_ok.T[list(self.of)])
             fine = np.unpackbits(words.view(np.uint8), axis=1, bitorder="little")[:, : grid.events]
-            grid.given[self.first : last] = fine * np.uint8(OK | GIVEN)
+            grid.given[self.first : last, : grid.events] = fine * np.uint8(OK | GIVEN)
         for call in self.calls:
             call.run(grid)
 

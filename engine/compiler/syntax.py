@@ -7,6 +7,10 @@ import re
 _SPACE = " \t\r\n"
 _COMMENT = re.compile(r"[ \t]+#.*$")
 _LEAD = re.compile(r"""^\s*(?:-\s+)*(?:(?:[\w.<-]+|"[^"]*"|'[^']*')\s*:\s+)?""")
+_UNCLOSED = re.compile(r"""\s*(?:-\s+)*(?:[\w.-]+:\s+)(?:(")(?:[^"\\]|\\.)*|(')(?:[^']|'')*)$""")
+_QUOTE_LINES_MAX = 50
+_OPERATOR = re.compile(r"\s*(?:[=!<>&|+?:]|in\b)")
+_PARTNER = {"{": "}", "[": "]"}
 _QUOTED_START = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^']|'')*')\s*\S""")
 
 _WORDS = {
@@ -27,6 +31,11 @@ def quote(text: str) -> str:
     if '"' not in text and "\\" not in text:
         return f'"{text}"'
     return "'" + text.replace("'", "''") + "'"
+
+
+def in_curly_quotes(text: str) -> bool:
+    """Whether all of it stands in quotes as word processors make them."""
+    return len(text) > 2 and text[0] in "“„‟‘‚«" and text[-1] in "”“‟’‘»"
 
 
 def looks_like(text: str) -> str:
@@ -66,6 +75,22 @@ def marked(written: str) -> tuple[str, str]:
     return f"an unquoted '{written[:1]}' starts {kind}, not a text", f"quote it: {quote(written)}"
 
 
+def unclosed_quote(text: str, place: int) -> int | None:
+    """Where the value begins whose opening quote has no partner in its line, and none in the lines up to `place`."""
+    lines = text[:place].split("\n")
+    start = place
+    for back, line in enumerate(reversed(lines)):
+        start -= len(line) + (1 if back else 0)
+        found = _UNCLOSED.match(line) if back else None
+        if found and found.lastindex:
+            quote = found[found.lastindex]
+            if not any(quote in between for between in lines[len(lines) - back : -1]):
+                return start + found.start(found.lastindex)
+        if back > _QUOTE_LINES_MAX:
+            break
+    return None
+
+
 def explain(problem: str, line: str, column: int) -> tuple[str, str]:
     """A sentence and a hint for a YAML reader's error at `column` of `line`."""
     lead = _LEAD.match(line)
@@ -83,18 +108,31 @@ def explain(problem: str, line: str, column: int) -> tuple[str, str]:
         where = "indent the line like its neighbours, and put a space behind the ':' of the line above"
         return "a key is not expected here", where
     if _QUOTED_START.match(value) and begin < column:
-        return "nothing may follow a quoted text", hint
+        return "nothing may follow a quoted text", f"quote it: {_requoted(value)}"
+    if value[:1] in ("{", "[") and begin < column and "<block end>" in problem:
+        if line[column : column + 1] in ("}", "]"):
+            return f"one '{line[column]}' too many", "remove it"
+        return f"nothing may follow the '{_PARTNER[value[0]]}'", f"quote it: {quote(value)}"
     if "cannot start any token" in problem:
         return f"an unquoted text cannot begin with '{line[column : column + 1]}'", hint
     if "could not find expected ':'" in problem:
         return "a key without ':' behind it", "write 'key: value' with a space, and quote texts of several lines"
     if "but got ':'" in problem or "unexpected ':'" in problem:
-        return "inside brackets an unquoted text cannot contain ':'", "quote the text"
+        separate = "put a comma between two entries" if ";" in value else "quote the text"
+        return "inside brackets an unquoted text cannot contain ':'", separate
     if "flow" in problem or "expected ','" in problem:
         return "a list or map in brackets is not closed, or a text in it needs quotes", "quote the text"
     if "<block end>" in problem:
         return "this line does not fit the lines above: is it indented like its neighbours?", ""
     return f"not valid YAML: {problem or 'unreadable'}", hint
+
+
+def _requoted(value: str) -> str:
+    """A value that a quote within ends too early: `"Your "loan" ends"`, but not `"gold" == facts.tier`."""
+    within = value[1:-1]
+    if value[-1] != value[0] or _OPERATOR.match(within.partition(value[0])[2]):
+        within = value
+    return quote(within.replace("''", "'") if value[0] == "'" and within != value else within)
 
 
 def _escape_length(text: str, at: int) -> int:

@@ -55,9 +55,9 @@ class Document:
         also: Position | None = None,
     ) -> Finding:
         """A finding about the characters `start` to `end`, marked to the end of the line at most."""
-        length = max(1, min(end - start, len(self.rest_of_line(start))))
-        line = self.line_text(start)
-        return Finding(code, self.position(start), length, message, found, expected, hint, line, also)
+        position, line = self.position(start), self.line_text(start)
+        length = max(1, min(end - start, len(line) - position.column + 1))
+        return Finding(code, position, length, message, found, expected, hint, line, also)
 
 
 class Scalar:

@@ -15,7 +15,7 @@ _NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,
 
 EXPECTED = {
     Type.BOOL: "true or false",
-    Type.INTEGER: "a whole number that fits 64 bits",
+    Type.INTEGER: "a whole number such as 12",
     Type.NUMBER: "a number",
     Type.TEXT: "a text",
     Type.TIME: "a time such as 2026-11-21T10:00:00+01:00",
@@ -44,7 +44,7 @@ def parse(text: str, kind: Type) -> object:
         return int(text)
     if kind is Type.NUMBER and _NUMBER.fullmatch(text):
         return float(text)
-    raise ValueError(f"it is not {EXPECTED[kind]}")
+    raise ValueError(f"it is not {EXPECTED[kind].partition(' such as ')[0]}")
 
 
 def typed_value(reading: Reading, node: Node, kind: Type, what: str) -> object | None:

@@ -11,7 +11,7 @@ caches.
                         nanoseconds; so does money, units (floor) and billionths
     ok    (rows,)       a bit an event: the value is there and no error
     has   (rows,)       a bit an event, inputs only: a value was given
-    true, possible      (planes,) a bit an event: a condition is true; is true or an error
+    planes (planes, 2)  a bit an event: a condition is true; is true or an error
 
 Only bits of lanes that are run mean anything. Masks come before divisions and conversions, no comparison
 is ever turned round, nothing here is fastmath: NaN and overflow are what CEL says.
@@ -23,6 +23,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from engine.kernels.blocks import BIT, EQ, EQ_C, GE_C, GT_C, LE, LE_C, LT, LT_C, NE, NE_C
 from engine.kernels.operations import (
     ADD_DAYS,
     AND,
@@ -75,19 +76,19 @@ from engine.kernels.wide import calendars, wide
 _INT_MIN = np.int64(-(2**63))
 _U = np.uint64
 _ALL = _U(0xFFFFFFFFFFFFFFFF)
-_CODE = "int32[::1], int32[:, ::1]"  # nodes of the run, instructions
+_CODE = "int64, int64, uint32[:, ::1]"  # begin and end of the run, instructions
 _CELLS, _FLOATS, _BITS = "int64[:, ::1]", "float64[:, ::1]", "uint64[::1]"
-_INTS, _DOUBLES = "int64[::1]", "float64[::1]"
+_INTS, _DOUBLES, _SLOTS, _PLANES = "int64[::1]", "float64[::1]", "uint32[::1]", "uint64[:, ::1]"
 _LANES = "int64, int64"  # the first, and the one after the last
 
 
 @njit(f"void(int64, {_CODE}, {_CELLS}, {_BITS}, {_LANES})", cache=True, error_model="numpy")
-def _integers(op, nodes, ins, cells, ok, lo, hi):  # type: ignore[no-untyped-def]
+def _integers(op, begin, end, ins, cells, ok, lo, hi):  # type: ignore[no-untyped-def]
     """Integers, durations and days; overflow and division by zero clear `ok`.
 
     What may wrap is unsigned: LLVM takes signed overflow for impossible and drops the check after it.
     """
-    for node in nodes:
+    for node in range(begin, end):
         o, a, b = ins[node, 0], ins[node, 1], ins[node, 2]
         bad = _U(0)
         for k in range(lo, hi):
@@ -130,28 +131,35 @@ def _integers(op, nodes, ins, cells, ok, lo, hi):  # type: ignore[no-untyped-def
 
 
 @njit(f"void(int64, {_CODE}, {_CELLS}, {_FLOATS}, {_BITS}, {_LANES})", cache=True, error_model="numpy")
-def _doubles(op, nodes, ins, cells, floats, ok, lo, hi):  # type: ignore[no-untyped-def]
+def _doubles(op, begin, end, ins, cells, floats, ok, lo, hi):  # type: ignore[no-untyped-def]
     """IEEE 754; `floats` is `cells` seen as doubles."""
-    for node in nodes:
+    for node in range(begin, end):
         o, a, b = ins[node, 0], ins[node, 1], ins[node, 2]
         bad = _U(0)
-        for k in range(lo, hi):
-            if op == DBL_ADD:
+        if op == DBL_ADD:
+            for k in range(lo, hi):
                 floats[o, k] = floats[a, k] + floats[b, k]
-            elif op == DBL_SUB:
+        elif op == DBL_SUB:
+            for k in range(lo, hi):
                 floats[o, k] = floats[a, k] - floats[b, k]
-            elif op == DBL_MUL:
+        elif op == DBL_MUL:
+            for k in range(lo, hi):
                 floats[o, k] = floats[a, k] * floats[b, k]
-            elif op == DBL_DIV:
+        elif op == DBL_DIV:
+            for k in range(lo, hi):
                 floats[o, k] = floats[a, k] / floats[b, k]
-            elif op == DBL_NEG:
+        elif op == DBL_NEG:
+            for k in range(lo, hi):
                 floats[o, k] = -floats[a, k]
-            elif op == DBL_RATIO:
+        elif op == DBL_RATIO:
+            for k in range(lo, hi):
                 floats[o, k] = floats[a, k] / floats[b, k]
                 bad |= _U(floats[b, k] == 0.0) << _U(k)
-            elif op == TO_NUMBER:
+        elif op == TO_NUMBER:
+            for k in range(lo, hi):
                 floats[o, k] = np.float64(cells[a, k])
-            else:
+        else:
+            for k in range(lo, hi):
                 x = floats[a, k]
                 # CEL leaves the exact lower bound out as well
                 fits = x > -9223372036854775808.0 and x < 9223372036854775808.0
@@ -160,10 +168,10 @@ def _doubles(op, nodes, ins, cells, floats, ok, lo, hi):  # type: ignore[no-unty
         ok[o] = ok[a] & ok[b] & ~bad
 
 
-@njit(f"void(int64, {_CODE}, {_INTS}, int32[::1], {_INTS}, {_CELLS}, {', '.join([_BITS] * 3)}, {_LANES})", cache=True)
-def _columns(op, nodes, ins, imm, lits, rank, cells, ok, true, possible, lo, hi):  # type: ignore[no-untyped-def]
+@njit(f"void(int64, {_CODE}, {_INTS}, {_SLOTS}, {_INTS}, {_CELLS}, {_BITS}, {_PLANES}, {_LANES})", cache=True)
+def _columns(op, begin, end, ins, imm, lits, rank, cells, ok, planes, lo, hi):  # type: ignore[no-untyped-def]
     """Constants, choice by conditions, order of texts."""
-    for node in nodes:
+    for node in range(begin, end):
         o, a, b, c = ins[node, 0], ins[node, 1], ins[node, 2], ins[node, 3]
         if op == CONST:
             for k in range(lo, hi):
@@ -179,22 +187,22 @@ def _columns(op, nodes, ins, imm, lits, rank, cells, ok, true, possible, lo, hi)
             ok[o] = _U(0)
         elif op == CELL:
             for k in range(lo, hi):
-                cells[o, k] = np.int64((true[a] >> _U(k)) & _U(1))
-            ok[o] = true[a] | ~possible[a]
+                cells[o, k] = np.int64((planes[a, 0] >> _U(k)) & _U(1))
+            ok[o] = planes[a, 0] | ~planes[a, 1]
         elif op in (SELECT, SELECT_WIDE):
             for k in range(lo, hi):
-                source = b if (true[a] >> _U(k)) & _U(1) else c
+                source = b if (planes[a, 0] >> _U(k)) & _U(1) else c
                 cells[o, k] = cells[source, k]
                 if op == SELECT_WIDE:
                     cells[o + 1, k] = cells[source + 1, k]
-            ok[o] = (true[a] & ok[b]) | (~possible[a] & ok[c])
+            ok[o] = (planes[a, 0] & ok[b]) | (~planes[a, 1] & ok[c])
         else:
             left = (_ALL >> _U(64 - (hi - lo))) << _U(lo)
             fine = _U(0)
             for j in range(b, b + 2 * c + 1, 2):
                 last = j == b + 2 * c
                 source = lits[j] if last else lits[j + 1]
-                here = left if last else left & true[lits[j]]
+                here = left if last else left & planes[lits[j], 0]
                 if here:
                     fine |= here & ok[source]
                     for k in range(lo, hi):
@@ -203,7 +211,7 @@ def _columns(op, nodes, ins, imm, lits, rank, cells, ok, true, possible, lo, hi)
                             if op == SWITCH_WIDE:
                                 cells[o + 1, k] = cells[source + 1, k]
                 if not last:
-                    left &= ~possible[lits[j]]
+                    left &= ~planes[lits[j], 1]
                 if not left:
                     break
             ok[o] = fine
@@ -211,49 +219,60 @@ def _columns(op, nodes, ins, imm, lits, rank, cells, ok, true, possible, lo, hi)
 
 @njit(
     [
-        f"void(int64, {_CODE}, {_INTS}, {_CELLS}, {_BITS}, {_BITS}, {_BITS}, {_LANES})",
-        f"void(int64, {_CODE}, {_DOUBLES}, {_FLOATS}, {_BITS}, {_BITS}, {_BITS}, {_LANES})",
+        f"void(int64, {_CODE}, {_INTS}, {_CELLS}, {_BITS}, {_PLANES}, {_LANES})",
+        f"void(int64, {_CODE}, {_DOUBLES}, {_FLOATS}, {_BITS}, {_PLANES}, {_LANES})",
     ],
     cache=True,
 )
-def _compare(op, nodes, ins, imm, cells, ok, true, possible, lo, hi):  # type: ignore[no-untyped-def]
-    """Comparisons of one row with another or a constant; `op` counts from INT_EQ or DBL_EQ."""
-    for node in nodes:
+def _compare(op, begin, end, ins, imm, cells, ok, planes, lo, hi):  # type: ignore[no-untyped-def]
+    """Comparisons of one row with another or a constant; `op` counts from INT_EQ or DBL_EQ.
+
+    Whole blocks of eight lanes are compared: what is in others is not looked at.
+    """
+    for node in range(begin, end):
         o, a, b = ins[node, 0], ins[node, 1], ins[node, 2]
         v, c = _U(0), imm[node]
-        for k in range(lo, hi):
-            x = cells[a, k]
-            y = c if op >= 4 else cells[b, k]
-            if op in (0, 4):
-                v |= _U(x == y) << _U(k)
-            elif op in (1, 5):
-                v |= _U(x != y) << _U(k)
-            elif op in (2, 6):
-                v |= _U(x < y) << _U(k)
-            elif op in (3, 7):
-                v |= _U(x <= y) << _U(k)
+        for block in range(lo >> 3, (hi + 7) >> 3):
+            x, y = np.int64(a) * 64 + 8 * block, np.int64(b) * 64 + 8 * block
+            if op == 9:
+                found = GE_C(cells, x, c)
+            elif op == 6:
+                found = LT_C(cells, x, c)
+            elif op == 4:
+                found = EQ_C(cells, x, c)
+            elif op == 5:
+                found = NE_C(cells, x, c)
+            elif op == 7:
+                found = LE_C(cells, x, c)
             elif op == 8:
-                v |= _U(x > y) << _U(k)
+                found = GT_C(cells, x, c)
+            elif op == 0:
+                found = EQ(cells, x, y)
+            elif op == 1:
+                found = NE(cells, x, y)
+            elif op == 2:
+                found = LT(cells, x, y)
             else:
-                v |= _U(x >= y) << _U(k)
+                found = LE(cells, x, y)
+            v |= found << _U(8 * block)
         fine = ok[a] & ok[b]
-        true[o] = v & fine
-        possible[o] = v | ~fine
+        planes[o, 0] = v & fine
+        planes[o, 1] = v | ~fine
 
 
 @njit(
-    f"void(int64, {_CODE}, {_INTS}, {_DOUBLES}, {_CELLS}, {_FLOATS}, {', '.join([_BITS] * 4)}, {_LANES})",
+    f"void(int64, {_CODE}, {_INTS}, {_DOUBLES}, {_CELLS}, {_FLOATS}, {_BITS}, {_BITS}, {_PLANES}, {_LANES})",
     cache=True,
 )
-def _tests(op, nodes, ins, pool, fpool, cells, floats, ok, has, true, possible, lo, hi):  # type: ignore[no-untyped-def]
+def _tests(op, begin, end, ins, pool, fpool, cells, floats, ok, has, planes, lo, hi):  # type: ignore[no-untyped-def]
     """Times and money compared, membership of a list, flags and presence of inputs."""
-    for node in nodes:
+    for node in range(begin, end):
         o, a, b = ins[node, 0], ins[node, 1], ins[node, 2]
         if op == HAS:
-            true[o] = possible[o] = has[a]
+            planes[o, 0] = planes[o, 1] = has[a]
             continue
         if op == FAILS:
-            true[o] = possible[o] = ~ok[a]
+            planes[o, 0] = planes[o, 1] = ~ok[a]
             continue
         v, fine = _U(0), ok[a]
         if op <= WIDE_LE:
@@ -272,7 +291,7 @@ def _tests(op, nodes, ins, pool, fpool, cells, floats, ok, has, true, possible, 
         else:
             last = b + ins[node, 3]
             for k in range(lo, hi):
-                low, high = b, last
+                low, high = np.int64(b), np.int64(last)
                 while low < high:
                     middle = (low + high) >> 1
                     less = pool[middle] < cells[a, k] if op == INT_IN else fpool[middle] < floats[a, k]
@@ -283,59 +302,66 @@ def _tests(op, nodes, ins, pool, fpool, cells, floats, ok, has, true, possible, 
                 if low < last:
                     same = pool[low] == cells[a, k] if op == INT_IN else fpool[low] == floats[a, k]
                     v |= _U(same) << _U(k)
-        true[o] = v & fine
-        possible[o] = v | ~fine
+        planes[o, 0] = v & fine
+        planes[o, 1] = v | ~fine
 
 
-@njit(f"void(int64, {_CODE}, {_INTS}, int32[::1], {_BITS}, {_BITS})", cache=True)
-def _planes(op, nodes, ins, imm, lits, true, possible):  # type: ignore[no-untyped-def]
-    """Conditions of conditions; 'error' is possible and not true."""
-    for node in nodes:
+@njit(f"void(int64, {_CODE}, {_INTS}, {_SLOTS}, {_PLANES})", cache=True)
+def _formulas(op, begin, end, ins, imm, lits, planes):  # type: ignore[no-untyped-def]
+    """Conditions of conditions; 'error' is possible and not true. The most frequent have loops of their own."""
+    if op == AND:
+        for node in range(begin, end):
+            t, p = _ALL, _ALL
+            for j in range(ins[node, 2], ins[node, 2] + ins[node, 3]):
+                literal = lits[j]
+                t &= planes[literal, 0]
+                p &= planes[literal, 1]
+            planes[ins[node, 0], 0], planes[ins[node, 0], 1] = t, p
+        return
+    if op == OR_2:
+        for node in range(begin, end):
+            o, a, b = ins[node, 0], ins[node, 1], ins[node, 2]
+            planes[o, 0], planes[o, 1] = planes[a, 0] | planes[b, 0], planes[a, 1] | planes[b, 1]
+        return
+    for node in range(begin, end):
         o, a, b, c = ins[node, 0], ins[node, 1], ins[node, 2], ins[node, 3]
         if op == AND_2:
-            t, p = true[a] & true[b], possible[a] & possible[b]
-        elif op == OR_2:
-            t, p = true[a] | true[b], possible[a] | possible[b]
-        elif op == AND:
-            t, p = _ALL, _ALL
-            for j in range(b, b + c):
-                t &= true[lits[j]]
-                p &= possible[lits[j]]
+            t, p = planes[a, 0] & planes[b, 0], planes[a, 1] & planes[b, 1]
         elif op == OR:
             t, p = _U(0), _U(0)
             for j in range(b, b + c):
-                t |= true[lits[j]]
-                p |= possible[lits[j]]
+                t |= planes[lits[j], 0]
+                p |= planes[lits[j], 1]
         elif op == NOT:
-            t, p = ~possible[a], ~true[a]
+            t, p = ~planes[a, 1], ~planes[a, 0]
         elif op == COND:
-            ct, cf = true[a], ~possible[a]
-            t = (ct & true[b]) | (cf & true[c])
-            p = ~(ct | cf) | (ct & possible[b]) | (cf & possible[c])
+            ct, cf = planes[a, 0], ~planes[a, 1]
+            t = (ct & planes[b, 0]) | (cf & planes[c, 0])
+            p = ~(ct | cf) | (ct & planes[b, 1]) | (cf & planes[c, 1])
         elif op == SWITCH_PLANE:
             t, p, left = _U(0), _U(0), _ALL
             for j in range(b, b + 2 * c, 2):
-                here, error = left & true[lits[j]], left & possible[lits[j]] & ~true[lits[j]]
-                t |= here & true[lits[j + 1]]
-                p |= (here & possible[lits[j + 1]]) | error
-                left &= ~possible[lits[j]]
+                here, error = left & planes[lits[j], 0], left & planes[lits[j], 1] & ~planes[lits[j], 0]
+                t |= here & planes[lits[j + 1], 0]
+                p |= (here & planes[lits[j + 1], 1]) | error
+                left &= ~planes[lits[j], 1]
                 if not left:
                     break
-            t |= left & true[lits[b + 2 * c]]
-            p |= left & possible[lits[b + 2 * c]]
+            t |= left & planes[lits[b + 2 * c], 0]
+            p |= left & planes[lits[b + 2 * c], 1]
         elif op == FAIL_PLANE:
             t, p = _U(0), _ALL
         elif op == FAILS_PLANE:
-            t = p = possible[a] & ~true[a]
+            t = p = planes[a, 1] & ~planes[a, 0]
         elif op == CONST_PLANE:
             t = p = _ALL if imm[node] else _U(0)
         else:
-            x, error = true[a], possible[a] & ~true[a]
+            x, error = planes[a, 0], planes[a, 1] & ~planes[a, 0]
             if op == NO_ERROR:
                 v = _ALL
             else:
-                y = true[b]
-                error |= possible[b] & ~y
+                y = planes[b, 0]
+                error |= planes[b, 1] & ~y
                 if op == EQUAL:
                     v = ~(x ^ y)
                 elif op == DIFFER:
@@ -345,26 +371,26 @@ def _planes(op, nodes, ins, imm, lits, true, possible):  # type: ignore[no-untyp
                 else:
                     v = ~x | y
             t, p = v & ~error, v | error
-        true[o] = t
-        possible[o] = p
+        planes[o, 0] = t
+        planes[o, 1] = p
 
 
 @njit(
-    f"void(int64, int32[:, ::1], int32[:, ::1], int32[:, ::1], {_CODE}, {_INTS}, {_DOUBLES}, int32[::1],"
+    f"void(int64, int32[:, ::1], int32[:, ::1], int32[:, ::1], uint32[:, ::1], {_INTS}, {_DOUBLES}, {_SLOTS},"
     f"{_INTS}, {_DOUBLES},"
-    "int32[::1], int32[::1], int32[::1], int64[:, ::1], uint8[:, ::1],"
+    f"{_SLOTS}, {_SLOTS}, {_SLOTS}, int64[:, ::1], uint8[:, ::1],"
     f"{_INTS}, {_INTS}, {_INTS}, {_INTS}, {_INTS},"
-    f"{_CELLS}, {_FLOATS}, {_BITS}, {_BITS}, {_BITS}, {_BITS},"
+    f"{_CELLS}, {_FLOATS}, {_BITS}, {_BITS}, {_PLANES},"
     "int64[:, ::1], uint64[:, ::1], uint64[:, ::1], uint64[:, ::1])",
     cache=True,
     error_model="numpy",
     nogil=True,
 )
 def evaluate(  # type: ignore[no-untyped-def]
-    events, segments, spans, runs, order, ins, imm, fimm, lits, pool, fpool,
+    events, segments, spans, runs, ins, imm, fimm, lits, pool, fpool,
     loads, out_rows, out_planes, inputs, given,
     zone, starts, at_s, offset_s, rank,
-    cells, floats, ok, has, true, possible,
+    cells, floats, ok, has, planes,
     values, value_ok, trues, possibles,
 ):  # fmt: skip
     """Evaluates a batch.
@@ -372,9 +398,10 @@ def evaluate(  # type: ignore[no-untyped-def]
     events, segments (.., 4) how many; those of one type in a word: word, type, first lane, one after the last;
                          in order of words; types without instructions of their own may be left out
     spans (types, 8)     begin and end in runs, loads, out_rows, out_planes; type 0 is for every event
-    runs (.., 3)         operation, begin and end in `order`, which lists instructions
-    ins (.., 4)          out, a, b, c of every instruction; imm its constant (fimm: seen as double)
-    loads                row of `inputs` and `given` (columns, events) and row of cells, in pairs
+    runs (.., 3)         operation, begin and end in `ins`
+    ins (.., 4)          out, a, b, c of the instructions in order; imm their constants (fimm: seen as doubles)
+    loads                row of `inputs` and `given` (columns, events and more, up to a multiple of 8) and row of
+                         cells, in pairs
     out_rows, out_planes position and row or plane, in pairs: what is handed back
     given                bit 0: has a value, bit 1: it was given
     zone (events,)       number of the customer's zone, -1 unknown; rank (codes,) orders text codes
@@ -392,32 +419,33 @@ def evaluate(  # type: ignore[no-untyped-def]
                 here, written = _U(0), _U(0)
                 for k in range(lo, hi):
                     cells[row, k] = inputs[j, first + k]
-                    state = _U(given[j, first + k])
-                    here |= (state & _U(1)) << _U(k)
-                    written |= (state >> _U(1)) << _U(k)
+                at = np.int64(j) * given.shape[1] + first
+                for block in range(lo >> 3, (hi + 7) >> 3):
+                    here |= BIT(given, at + 8 * block, np.uint8(1)) << _U(8 * block)
+                    written |= BIT(given, at + 8 * block, np.uint8(2)) << _U(8 * block)
                 ok[row] = here
                 has[row] = written
             for i in range(spans[kind, 0], spans[kind, 1]):
-                op, nodes = runs[i, 0], order[runs[i, 1] : runs[i, 2]]
+                op, begin, end = runs[i, 0], runs[i, 1], runs[i, 2]
                 group = op // 10
                 if group == 8 or group == 9:
-                    _planes(op, nodes, ins, imm, lits, true, possible)
+                    _formulas(op, begin, end, ins, imm, lits, planes)
                 elif group == 5:
-                    _compare(op - INT_EQ, nodes, ins, imm, cells, ok, true, possible, lo, hi)
+                    _compare(op - INT_EQ, begin, end, ins, imm, cells, ok, planes, lo, hi)
                 elif group == 6:
-                    _compare(op - DBL_EQ, nodes, ins, fimm, floats, ok, true, possible, lo, hi)
+                    _compare(op - DBL_EQ, begin, end, ins, fimm, floats, ok, planes, lo, hi)
                 elif group == 7:
-                    _tests(op, nodes, ins, pool, fpool, cells, floats, ok, has, true, possible, lo, hi)
+                    _tests(op, begin, end, ins, pool, fpool, cells, floats, ok, has, planes, lo, hi)
                 elif group == 1:
-                    _integers(op, nodes, ins, cells, ok, lo, hi)
+                    _integers(op, begin, end, ins, cells, ok, lo, hi)
                 elif group == 2:
-                    _doubles(op, nodes, ins, cells, floats, ok, lo, hi)
+                    _doubles(op, begin, end, ins, cells, floats, ok, lo, hi)
                 elif group == 3:
-                    wide(op, nodes, ins, cells, floats, ok, lo, hi)
+                    wide(op, begin, end, ins, cells, floats, ok, lo, hi)
                 elif group >= 10:
-                    calendars(op, nodes, ins, cells, ok, lo, hi, first, zone, starts, at_s, offset_s)
+                    calendars(op, begin, end, ins, cells, ok, lo, hi, first, zone, starts, at_s, offset_s)
                 else:
-                    _columns(op, nodes, ins, imm, lits, rank, cells, ok, true, possible, lo, hi)
+                    _columns(op, begin, end, ins, imm, lits, rank, cells, ok, planes, lo, hi)
             for i in range(spans[kind, 4], spans[kind, 5], 2):
                 v, row = out_rows[i], out_rows[i + 1]
                 for k in range(lo, hi):
@@ -425,8 +453,8 @@ def evaluate(  # type: ignore[no-untyped-def]
                 value_ok[w, v] = (value_ok[w, v] & ~mask) | (ok[row] & mask)
             for i in range(spans[kind, 6], spans[kind, 7], 2):
                 v, plane = out_planes[i], out_planes[i + 1]
-                trues[w, v] = (trues[w, v] & ~mask) | (true[plane] & mask)
-                possibles[w, v] = (possibles[w, v] & ~mask) | (possible[plane] & mask)
+                trues[w, v] = (trues[w, v] & ~mask) | (planes[plane, 0] & mask)
+                possibles[w, v] = (possibles[w, v] & ~mask) | (planes[plane, 1] & mask)
             if s == len(segments) or segments[s, 0] != w:
                 break
             kind, lo, hi = segments[s, 1], segments[s, 2], segments[s, 3]

@@ -40,33 +40,22 @@ def _heard(messages, m, trues, w, alive):  # type: ignore[no-untyped-def]
     return alive & trues[w, messages[m, 2]] if messages[m, 2] >= 0 else alive
 
 
-@njit(f"uint64(int32[:, ::1], int64, {_BITS}, int64, uint64)", cache=True, error_model="numpy")
-def _free(messages, m, possibles, w, heard):  # type: ignore[no-untyped-def]
-    """Those of `heard` whom a message may be said to, for all its `unless` says."""
-    return heard & ~possibles[w, messages[m, 3]] if messages[m, 3] >= 0 else heard
-
-
 @njit(
-    f"uint64(int32[::1], int64, int64, int32[:, ::1], int32[::1], {_BITS}, {_BITS}, int64, uint64,"
-    "int32[::1], uint64[::1], int64[::1], uint64[::1])",
+    f"uint64(uint32[:, ::1], int64, int64, {_BITS}, int64, uint64, int32[::1], uint64[::1], int64[::1], uint64[::1])",
     cache=True,
     error_model="numpy",
 )
-def _pass(  # type: ignore[no-untyped-def]
-    listening, begin, end, messages, eligible, trues, possibles, w, live, hits, masks, total, sums
-):  # fmt: skip
+def _pass(listening, begin, end, trues, w, live, hits, masks, total, sums):  # type: ignore[no-untyped-def]
     """Notes the messages of a range that some events pass, and who; returns the events that pass any.
 
     `sums` counts per event, bit j of its count in word j: adding a word takes about two turns.
     """
     passed, n = _U(0), total[0]
     for i in range(begin, end):
-        m = listening[i]
-        alive = _eligible(messages, eligible, m, trues, w, live)
-        free = _free(messages, m, possibles, w, _heard(messages, m, trues, w, alive))
+        free = trues[w, listening[i, 1]] & live
         if free:
             passed |= free
-            hits[n], masks[n] = m, free
+            hits[n], masks[n] = listening[i, 0], free
             n += 1
             j = 0
             while free:
@@ -123,15 +112,15 @@ def _furthest(  # type: ignore[no-untyped-def]
                 value = -np.inf
             e = first + k
             ahead = furthest[e] < 0 or value > best[k]
-            if ahead or (value == best[k] and messages[m, 6] < messages[furthest[e], 6]):
+            if ahead or (value == best[k] and messages[m, 5] < messages[furthest[e], 5]):
                 furthest[e] = m
                 best[k] = value
                 stage[e] = 3 if (at_unless >> _U(k)) & _U(1) else 2 if (at_when >> _U(k)) & _U(1) else 1
 
 
 @njit(
-    "void(int64, int32[:, ::1], int32[:, ::1], int32[::1], int32[:, ::1], int32[:, ::1], int32[::1], float64[::1],"
-    f"float64[:, ::1], {_BITS}, {_BITS}, {_BITS}, int32[::1], uint64[::1],"
+    "void(int64, int32[:, ::1], int32[:, ::1], uint32[:, ::1], int32[:, ::1], int32[:, ::1], int32[::1], float64[::1],"
+    f"float64[:, ::1], {_BITS}, {_BITS}, int32[::1], uint64[::1],"
     "int64[::1], int32[::1], int32[::1], int8[::1])",
     cache=True,
     error_model="numpy",
@@ -139,19 +128,20 @@ def _furthest(  # type: ignore[no-untyped-def]
 )
 def funnel(  # type: ignore[no-untyped-def]
     events, segments, spans, listening, ranked, messages, eligible, constant,
-    values, value_ok, trues, possibles, hits, masks,
+    values, value_ok, trues, hits, masks,
     starts, found, furthest, stage,
 ):  # fmt: skip
     """Fills candidates and the furthest message of every event; `found` must hold all that could be.
 
     events, segments  as in `evaluate`: every event whose type is known is in a segment
-    spans (types, 4)  a type's own messages in `listening` (ascending; type 0: those for any), and in `ranked`
-                      those of the type and for any, by tier; in a tier those with a constant value ahead,
-                      larger first, equal ones by name; each with its tier and the column of its value
-    messages (M, 7)   begin and end in `eligible`, when, unless, column of the value, tier, place by name;
-                      conditions are columns of trues and possibles, -1 where there is none
+    spans (types, 4)  a type's own messages in `listening` (ascending; type 0: those for any), each with the
+                      condition that it passes; and in `ranked` those of the type and for any, by tier; in a
+                      tier those with a constant value ahead, larger first, equal ones by name; each with its
+                      tier and the column of its value
+    messages (M, 6)   begin and end in `eligible`, when, column of the value, tier, place by name; conditions
+                      are columns of trues, -1 where there is none
     constant (M,)     the value where its column is -1
-    values (V, events), value_ok (W, V), trues, possibles (W, B): results of `evaluate`, values as doubles
+    values (V, events), value_ok (W, V), trues (W, B): results of `evaluate`, values as doubles
     hits, masks       scratch: a word's messages with candidates, and whose; as long as `listening`
     starts (events + 1,) and found: candidates of event i are found[starts[i]:starts[i + 1]]: those for any type,
                       then those of its own, both ascending
@@ -166,17 +156,12 @@ def funnel(  # type: ignore[no-untyped-def]
         live = _ALL >> _U(64 - count)
         total[0] = 0
         sums[:] = _U(0)
-        passed = _pass(
-            listening, spans[0, 0], spans[0, 1], messages, eligible, trues, possibles, w, live, hits, masks, total, sums
-        )
+        passed = _pass(listening, spans[0, 0], spans[0, 1], trues, w, live, hits, masks, total, sums)
         last = s
         while last < len(segments) and segments[last, 0] == w:
             kind, lo, hi = segments[last, 1], segments[last, 2], segments[last, 3]
             own = (_ALL >> _U(64 - (hi - lo))) << _U(lo)
-            passed |= _pass(
-                listening, spans[kind, 0], spans[kind, 1], messages, eligible, trues, possibles, w, own,
-                hits, masks, total, sums,
-            )  # fmt: skip
+            passed |= _pass(listening, spans[kind, 0], spans[kind, 1], trues, w, own, hits, masks, total, sums)
             last += 1
         for k in range(count):
             starts[first + k] = next_of[k] = done

@@ -22,16 +22,17 @@ def warm() -> None:
     i32x2, i64x2 = np.zeros((2, 2), np.int32), np.zeros((2, 2), np.int64)
     f64x2, u64x2 = i64x2.view(np.float64), i64x2.view(np.uint64)
     segments, spans = np.zeros((0, 4), np.int32), np.zeros((1, 8), np.int32)
-    messages, runs = np.zeros((0, 7), np.int32), np.zeros((0, 3), np.int32)
+    messages, runs = np.zeros((0, 6), np.int32), np.zeros((0, 3), np.int32)
     local_day(0, 0, np.array([0, 1]), i64, i64)
     rolling_load(i64, 0, 1)
+    u32 = np.zeros(2, np.uint32)
     evaluate(
-        1, segments, spans, runs, i32, i32x2, i64, f64, i32, i64, f64, i32, i32, i32,
+        1, segments, spans, runs, np.zeros((2, 4), np.uint32), i64, f64, u32, i64, f64, u32, u32, u32,
         i64x2, np.zeros((2, 2), np.uint8), i64, i64, i64, i64, i64,
-        i64x2, f64x2, u64, u64, u64, u64, i64x2, u64x2, u64x2, u64x2,
+        i64x2, f64x2, u64, u64, u64x2, i64x2, u64x2, u64x2, u64x2,
     )  # fmt: skip
     funnel(
-        1, segments, spans, i32, i32x2, messages, i32, f64, f64x2, u64x2, u64x2, u64x2, i32, u64,
+        1, segments, spans, np.zeros((0, 2), np.uint32), i32x2, messages, i32, f64, f64x2, u64x2, u64x2, i32, u64,
         i64, i32, i32, np.zeros(2, np.int8),
     )  # fmt: skip
     uniform30(0, 0, 0, 0, 0, 0)

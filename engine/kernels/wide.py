@@ -45,7 +45,7 @@ _MONTHS_MAX = 12 * 10_000
 _U = np.uint64
 _ALL = _U(0xFFFFFFFFFFFFFFFF)
 _LOW = _U(0xFFFFFFFF)
-_CODE = "int32[::1], int32[:, ::1]"  # nodes of the run, instructions
+_CODE = "int64, int64, uint32[:, ::1]"  # begin and end of the run, instructions
 _CELLS, _INTS = "int64[:, ::1]", "int64[::1]"
 
 
@@ -90,9 +90,9 @@ def money_number(units, billionths):  # type: ignore[no-untyped-def]
 
 
 @njit(f"void(int64, {_CODE}, {_CELLS}, float64[:, ::1], uint64[::1], int64, int64)", cache=True, error_model="numpy")
-def wide(op, nodes, ins, cells, floats, ok, lo, hi):  # type: ignore[no-untyped-def]
+def wide(op, begin, end, ins, cells, floats, ok, lo, hi):  # type: ignore[no-untyped-def]
     """Times with durations, and money; input times lie in the years 1 to 9999."""
-    for node in nodes:
+    for node in range(begin, end):
         o, a, b = ins[node, 0], ins[node, 1], ins[node, 2]
         bad = _U(0)
         if op == TIME_DIFF:
@@ -158,12 +158,12 @@ def wide(op, nodes, ins, cells, floats, ok, lo, hi):  # type: ignore[no-untyped-
     cache=True,
     error_model="numpy",
 )
-def calendars(op, nodes, ins, cells, ok, lo, hi, first, zone, starts, at_s, offset_s):  # type: ignore[no-untyped-def]
+def calendars(op, begin, end, ins, cells, ok, lo, hi, first, zone, starts, at_s, offset_s):  # type: ignore[no-untyped-def]
     """Days and months on the customer's calendar, and parts of times in any zone.
 
     A result outside the years 1 to 9999 is an error, and so is a time whose local day is.
     """
-    for node in nodes:
+    for node in range(begin, end):
         o, a, b = ins[node, 0], ins[node, 1], ins[node, 2]
         fine, bad = ok[a] & ok[b], _U(0)
         for k in range(lo, hi):

@@ -9,6 +9,7 @@ from engine.bundle import Bundle
 from engine.compiler.model import Position
 from engine.compiler.nodes import Type
 from engine.compiler.reference import Absent, Defaulted, Inputs
+from engine.compiler.source import did_you_mean
 from engine.decision import DecideRequest, Decision, Details, Event, Reason
 from engine.errors import InvalidInput, NotFound, Violation
 from engine.identity import CustomerKey, DecisionRef, event_hash
@@ -59,10 +60,13 @@ def explain_what_if(
     `traced` names the messages whose conditions are told part by part; empty: all. Raises InvalidInput.
     """
     known = world.bundle.ruleset.messages
-    unknown = [(i, name) for i, name in enumerate(traced) if name not in known]
-    if unknown:
-        at = [Violation(f"conditions_of[{i}]", f"found '{name}', expected a message") for i, name in unknown]
-        raise InvalidInput(at)
+    violations = []
+    for i, name in enumerate(traced):
+        if name not in known:
+            hint = did_you_mean(name, known) or "expected the name of one"
+            violations.append(Violation(f"conditions_of[{i}]", f"found '{name}', which is no message; {hint}"))
+    if violations:
+        raise InvalidInput(violations)
     entry = read.entries[0]
     profile, record = decode_profile(entry.profile), decode_record(entry.record)
     now_ms = max(read.now_ms, record.last_ms)
@@ -84,6 +88,7 @@ def explain_step(
     stops = {m.index: stop for m, stop in drawn.stops}
     twin = Inputs(step.inputs, subject.now_ms * 1_000_000, step.zone)
     language = locale or world.bundle.ruleset.default_language
+    facts: dict[int, object] = {}
     views = []
     for m in world.bundle.steps.messages:
         heard = m.message.on is None or request.event.type in m.message.on
@@ -93,7 +98,7 @@ def explain_step(
         else:
             stop = stops.get(m.index)
             if stop is None and heard:
-                stop = stopped_by_rules(m, twin, language)
+                stop = stopped_by_rules(m, twin, language, facts=facts)
             view = _stop_view(step, m, stop, request.event.type)
         views.append(view)
     order = {Reason.SELECTED: 0, Reason.HOLDOUT: 0, Reason.OUTRANKED: 1, Reason.NO_RULE_FOR_EVENT: 3}

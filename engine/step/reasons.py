@@ -43,16 +43,22 @@ def _said(texts: Mapping[str, str], language: str) -> str:
     return texts.get(language) or texts.get(base) or next(iter(texts.values()), "")
 
 
-def stopped_by_rules(step: MessageStep, inputs: Inputs, language: str, stage: int = ELIGIBILITY) -> Stop | None:
+def stopped_by_rules(
+    step: MessageStep,
+    inputs: Inputs,
+    language: str,
+    stage: int = ELIGIBILITY,
+    facts: dict[int, object] | None = None,
+) -> Stop | None:
     """What eligibility, `when` and `unless` say, or None where the message passes all three.
 
     Of several eligibility conditions one that is false decides, else the first that is an error.
-    `stage`: where to begin, as the kernel has passed what lies before.
+    `stage`: where to begin, as the kernel has passed what lies before. `facts`: see `evaluate`.
     """
     name = step.message.name
     failed: Stop | None = None
     for condition in step.eligible if stage == ELIGIBILITY else ():
-        verdict = evaluate(condition.expression.node, inputs)
+        verdict = evaluate(condition.expression.node, inputs, facts=facts)
         if verdict is False:
             details = Details(message=name, condition=condition.name)
             text = _said(condition.because or step.otherwise, language)
@@ -64,7 +70,7 @@ def stopped_by_rules(step: MessageStep, inputs: Inputs, language: str, stage: in
         return failed
     when, unless = step.message.when, step.message.unless
     if when is not None and stage <= WHEN:
-        verdict = evaluate(when.node, inputs)
+        verdict = evaluate(when.node, inputs, facts=facts)
         if isinstance(verdict, Failure):
             return _failed(WHEN, when, verdict, name)
         if verdict is False:
@@ -72,7 +78,7 @@ def stopped_by_rules(step: MessageStep, inputs: Inputs, language: str, stage: in
                 WHEN, Reason.NOT_IN_AUDIENCE, Details(message=name, condition=when.text), "", when.position, when.text
             )
     if unless is not None:
-        verdict = evaluate(unless.node, inputs)
+        verdict = evaluate(unless.node, inputs, facts=facts)
         if isinstance(verdict, Failure):
             return _failed(UNLESS, unless, verdict, name)
         if verdict is True:

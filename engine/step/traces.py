@@ -88,7 +88,8 @@ class Tracer:
         self._on = (event_type,)
         self._left = BYTES_MAX
         self._values: dict[int, object] = {}  # of the nodes evaluated, by identity: the rule set keeps them alive
-        self._facts: dict[int, object] = {}
+        self._facts: dict[int, object] = {}  # whose parts are among them
+        self._whole: dict[int, object] = {}  # as macros' bodies use them
         self._personal: dict[int, bool] = {}
         self._tables: dict[int, Sequence[Node]] = {}  # the inputs of tables' trees
         self._told: set[int] = set()  # facts whose parts this condition has already
@@ -154,7 +155,7 @@ class Tracer:
             node, at = waiting.pop()
             if isinstance(node, Const | Var):
                 continue
-            results = [evaluate(node, self._inputs, (item,)) for item in items[:ELEMENTS_MAX]]
+            results = [evaluate(node, self._inputs, (item,), self._whole) for item in items[:ELEMENTS_MAX]]
             value = (PERSONAL, False) if hidden else self._each(node, results, len(items) > ELEMENTS_MAX)
             if not self._step(made, source.text(node), value, source.place(node), at, source.name):
                 return

@@ -75,6 +75,24 @@ def test_profiles_and_events_and_why(tact: Tact, target: str, lines: Callable[..
         "  not for this event: fund_intro",
     ]
 
+    ran = tact(*what_if, "--why", "thanks", "--target", target)
+    assert ran.out.splitlines()[3:] == [
+        "- thanks  NOT_IN_AUDIENCE  the customer is not in the audience of 'thanks'",
+        "  when  false  rules.yaml:24:11",
+        "    event.amount >= 100",
+        "      event.amount  50",
+        "  channel sms  true  rules.yaml:15:15",
+        "    has(features.phone)",
+        "  not for this event: fund_intro",
+    ]
+    assert tact(*what_if, "--why", "all", "--target", target).out == ran.out
+    ran = tact(*what_if, "--why", "thanx", "--target", target)
+    assert ran.status == 1
+    assert "conditions_of[0]: found 'thanx', which is no message; did you mean 'thanks'?" in ran.err
+    ran = tact("explain", first["decision_id"], "--why", "all", "--target", target)
+    assert ran.status == 2
+    assert "--why is for a what-if" in ran.err
+
     request = lines("r.json", deposit("c", "tell-2", **AMOUNT))
     answer = tact("explain", "--request", request, "--target", target, "--json").json
     assert answer["decision"]["message"] == "thanks"

@@ -56,14 +56,55 @@ FAIL  a large deposit is thanked for
       tests.yaml:2:5
       expected send: thanks; came no_message: NOT_IN_AUDIENCE (the customer is not in the audience of 'thanks')
       - thanks  NOT_IN_AUDIENCE  the customer is not in the audience of 'thanks'
-        rules.yaml:24:11
-        event.amount >= 100
-        read: event.amount = 50
+        when  false  rules.yaml:24:11
+          event.amount >= 100
+            event.amount  50
         not for this event: fund_intro
 ok    a small one is not
 1 test passed, 1 failed
 """
     )
+
+
+def test_a_failure_shows_only_the_parts_that_failed(tact: Tact, rules: Path) -> None:
+    text = (rules / "rules.yaml").read_text()
+    text = text.replace(
+        "when: event.amount >= 100", "when: event.channel == 'branch' && facts.grown && event.amount >= 100"
+    )
+    text = text.replace("service: {consent: not_required, if_state_unknown: send}", "service: {consent: not_required}")
+    text = text.replace("products:", "facts: {grown: features.age >= 18 || event.amount > 1000}\nproducts:")
+    (rules / "rules.yaml").write_text(text)
+    (rules / "tests.yaml").write_text(
+        """\
+tests:
+  - name: a deposit at a branch is thanked for
+    given: {features: {age: 17}}
+    event: {type: deposit, amount: 150, channel: branch}
+    expect: {send: thanks}
+"""
+    )
+    told = tact("test", rules).out.splitlines()
+    head = next(i for i, line in enumerate(told) if line.startswith("      - thanks"))
+    assert told[head + 1 :] == [
+        "        when  false  rules.yaml:25:11",
+        "          event.channel == 'branch' && facts.grown && event.amount >= 100",
+        "            facts.grown                                  false",
+        "              features.age >= 18 || event.amount > 1000  false  rules.yaml:8:16",
+        "                features.age >= 18                       false",
+        "                  features.age                           17",
+        "                event.amount > 1000                      false",
+        "                  event.amount                           150",
+        "        channel sms  false  rules.yaml:16:15",
+        "          has(features.phone)",
+        "        not for this event: fund_intro",
+        "0 tests passed, 1 failed",
+    ]
+
+
+def test_another_message_that_was_expected_to_be_silent_shows_no_parts(tact: Tact, rules: Path) -> None:
+    expected = "expect: {no_message: NO_CHANNEL}"
+    (rules / "tests.yaml").write_text(TESTS.replace("expect: {no_message: NOT_IN_AUDIENCE}", expected))
+    assert "    event.amount >= 100\n        read: event.amount = 99.5\n" in tact("test", rules).out
 
 
 def test_json_has_the_decision_and_the_candidates(tact: Tact, rules: Path) -> None:

@@ -190,7 +190,7 @@ def test_equal_sub_expressions_are_one_instruction() -> None:
 
     one = lower_roots([Root(tree(), None)], EVENTS)
     three = lower_roots([Root(tree(), None), Root(tree(), ("login",)), Root(tree(), None)], EVENTS)
-    assert len(three.machine.tables.order) == len(one.machine.tables.order) == 2
+    assert len(three.machine.tables.ins) == len(one.machine.tables.ins) == 2
 
 
 def test_values_out_of_range_are_given_but_have_no_value() -> None:

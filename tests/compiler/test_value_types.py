@@ -117,7 +117,7 @@ MISTAKES = [
      ["bad-value: the default of the feature 'next_due' must be date: there is no such day"]),
     ('"2026-01-31"', '"31.01.2026"',
      ["bad-value: the default of the feature 'next_due' must be date: it is not a date"]),
-    ("[travel, \"08\"]", "travel", ["wrong-shape: the default of the feature 'interests' must be a list"]),
+    ("[travel, \"08\"]", "travel", ["wrong-shape: the default of the feature 'interests' must be a list; write [travel]"]),
     ("[travel, \"08\"]", "[travel, [a]]",
      ["wrong-shape: an entry of the default of the feature 'interests' must be a single value"]),
     ("tags: texts", "tags: list of text",

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from engine.compiler.ruleset import load
+from engine.bundle import compile_bundle
+from engine.cli.funnel import print_funnel
+from engine.compiler.ruleset import load, read_directory
 from engine.compiler.source import render
 from engine.decision import Reason
 from engine.errors import RulesInvalid
+from engine.service.encode import encode_explanation
+from engine.trial import run
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "rule-authors.md").read_text(encoding="utf-8")
 FIRST = re.search(r"<!-- first\.yaml -->\n```yaml\n(.*?)```", GUIDE, re.S)
@@ -45,6 +51,26 @@ def test_there_are_ten_mistakes_and_every_link_leads_somewhere() -> None:
     headings = re.findall(r"^#+ (.+)$", GUIDE, re.M)
     anchors = {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
     assert set(re.findall(r"\]\(#([^)]+)\)", GUIDE)) <= anchors
+
+
+def test_why_a_message_is_not_said_as_shown() -> None:
+    files = read_directory(Path(__file__).parents[2] / "rules")
+    tests = b"""\
+tests:
+  - name: savings for three months
+    given: {features: {savings_balance: 3600, monthly_salary: 1200}}
+    event: {type: deposit, amount: 500}
+    expect: {send: green_fund_intro}
+"""
+    kept = {path: content for path, content in files.items() if not path.startswith("tests/")}
+    bundle = compile_bundle({**kept, "tests.yaml": tests})
+    explanation = encode_explanation(run(bundle, bundle.ruleset.tests[0]).explanation)
+    stream = io.StringIO()
+    terminal = Console(file=stream, width=100, force_terminal=True, color_system=None, highlight=False)
+    print_funnel(terminal, explanation.candidates, why=["green_fund_intro"])
+    shown = re.search(r"<!-- why -->\n```text\n(.*?)```", GUIDE, re.S)
+    assert shown is not None
+    assert stream.getvalue().startswith(shown[1])
 
 
 def test_reasons_it_explains_exist() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,11 +66,14 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(store: RedisStore, tmp_path: Path, **options: Any) -> AsyncIterator[Served]:
-    """Serves RULES on a free port."""
+async def serving(
+    store: RedisStore, tmp_path: Path, files: Mapping[str, bytes] | None = None, **options: Any
+) -> AsyncIterator[Served]:
+    """Serves RULES, or other `files`, on a free port."""
     directory = tmp_path / "rules"
-    directory.mkdir(exist_ok=True)
-    (directory / "rules.yaml").write_bytes(RULES)
+    for path, content in (files or {"rules.yaml": RULES}).items():
+        (directory / path).parent.mkdir(parents=True, exist_ok=True)
+        (directory / path).write_bytes(content)
     revisions = Revisions(store.admin, store.key, tmp_path / "last_good")
     active = await revisions.start(directory)
     decider = create_decider(active, store)

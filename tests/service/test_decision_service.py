@@ -389,3 +389,102 @@ def test_a_plain_blocking_client(
         return str(answer.decisions[0].message)
 
     runner.run(scenario())
+
+
+WHY_RULES = {
+    "rules.yaml": b"""\
+    when: facts.months >= 6.0 && facts.level.name == "high"
+    channels: [push]
+    slots: {who: features.first_name}
+    variants: {plain: {en: "Thank you, {who}."}}
+""",
+    "facts.yaml": b"""\
+facts:
+  months: features.balance / features.salary
+  level: {table: tables/level.csv, hit: first, default: {name: low}}
+""",
+    "tables/level.csv": b"features.visits,out: name\n> 10,high\n> 5,middle\n",
+}
+
+
+def test_explain_tells_the_parts_of_conditions(
+    runner: asyncio.Runner, store: RedisStore, tmp_path: Path, kit: SimpleNamespace
+) -> None:
+    head, _, _ = kit.rules.partition(b"    channels: [push]\n    variants")
+    head = head.replace(
+        b"  visits: integer", b"  visits: {type: integer, default: 7}\n  salary: {type: number, above: 0}"
+    )
+    files = {**WHY_RULES, "rules.yaml": head + WHY_RULES["rules.yaml"]}
+
+    async def scenario() -> None:
+        async with kit.serving(store, tmp_path, files=files) as s:
+            known = {"balance": pb.Value(number=9000), "first_name": pb.Value(text="Ana")}
+            profile = profile_pb2.Profile(customer_id="c9", features=known)
+            await s.profiles.PutProfiles(profile_pb2.PutProfilesRequest(profiles=[profile]))
+            asked = pb.ExplainRequest(what_if=kit.deposit("e9", "c9"))
+            answer = await s.decisions.Explain(asked)
+            [candidate] = answer.candidates
+            when, slot = candidate.conditions
+            assert (when.role, when.value, when.failed, when.truncated) == ("when", "false", False, False)
+            assert when.expression == 'facts.months >= 6.0 && facts.level.name == "high"'
+            assert [(s.depth, s.fact, s.text, s.value, s.failed) for s in when.steps[1:]] == [
+                (1, "", "facts.months >= 6.0", "error: features.salary is missing", True),
+                (2, "", "facts.months", "error: features.salary is missing", True),
+                (3, "facts.months", "features.balance / features.salary", "error: features.salary is missing", True),
+                (4, "facts.months", "features.balance", "9000", False),
+                (4, "facts.months", "features.salary", "error: features.salary is missing", True),
+                (1, "", 'facts.level.name == "high"', "false", False),
+                (2, "", "facts.level.name", '"middle"', False),
+                (3, "facts.level.name", "features.visits", "7 (default)", False),
+                (3, "facts.level.name", "row 3: > 5,middle", '"middle"', False),
+            ]
+            for step in when.steps:
+                line = files[step.position.path].decode().split("\n")[step.position.line - 1]
+                written = step.text.partition(": ")[2] if step.text.startswith("row ") else step.text
+                assert line[step.position.column - 1 :].startswith(written)
+            assert (slot.role, slot.name, slot.value) == ("slot", "who", "personal")
+            assert "Ana" not in str(answer)
+            asked.conditions_of.append("thanks")
+            assert await s.decisions.Explain(asked) == answer
+            asked.conditions_of.append("thank")
+            _, status = await failure(s.decisions.Explain(asked))
+            hint = "found 'thank', which is no message; did you mean 'thanks'?"
+            assert violations_of(status) == [("conditions_of[1]", hint)]
+
+    runner.run(scenario())
+
+
+def test_explain_of_a_thousand_messages_fits_a_client(
+    runner: asyncio.Runner, store: RedisStore, tmp_path: Path, kit: SimpleNamespace
+) -> None:
+    head, _, _ = kit.rules.partition(b"  thanks:")
+    long = b" || ".join(b"event.items == %d" % i for i in range(25))
+    one = b"""\
+  m%d:
+    purpose: service
+    on: [deposit]
+    when: event.items > %d || facts.long
+    value: features.balance
+    channels: [push]
+    variants: {plain: {en: "Thank you."}}
+"""
+    files = {"rules.yaml": head + b"".join(one % (i, i) for i in range(1000)) + b"facts:\n  long: " + long}
+
+    async def scenario() -> None:
+        async with kit.serving(store, tmp_path, files=files) as s:
+            asked = pb.ExplainRequest(what_if=kit.deposit(items={"integer": 500}))
+            answer = await s.decisions.Explain(asked)  # the client takes 4 MiB, as it comes
+            assert len(answer.candidates) == 1000
+            assert 3 << 19 < answer.ByteSize() < 4 << 20
+            cut = [any(c.truncated for c in candidate.conditions) for candidate in answer.candidates]
+            assert not cut[0]
+            assert cut[-1]
+            assert all(c.conditions[0].value in ("true", "false") for c in answer.candidates)
+            name = answer.candidates[-1].message
+            asked.conditions_of.append(name)
+            answer = await s.decisions.Explain(asked)
+            [told] = [c for c in answer.candidates if c.conditions]
+            assert told.message == name
+            assert not told.conditions[0].truncated
+
+    runner.run(scenario())

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from engine.compiler.analysis.reads import Reads
 from engine.compiler.analysis.values import (
     ANYTHING,
     INT_END,
@@ -19,20 +18,15 @@ from engine.compiler.analysis.values import (
     compared,
     everything,
 )
+from engine.compiler.analysis.ways import ALWAYS, NEVER, Joining, Key, Way, Ways
 from engine.compiler.nodes import Const, Fact, Node, Op, Ref, Type
 
-Key = str | int  # a path, `has(path)`, or the number of a term that is computed
-Way = dict[Key, Values]  # what each term must be; terms that are not in it may be anything
-Ways = list[Way]
-
-WAYS_MAX = 64
-ALWAYS: Ways = [{}]
-NEVER: Ways = []
 _COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 _FLIPPED = {"eq": "eq", "ne": "ne", "lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}
 _NEGATED = {"eq": "ne", "ne": "eq", "lt": "ge", "le": "gt", "gt": "le", "ge": "lt"}
 _ARITHMETIC = ("add", "sub", "mul", "neg")
 _MACROS = ("all", "exists", "exists_one", "filter", "map")
+NOTHING: frozenset[str] = frozenset()
 _TRUE, _FALSE = between(1, 1), between(0, 0)
 _RANGES = {
     "size": between(0, INT_END - 1),
@@ -58,7 +52,8 @@ class Simple(NamedTuple):
     `yes` and `no` are the values for which it is true and false, `true` and `false` the ways to that.
     """
 
-    term: Ref
+    path: str
+    type: Type
     yes: Values
     no: Values
     true: Ways
@@ -66,80 +61,45 @@ class Simple(NamedTuple):
     open: bool  # it can be true, and it can be false
 
 
+class Chain(NamedTuple):
+    """The parts of && or ||: those on one input alone, by its path, and all others.
+
+    `plain`: every one of the former is open, and no two of them are on the same input.
+    """
+
+    alike: dict[str, list[tuple[Node, Simple]]]
+    others: list[Node]
+    plain: bool
+
+
 def has_key(path: str) -> str:
     """The term that stands for has() of an input."""
     return f"has({path})"
 
 
-class Cases:
+class Cases(Joining):
     """Works out when conditions of one rule set can hold.
 
     `domain` says which values an input may have; `guarded` whether it has a value just where has()
-    says so. `clash` is the term of which the last contradiction was found. Conditions are known by
+    says so. `inputs` and `facts` are those that `reads` has come upon. Expressions are known by
     identity: they must live as long as this.
     """
 
     def __init__(self, domain: Callable[[Ref], Values], guarded: Callable[[str], bool]) -> None:
+        super().__init__()
         self.domain = domain
         self.guarded = guarded
-        self.reads = Reads()
-        self.clash: Key = 0
+        self.inputs: set[str] = set()
+        self.facts: set[str] = set()
+        self._reads: dict[int, frozenset[str]] = {}
+        self._chains: dict[int, Chain] = {}
         self._numbers: dict[object, int] = {}
+        self._of_facts: dict[tuple[int, Values | None], Ways] = {}  # facts of facts: each is walked once
         self._memo: dict[tuple[int, bool], Ways] = {}
         self._simple: dict[tuple[str, ...], Simple] = {}
         self._said: dict[tuple[bool, tuple[int, ...]], tuple[int, ...] | None] = {}
         self._sides: dict[tuple[str, Type, str], bool] = {}
         self._present: dict[tuple[str, Type], Ways] = {}
-
-    # ways
-
-    def meet(self, a: Way, b: Way) -> Way | None:
-        """What must be so for both, None where that cannot be."""
-        if not a or not b:
-            return a or b
-        result = a.copy()
-        return result if self._add(result, b) else None
-
-    def _add(self, way: Way, other: Way) -> bool:
-        """Adds to `way` what must be so for the other; whether both can be."""
-        for key, values in other.items():
-            known = way.get(key)
-            if known is None:
-                way[key] = values
-            elif known is not values:
-                common = known.meet(values)
-                if common.empty:
-                    self.clash = key
-                    return False
-                way[key] = common
-        return True
-
-    def both(self, parts: Iterable[Ways]) -> Ways:
-        """The ways in which all parts can hold at once."""
-        common: Way = {}  # of the parts with one way, gathered first: most have no other
-        several: list[Ways] = []
-        for part in parts:
-            if len(part) > 1:
-                several.append(part)
-            elif not part or not self._add(common, part[0]):
-                return NEVER
-        result = [common]
-        for part in sorted(several, key=len):
-            if len(result) * len(part) > WAYS_MAX:
-                continue
-            result = [way for a in result for b in part if (way := self.meet(a, b)) is not None]
-            if not result:
-                return NEVER
-        return result
-
-    def either(self, parts: Iterable[Ways]) -> Ways:
-        """The ways in which one of the parts can hold."""
-        result: Ways = []
-        for part in parts:
-            result = result + part if result else part
-            if len(result) > WAYS_MAX or (part and not part[0]):
-                return ALWAYS
-        return result
 
     # conditions
 
@@ -168,19 +128,69 @@ class Cases:
             left, right = node.args
             if type(left) is not Ref or type(right) is not Const:
                 return None
-            key = (node.op, left.path, right.key)
+            key: tuple[str, ...] = (node.op, left.path, right.key)
         elif type(node) is Ref and node.type is Type.BOOL:
             left, key = node, ("", node.path, "")
         else:
             return None
         known = self._simple.get(key)
-        if known is not None and known.term.type is not left.type:  # event types may differ in an attribute's
+        if known is not None and known.type is not left.type:  # event types may differ in an attribute's
             key = (*key, str(left.type))
             known = self._simple.get(key)
         if known is None:
             known = self._compared(node, left)
             if known is not None:
                 self._simple[key] = known
+        return known
+
+    def chain(self, node: Op) -> Chain:
+        """A chain of && or ||, sorted out."""
+        known = self._chains.get(id(node))
+        if known is None:
+            known = self._chains[id(node)] = self._sorted(node)
+        return known
+
+    def _sorted(self, node: Op) -> Chain:
+        alike: dict[str, list[tuple[Node, Simple]]] = {}
+        others: list[Node] = []
+        plain = True
+        for arg in node.args:
+            simple = self.simple(arg)
+            if simple is None:
+                others.append(arg)
+            elif (same := alike.get(simple.path)) is None:
+                alike[simple.path] = [(arg, simple)]
+                if not simple.open:
+                    plain = False
+            else:
+                same.append((arg, simple))
+                plain = False
+        return Chain(alike, others, plain)
+
+    def reads(self, node: Node) -> frozenset[str]:
+        """The paths of all inputs, those of facts included."""
+        if isinstance(node, Ref):
+            self.inputs.add(node.path)
+            return frozenset((node.path,))
+        if isinstance(node, Fact):
+            self.facts.add(node.path)
+            return self.reads(node.node)
+        if not isinstance(node, Op):
+            return NOTHING
+        known = self._reads.get(id(node))
+        if known is None:
+            paths: set[str] = set()
+            args: Iterable[Node] = node.args
+            if node.op in ("and", "or"):
+                alike, args, _ = self.chain(node)
+                paths.update(alike)
+            for arg in args:
+                if type(arg) is Ref:
+                    paths.add(arg.path)
+                elif type(arg) is not Const:
+                    paths |= self.reads(arg)
+            known = self._reads[id(node)] = frozenset(paths)
+            self.inputs |= paths
         return known
 
     def _compared(self, node: Ref | Op, term: Ref) -> Simple | None:
@@ -193,7 +203,7 @@ class Cases:
         domain = self.domain(term)
         true, false = self.within(term, values), self.within(term, values.outside())
         yes, no = domain.meet(values), domain.meet(values.outside())
-        return Simple(term, yes, no, true, false, bool(true and false))
+        return Simple(term.path, term.type, yes, no, true, false, bool(true and false))
 
     def _holds(self, node: Node, want: bool) -> Ways:
         if isinstance(node, Const):
@@ -204,7 +214,9 @@ class Cases:
             return self.within(node, _TRUE if want else _FALSE)
         op, args = node.op, node.args
         if op in ("and", "or"):
-            parts = (self.holds(arg, want) for arg in args)
+            alike, others, _ = self.chain(node)
+            parts = [simple.true if want else simple.false for same in alike.values() for _, simple in same]
+            parts += [self.holds(arg, want) for arg in others]
             return self.both(parts) if (op == "and") == want else self.either(parts)
         if op == "not":
             return self.holds(args[0], not want)
@@ -236,6 +248,18 @@ class Cases:
 
     # the frequent cases, cheaply
 
+    def parts_on(self, node: Node, path: str) -> list[Simple] | None:
+        """All that a condition asks of an input, where these are parts of its && on that input alone."""
+        simple = self.simple(node)
+        if simple is not None:
+            return [simple]
+        if not isinstance(node, Op) or node.op != "and":
+            return None
+        chain = self.chain(node)
+        if any(path in self.reads(arg) for arg in chain.others):
+            return None
+        return [simple for _, simple in chain.alike.get(path, ())]
+
     def implied(self, same: Sequence[Simple], want: bool) -> tuple[int, ...] | None:
         """Conditions on one input that are all to be `want`: the indexes of those that the others imply.
 
@@ -248,8 +272,10 @@ class Cases:
 
     def free(self, node: Op) -> bool:
         """Whether a sum or product of inputs compared with a constant may lie on either side."""
+        if node.op not in _COMPARISONS:
+            return False
         left, right = node.args
-        if node.op not in _COMPARISONS or type(right) is not Const or type(left) is not Op:
+        if type(right) is not Const or type(left) is not Op or left.type.element is not None:
             return False
         key = (node.op, left.type, right.key)
         sides = self._sides.get(key)
@@ -262,7 +288,7 @@ class Cases:
     def _computable(self, node: Node) -> bool:
         """Whether it is made of inputs that can have values, constants and arithmetic on them."""
         if type(node) is Op:
-            return node.op in _ARITHMETIC and all([self._computable(arg) for arg in node.args])
+            return node.op in _ARITHMETIC and all(self._computable(arg) for arg in node.args)
         return type(node) is Const or (type(node) is Ref and bool(self.valued(node)))
 
     # comparisons
@@ -294,10 +320,12 @@ class Cases:
             return right, compared(right.type, _FLIPPED[node.op], left.value)
         return None
 
-    def atom(self, node: Node) -> Atom | None:
-        """The condition as exactly one term and its values, or None where it is more than that."""
+    def atom(self, node: Node, want: bool = True) -> Atom | None:
+        """That a condition is `want`, as exactly one term and its values, or None where it is more than that."""
         simple = self.simple(node)
-        return self._atom(node, True) if simple is None else Atom(simple.term.path, simple.yes)
+        if simple is None:
+            return self._atom(node, want)
+        return Atom(simple.path, simple.yes if want else simple.no)
 
     def _atom(self, node: Node, want: bool) -> Atom | None:
         while isinstance(node, Fact) or (isinstance(node, Op) and node.op == "not"):
@@ -343,7 +371,9 @@ class Cases:
         if isinstance(term, Const):
             return ALWAYS if values.has(term.value) else NEVER
         if isinstance(term, Fact):
-            return self.within(term.node, values)
+            if (known := self._of_facts.get((id(term.node), values))) is None:
+                known = self._of_facts[id(term.node), values] = self.within(term.node, values)
+            return known
         if isinstance(term, Op) and term.op in ("cond", "switch"):
             return self._chosen(term, lambda value: self.within(value, values))
         if isinstance(term, Op) and term.op == "fail":
@@ -362,7 +392,9 @@ class Cases:
     def valued(self, node: Node) -> Ways:
         """The ways in which an expression has a value and is no error."""
         if isinstance(node, Fact):
-            return self.valued(node.node)
+            if (known := self._of_facts.get((id(node.node), None))) is None:
+                known = self._of_facts[id(node.node), None] = self.valued(node.node)
+            return known
         if isinstance(node, Ref):
             key = (node.path, node.type)
             ways = self._present.get(key)
@@ -411,12 +443,13 @@ def implied(same: Sequence[Values]) -> tuple[int, ...] | None:
     before = [ANYTHING]  # what the sets up to each say
     for values in same:
         before.append(before[-1].meet(values))
-    if before[-1].empty:
+    whole = before[-1]
+    if whole.empty:
         return None
     told: list[int] = []
     behind = ANYTHING
     for i in range(len(same) - 1, -1, -1):
-        if len(told) < len(same) - 1 and before[i].meet(behind).within(same[i]):
+        if len(told) < len(same) - 1 and before[i].meet(behind) == whole:
             told.append(i)
         else:
             behind = behind.meet(same[i])

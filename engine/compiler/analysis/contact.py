@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 from engine.compiler.analysis.report import Report
-from engine.compiler.model import Cap, Gap, RuleSet
+from engine.compiler.model import Cap, Gap, Message, RuleSet
 
 KEPT_S_MIN = 90 * 86_400  # outcomes are credited to touches, and the record keeps these at least this long
 _WITHIN = {("day", "day"), ("day", "week"), ("day", "month"), ("week", "week"), ("month", "month")}
@@ -18,6 +18,9 @@ def report_contact(ruleset: RuleSet, report: Report) -> None:
     _caps(ruleset, report)
     spans = [cap.over.span_s for cap in ruleset.caps if cap.over is not None]
     kept_s = max([KEPT_S_MIN, *spans, *(gap.apart.span_s for gap in ruleset.gaps)])
+    users: dict[str | None, list[Message]] = {}
+    for message in ruleset.messages.values():
+        users.setdefault(message.policy, []).append(message)
     for policy in ruleset.policies.values():
         if policy.kind == "thompson" and policy.attribution_s > kept_s:
             report.add(
@@ -26,7 +29,7 @@ def report_contact(ruleset: RuleSet, report: Report) -> None:
                 found=f"{policy.attribution_s // 86_400} days",
                 expected=f"at most {kept_s // 86_400} days",
             )  # fmt: skip
-        for message in (m for m in ruleset.messages.values() if m.policy == policy.name):
+        for message in users.get(policy.name, ()):
             live = sum(policy.weights.get(name, 1.0) > 0 for name in message.variants)
             if live > 1 and live * policy.floor >= 1.0:
                 report.add(

@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from engine.compiler.analysis.cases import Cases, Way
+from engine.compiler.analysis.cases import Cases
 from engine.compiler.analysis.values import INT_END, Values, among, between, compared, everything
+from engine.compiler.analysis.ways import Way
 from engine.compiler.model import Feature, RuleSet, Window
 from engine.compiler.nodes import Ref, Type
 from engine.compiler.scopes import On

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from engine.compiler.analysis.report import Report
 from engine.compiler.model import Expression, Message, Position, RuleSet
 from engine.compiler.nodes import Const, Fact, Node
@@ -28,8 +30,18 @@ def report_duplicates(ruleset: RuleSet, report: Report) -> None:
 
 
 def _messages(ruleset: RuleSet, report: Report) -> None:
-    alike: dict[tuple[object, ...], list[Message]] = {}
+    asking: dict[tuple[object, ...], list[Message]] = {}  # a cheap first look: what they are for, and read
     for message in ruleset.messages.values():
+        reads = None if message.when is None else report.cases.reads(message.when.node)
+        asking.setdefault((message.product, message.purpose, reads), []).append(message)
+    for several in asking.values():
+        if len(several) > 1:
+            _alike(several, report)
+
+
+def _alike(messages: Iterable[Message], report: Report) -> None:
+    alike: dict[tuple[object, ...], list[Message]] = {}
+    for message in messages:
         same = alike.setdefault(_outline(message), [])
         first = next((m for m in same if _same(m, message)), None)
         if first is None:

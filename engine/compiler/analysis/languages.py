@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import chain
 
 from engine.compiler.analysis.report import Report
 from engine.compiler.model import Message, Position, RuleSet, Text
@@ -15,19 +16,25 @@ def report_languages(ruleset: RuleSet, report: Report) -> None:
     A language is expected of a text where most messages speak it, where it is the default, or where
     another variant of the same message has it.
     """
-    spoken = {name: _languages(message) for name, message in ruleset.messages.items()}
-    counts = Counter(language for languages in spoken.values() for language in languages)
-    expected = [language for language, count in counts.items() if 2 * count > len(spoken)]
+    messages = ruleset.messages.values()
+    shapes = Counter(map(_shape, messages))
+    counts: Counter[str] = Counter()
+    for shape, count in shapes.items():
+        counts.update(dict.fromkeys(_languages(shape), count))
+    expected = [language for language, count in counts.items() if 2 * count > len(messages)]
     default = ruleset.default_language
-    if spoken and default not in counts:
-        first = next(iter(ruleset.messages.values()))
+    if messages and default not in counts:
+        first = next(iter(messages))
         hint = "name the language of the texts in `defaults: {language: ..}`"
         text = f"no message speaks '{default}', the default language"
         report.add("missing-language", first.position, text, hint=hint)
-    elif spoken:
+    elif messages:
         expected = list(dict.fromkeys((default, *expected)))
-    for message in ruleset.messages.values():
-        _message(message, expected, spoken[message.name], report)
+    complete = {shape for shape in shapes if all(list(languages) == expected for languages in shape)}
+    for message in messages:
+        shape = _shape(message)
+        if shape not in complete or len(expected) > 1:
+            _message(message, expected, _languages(shape), report)
     for product in ruleset.products.values():
         _texts(f"'otherwise' of '{product.name}'", product.otherwise, expected, product.position, report)
         for condition in product.eligible:
@@ -35,13 +42,18 @@ def report_languages(ruleset: RuleSet, report: Report) -> None:
             _texts(what, condition.because, expected, condition.expression.position, report)
 
 
-def _languages(message: Message) -> dict[str, None]:
-    return {language: None for variant in message.variants.values() for language in variant.texts}
+def _shape(message: Message) -> tuple[tuple[str, ...], ...]:
+    """The languages of each variant."""
+    return tuple([tuple(variant.texts) for variant in message.variants.values()])
 
 
-def _message(message: Message, expected: list[str], spoken: Mapping[str, None], report: Report) -> None:
+def _languages(shape: Iterable[Iterable[str]]) -> list[str]:
+    return list(dict.fromkeys(chain.from_iterable(shape)))
+
+
+def _message(message: Message, expected: list[str], spoken: Iterable[str], report: Report) -> None:
     for variant in message.variants.values():
-        wanted = expected if spoken.keys() <= set(expected) else [*dict.fromkeys((*expected, *spoken))]
+        wanted = expected if set(spoken) <= set(expected) else [*dict.fromkeys((*expected, *spoken))]
         what = f"the variant '{variant.name}' of '{message.name}'"
         _texts(what, variant.texts, wanted, variant.position, report)
         if len(variant.texts) > 1:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
-from engine.compiler.analysis.cases import NEVER, Ways
+from engine.compiler.analysis.cases import NOTHING, Simple
 from engine.compiler.analysis.domains import event_types
 from engine.compiler.analysis.report import Report
+from engine.compiler.analysis.ways import NEVER, Ways
 from engine.compiler.model import ChannelChoice, Message, Position, Product, RuleSet
 from engine.compiler.nodes import Node
 
 _TYPES = "its event types"
+_TYPE = frozenset(("event.type",))
 
 
 def report_unreachable(ruleset: RuleSet, report: Report) -> None:
@@ -58,8 +61,8 @@ class Audiences:
     def __init__(self, ruleset: RuleSet, report: Report) -> None:
         self.ruleset = ruleset
         self.cases = report.cases
-        self.by_type = report.by_type
         self._eligible: dict[str, Ways] = {}
+        self._asked = {p.name: [c.expression.node for c in p.eligible] for p in ruleset.products.values()}
 
     @property
     def clash(self) -> str:
@@ -77,7 +80,7 @@ class Audiences:
     def parts(self, message: Message) -> list[tuple[str, Ways]]:
         """What must hold for the message to be considered, each in words and as ways."""
         parts: list[tuple[str, Ways]] = []
-        if self.by_type and message.on is not None:
+        if message.on is not None:
             parts.append((_TYPES, [event_types(message.on)]))
         product = self.ruleset.products.get(message.product or "")
         if product is not None:
@@ -94,7 +97,7 @@ class Audiences:
 
     def contradiction(self, message: Message) -> tuple[str, Position | None, str] | None:
         """(why nobody can receive it, the other place, the input it is about), or None."""
-        if not self.by_type and self.cases.apart(self._conditions(message)):
+        if self._agree(message):
             return None  # what one of them alone forbids is told there
         parts = self.parts(message)
         if not all(ways for _, ways in parts):
@@ -109,14 +112,48 @@ class Audiences:
             return None
         return "whoever it is for cannot be reached by its channels", None, self.clash
 
-    def _conditions(self, message: Message) -> list[Node]:
-        product = self.ruleset.products.get(message.product or "")
-        found = [] if product is None else [c.expression.node for c in product.eligible]
-        found += [e.node for e in (message.when, message.unless) if e is not None]
+    def _agree(self, message: Message) -> bool:
+        """Whether its conditions, and each channel's with them, can hold at once if each can: soon seen for most."""
+        nodes = self._asked.get(message.product or "", [])
+        reads = _TYPE.union(*map(self.cases.reads, nodes))
+        if message.when is not None:
+            more = self.cases.reads(message.when.node)
+            nodes = [*nodes, message.when.node]
+            if not reads.isdisjoint(more) and not self._fit(reads & more, nodes):
+                return False
+            reads |= more
+        if message.unless is not None:
+            more = self.cases.reads(message.unless.node)
+            if not reads.isdisjoint(more):
+                return False
+            reads |= more
         for choice in message.channels:
             declared = self.ruleset.channels.get(choice.channel)
-            found += [w.node for w in (choice.when, declared.when if declared else None) if w is not None]
-        return found
+            asked: frozenset[str] = NOTHING
+            for when in (choice.when, declared.when if declared is not None else None):
+                if when is None:
+                    continue
+                more = self.cases.reads(when.node)
+                if not asked.isdisjoint(more) or not (
+                    reads.isdisjoint(more) or self._fit(reads & more, [*nodes, when.node])
+                ):
+                    return False
+                asked |= more
+        return True
+
+    def _fit(self, paths: frozenset[str], nodes: Sequence[Node]) -> bool:
+        """Whether all that the conditions ask of each of these inputs is plain, and some value will do."""
+        for path in paths:
+            parts: list[Simple] = []
+            for node in nodes:
+                if path in self.cases.reads(node):
+                    more = self.cases.parts_on(node, path)
+                    if more is None:
+                        return False
+                    parts += more
+            if self.cases.implied(parts, True) is None:
+                return False
+        return True
 
     def _channel(self, choice: ChannelChoice) -> list[Ways]:
         """What a channel asks for: the message's condition and its own."""

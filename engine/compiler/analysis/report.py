@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from engine.compiler.analysis.domains import cases_of
-from engine.compiler.model import Expression, Message, Position, RuleSet
-from engine.compiler.nodes import Span
+from engine.compiler.model import Expression, Position, RuleSet
+from engine.compiler.nodes import Const, Span
 from engine.compiler.scopes import On
 from engine.compiler.source import WARNING, Finding
 
@@ -16,24 +15,16 @@ _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 _WORD = re.compile(r"[\w.-]+")
 
 
-class Placed(NamedTuple):
-    """An expression, what it is in words, and the event types for which it is asked (None: any)."""
-
-    what: str
-    expression: Expression
-    on: On
-
-
 class Report:
     """Gathers findings: a part of an expression is marked exactly, a declaration by its name.
 
-    `cases` knows when conditions can hold; `by_type` says whether any of them reads `event.type`.
+    `cases` knows when conditions can hold. `expressions` are all but the constants, each with its event types.
     """
 
     def __init__(self, ruleset: RuleSet) -> None:
         self.findings: list[Finding] = []
         self.cases = cases_of(ruleset)
-        self.by_type = any("event.type" in placed.expression.text for placed in expressions(ruleset))
+        self.expressions = [e for e in expressions(ruleset) if type(e[0].node) is not Const]
         self._files = ruleset.files
         self._lines: dict[str, list[str]] = {}
 
@@ -79,36 +70,29 @@ class Report:
         return lines[position.line - 1] if position.line <= len(lines) else ""
 
 
-def expressions(ruleset: RuleSet) -> Iterator[Placed]:
-    """Every expression of a rule set."""
-    for name, fact in ruleset.facts.items():
-        yield Placed(f"the fact '{name}'", fact, None)
+def expressions(ruleset: RuleSet) -> Iterator[tuple[Expression, On]]:
+    """Every expression of a rule set, with the event types for which it is asked (None: any)."""
+    for fact in ruleset.facts.values():
+        yield fact, None
     for window in ruleset.windows.values():
         if window.where is not None:
-            yield Placed("`where`", window.where, (window.event,))
+            yield window.where, (window.event,)
     for product in ruleset.products.values():
         for condition in product.eligible:
-            yield Placed("`eligible`", condition.expression, None)
+            yield condition.expression, None
     for channel in ruleset.channels.values():
         if channel.when is not None:
-            yield Placed("`when`", channel.when, None)
+            yield channel.when, None
     for message in ruleset.messages.values():
-        yield from of_message(message)
+        on = message.on
+        for expression in (message.when, message.unless, message.value, message.about):
+            if expression is not None:
+                yield expression, on
+        for choice in message.channels:
+            if choice.when is not None:
+                yield choice.when, on
         for slot in message.slots.values():
-            yield Placed(f"the slot '{slot.name}'", slot.expression, message.on)
+            yield slot.expression, on
     for policy in ruleset.policies.values():
         for segment in policy.by:
-            yield Placed("`by`", segment, None)
-
-
-def of_message(message: Message) -> Iterator[Placed]:
-    """The expressions that decide on a message: all of its own but the slots."""
-    for what, expression in (
-        ("`when`", message.when),
-        ("`unless`", message.unless),
-        ("`value`", message.value),
-        ("`about`", message.about),
-        *((f"the condition of '{c.channel}'", c.when) for c in message.channels),
-    ):
-        if expression is not None:
-            yield Placed(what, expression, message.on)
+            yield segment, None

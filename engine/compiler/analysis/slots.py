@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from engine.compiler import templates
-from engine.compiler.analysis.cases import Ways, has_key
+from engine.compiler.analysis.cases import has_key
 from engine.compiler.analysis.domains import of_feature
 from engine.compiler.analysis.personal import inputs
 from engine.compiler.analysis.reach import Audiences
 from engine.compiler.analysis.report import Report
-from engine.compiler.model import Message, RuleSet, Variant
+from engine.compiler.analysis.ways import Ways
+from engine.compiler.model import Message, RuleSet, Text, Variant
 from engine.compiler.nodes import Node, Span
 from engine.compiler.source import ERROR
 
@@ -27,23 +28,27 @@ def report_slots(ruleset: RuleSet, report: Report) -> None:
                 severity=ERROR,
             )  # fmt: skip
     audiences = Audiences(ruleset, report)
-    optional: dict[int, tuple[str, ...]] = {}
+    known: dict[int, tuple[str, ...] | None] = {}
     for message in ruleset.messages.values():
         open_slots: dict[str, tuple[str, ...]] = {}
         for key, slot in message.slots.items():
             node = slot.expression.node
-            ways = audiences.cases.valued(node)
-            if not ways:
+            if id(node) not in known:
+                ways = audiences.cases.valued(node)
+                known[id(node)] = tuple(_optional(ruleset, ways, node)) if ways else None
+            optional = known[id(node)]
+            if optional is None:
                 span = Span(0, len(slot.expression.text))
                 text = f"the slot '{slot.name}' can never be filled: this is always an error"
                 report.add_at("slot-never-filled", slot.expression, span, text, severity=ERROR)
-            if id(node) not in optional:
-                optional[id(node)] = tuple(_optional(ruleset, ways, node))
-            if optional[id(node)]:
-                open_slots[key] = optional[id(node)]
+            elif optional:
+                open_slots[key] = optional
         if open_slots:
             _may_be_missing(audiences, message, open_slots, report)
-        _braces(ruleset, message, report)
+        for variant in message.variants.values():
+            for written in variant.texts.values():
+                if "{{" in written.text or written.channels or written.replies:
+                    _braces(ruleset, message, variant, _said(written), report)
 
 
 def _optional(ruleset: RuleSet, ways: Ways, node: Node) -> Iterator[str]:
@@ -91,19 +96,22 @@ def _keys(variant: Variant) -> set[str]:
 
 def _texts(variant: Variant) -> Iterator[str]:
     for text in variant.texts.values():
-        yield text.text
-        yield from text.channels.values()
-        yield from text.replies
+        yield from _said(text)
 
 
-def _braces(ruleset: RuleSet, message: Message, report: Report) -> None:
-    for variant in message.variants.values():
-        for text in _texts(variant):
-            for found in _DOUBLED.finditer(text) if "{{" in text else ():
-                name = found[1]
-                if name in message.slots or name in ruleset.features:
-                    report.add(
-                        "doubled-braces", variant.position,
-                        f"'{variant.name}' says {{{name}}} with its braces: doubled braces are no slot",
-                        found=found[0], hint=f"write {{{name}}}",
-                    )  # fmt: skip
+def _said(text: Text) -> Iterator[str]:
+    yield text.text
+    yield from text.channels.values()
+    yield from text.replies
+
+
+def _braces(ruleset: RuleSet, message: Message, variant: Variant, texts: Iterable[str], report: Report) -> None:
+    for text in texts:
+        for found in _DOUBLED.finditer(text):
+            name = found[1]
+            if name in message.slots or name in ruleset.features:
+                report.add(
+                    "doubled-braces", variant.position,
+                    f"'{variant.name}' says {{{name}}} with its braces: doubled braces are no slot",
+                    found=found[0], hint=f"write {{{name}}}",
+                )  # fmt: skip

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 
-from engine.compiler.analysis.report import Report, expressions
+from engine.compiler.analysis.report import Report
 from engine.compiler.model import Channel, Policy, Position, Product, RuleSet
-from engine.compiler.nodes import Fact, Ref
-from engine.compiler.scopes import walk
 
-_PATH = re.compile(r"\b(features|windows|facts)\s*\.\s*(\w+)")
 ENGINE_FEATURES = ("timezone", "language")  # the customer's own clock and words
 
 
 def report_unused(ruleset: RuleSet, report: Report) -> None:
     """Warnings unused-feature, -window, -fact, -product, -policy, -channel and -quiet-hours."""
-    used = _used(ruleset)
+    used = _used(report)
     for name, feature in ruleset.features.items():
         if f"features.{name}" not in used and name not in ENGINE_FEATURES:
             report.add("unused-feature", feature.position, f"no rule and no text uses the feature '{name}'")
@@ -41,17 +37,12 @@ def report_unused(ruleset: RuleSet, report: Report) -> None:
         )
 
 
-def _used(ruleset: RuleSet) -> set[str]:
-    """Paths of inputs and facts that something reads, as written; a table's as checked, for it has no text."""
-    texts = "\n".join(placed.expression.text for placed in expressions(ruleset))
-    used = {f"{root}.{name}" for root, name in _PATH.findall(texts)}
-    for fact in ruleset.facts.values():
-        for node in walk(fact.node):
-            if isinstance(node, Ref):
-                used.add(node.path)
-            elif isinstance(node, Fact):
-                used.add("facts." + node.path.split(".")[1])
-    return used
+def _used(report: Report) -> set[str]:
+    """Paths of inputs and facts that something reads."""
+    cases = report.cases
+    for expression, _ in report.expressions:
+        cases.reads(expression.node)
+    return cases.inputs | {"facts." + path.split(".")[1] for path in cases.facts}
 
 
 def _unused(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from engine.compiler import slips
 from engine.compiler.model import Feature, Position, TableRow, TableSource
 from engine.compiler.nodes import Fact, Node, Op, Ref, Span, Type
 from engine.compiler.source import ERROR, Finding, Problem
@@ -15,6 +16,7 @@ from engine.compiler.tables.table import Output, Table
 
 Check = Callable[[str], tuple[Node | None, list[Problem]]]
 _GAP = ", "
+_NO_INPUT = "a column with results is headed `out: name`, one for people `note`"
 
 
 class Built(NamedTuple):
@@ -60,7 +62,8 @@ def build(table: Table, check: Check) -> Built:
             reason = reason or (p.message if p.severity == ERROR else "")
             findings.append(
                 table.grid.finding(
-                    p.code, column.cell, p.message, found=p.found, expected=p.expected, hint=p.hint,
+                    p.code, column.cell, p.message, found=p.found, expected=p.expected,
+                    hint=_NO_INPUT if p.hint == slips.value(column.text) else p.hint,
                     span=(lead + p.span.start, lead + p.span.end), severity=p.severity,
                 )
             )  # fmt: skip
@@ -104,8 +107,8 @@ def _of_feature(feature: Feature) -> Bounds:
     high = None if feature.at_most is None else (feature.at_most, True)
     default = feature.default
     if isinstance(default, (int, float)):
-        low = None if low is not None and default <= low[0] else low
-        high = None if high is not None and default >= high[0] else high
+        low = None if low is not None and (default < low[0] or (default == low[0] and not low[1])) else low
+        high = None if high is not None and default > high[0] else high
     return Bounds(low, high)
 
 

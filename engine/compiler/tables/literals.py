@@ -20,6 +20,7 @@ EXPECTED = {
     Type.DURATION: "a span such as 30 days or 36 hours",
     Type.MONEY: "an amount such as 12.50",
 }
+_NUMERIC = (Type.INTEGER, Type.NUMBER, Type.MONEY)
 MONEY_UNIT = 1_000_000_000
 _EPOCH = date(1970, 1, 1)
 _INTEGER = re.compile(r"[-+]?\d{1,19}(?:\.0+)?")
@@ -30,6 +31,8 @@ _SPAN = re.compile(r"(-?\d{1,6}) *(second|minute|hour|day|week)s?")
 _SPAN_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
 _QUOTED = re.compile(r"\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\]|\\.)*)'")
 _PERCENT = re.compile(r"([-+]?\d+(?:\.\d+)?) *%")
+_AMOUNT = re.compile(r"[-+]?[\d.]+ *(?:[A-Z]{3}|[€$£])|(?:[A-Z]{3}|[€$£]) *[\d.]+")
+_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(?:\.\d{3})*\.000")
 _DATE_LIKE = re.compile(
     r"\d{4}-\d{2}-\d{2}.*|\d{1,2}[/.]\d{1,2}[/.]\d{2,4}|(?:\d{1,2}[- ])?[A-Z][a-z]{2}(?:[- ]\d{2,4})?"
 )
@@ -52,6 +55,9 @@ def literal(text: str, kind: Type) -> object:
     text = text.strip()
     if kind is Type.TEXT:
         return _text(text)
+    if kind in _NUMERIC and _THOUSANDS.fullmatch(text):
+        hint = f"write {text.partition('.')[0]} or {text.replace('.', '')}"
+        raise Bad(f"`{text}` can have decimals or thousands", EXPECTED[kind], hint)
     try:
         value = _value(text, kind)
     except ValueError:
@@ -95,9 +101,16 @@ def _value(text: str, kind: Type) -> object | None:
     return None
 
 
+def way_to_write(text: str, kind: Type) -> str:
+    """A hint how `text`, which is no constant of `kind`, may be written as one."""
+    return _trap(text.strip(), kind)[1]
+
+
 def _trap(text: str, kind: Type) -> tuple[str, str]:
     """What went wrong, and the form that works."""
-    numeric = kind in (Type.INTEGER, Type.NUMBER, Type.MONEY)
+    numeric = kind in _NUMERIC
+    if text.lower() in ("*", "any", "all", "n/a", "egal"):
+        return f"`{text}` is no test", "write `-` where the input does not matter"
     if percent := _PERCENT.fullmatch(text):
         share = f"{float(percent[1]) / 100:g}"
         message = f"`{text}` is {share} to a spreadsheet"
@@ -108,11 +121,12 @@ def _trap(text: str, kind: Type) -> tuple[str, str]:
     if numeric and (between := _RANGE.fullmatch(text)):
         return f"`{text}` is no test", f"write the interval as [{between[1]}..{between[2]}]"
     if numeric and re.fullmatch(r"[-+]?\d+,\d+", text):
-        return f"`{text}` has a decimal comma", f"write {text.replace(',', '.')}"
+        one = text.replace(",", "" if re.search(r",\d{3}$", text) else ".")
+        return f"`{text}` has a comma", f"write {one}"
     if kind is Type.INTEGER and _NUMBER.fullmatch(text):
         return f"`{text}` is not a whole number", ""
-    if kind is Type.MONEY and re.fullmatch(r"[-+]?[\d.]+ *[A-Z]{3}|[A-Z]{3} *[\d.]+", text):
-        return f"`{text}` names a currency; the input's own is meant", f"write {re.sub('[A-Z ]', '', text)}"
+    if numeric and _AMOUNT.fullmatch(text):
+        return f"`{text}` names a currency: a number stands alone here", f"write {re.sub('[A-Z€$£ ]', '', text)}"
     if kind is Type.DATE and _DATE_LIKE.fullmatch(text):
         return f"`{text}` can be read in more than one way", "write year-month-day: 2026-03-01"
     if kind is Type.BOOL and text.lower() in ("yes", "no", "1", "0"):

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from engine.compiler.nodes import Type
 from engine.compiler.reading import Reading
-from engine.compiler.source import ERROR, did_you_mean
+from engine.compiler.source import ERROR, SURE, closest, did_you_mean
 from engine.compiler.tables.csv_file import read_csv
 from engine.compiler.tables.grid import Read
 from engine.compiler.tables.literals import Bad, literal
@@ -29,6 +29,10 @@ def is_table(path: str) -> bool:
 def read_table(reading: Reading, name: str, node: MapNode, files: Mapping[str, bytes]) -> Table | None:
     """The table of the fact `name`; None with findings."""
     before = len(reading.findings)
+    if not any(closest(key, ("table",), SURE) for key in node.entries):
+        what = f"the fact '{name}' is neither an expression nor a table"
+        reading.add("wrong-shape", node, what, found="a map", hint=f"write `{name}: features.x > 3`, without braces")
+        return None
     fields = reading.fields(node, f"the fact '{name}'", _KEYS, required=("table", "hit"))
     if fields is None or "table" not in fields or "hit" not in fields:
         return None

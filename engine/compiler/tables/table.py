@@ -10,12 +10,14 @@ from engine.compiler.model import Position
 from engine.compiler.nodes import Type
 from engine.compiler.source import Finding
 from engine.compiler.tables.grid import Cell, Grid, Row
-from engine.compiler.tables.literals import OUTPUT_TYPES, Bad, guess, literal
+from engine.compiler.tables.literals import OUTPUT_TYPES, Bad, guess, literal, way_to_write
 
 HITS = ("unique", "first", "priority", "collect")
 COLLECTS = ("list", "sum", "minimum", "maximum", "count")
 _OUTPUT = re.compile(r"\s*out\s*:\s*(.*?)\s*", re.I | re.S)
 _OUTPUT_NAME = re.compile(rf"([A-Za-z_]\w*)(?:\s+({'|'.join(OUTPUT_TYPES)}))?", re.A)
+_LIKE_OUTPUT = re.compile(r"\s*(?:out|outputs?|results?)\b\s*:?\s*([A-Za-z_]\w*)\s*", re.I)
+_NOTES = ("notes", "comment", "comments", "remark", "remarks")
 _KEYWORDS = ("true", "false", "null", "in")
 
 
@@ -72,6 +74,11 @@ def read_header(grid: Grid, findings: list[Finding]) -> Header | None:
         hint = "the first row holds expressions and `out: name`"
         findings.append(Finding("table-header", Position(grid.path, 1, 1), 1, "the table is empty", hint=hint))
         return None
+    if not _has_output(filled[0]) and any(map(_has_output, filled[1:5])):
+        message = "the first row must be the header, and this is none"
+        hint = "delete what stands above the header, or put it into a column `note`"
+        findings.append(grid.finding("table-header", filled[0].cells[0], message, found=filled[0].line_text, hint=hint))
+        return None
     before = len(findings)
     inputs: list[Input] = []
     outputs: dict[str, tuple[str, Type | None, Cell]] = {}
@@ -93,6 +100,9 @@ def read_header(grid: Grid, findings: list[Finding]) -> Header | None:
                 findings.append(grid.finding("table-header", cell, message, also=outputs[name[1]][2]))
             else:
                 outputs[name[1]] = (name[1], Type(name[2]) if name[2] else None, cell)
+        elif (like := _LIKE_OUTPUT.fullmatch(text)) or text.lower() in _NOTES:
+            hint = f"write `out: {like[1]}`" if like else "write `note`"
+            findings.append(grid.finding("table-header", cell, f"`{text}` heads no column", hint=hint))
         elif text.lower() != "note":
             inputs.append(Input(cell, text))
     if not outputs and len(findings) == before:
@@ -115,6 +125,10 @@ def read_header(grid: Grid, findings: list[Finding]) -> Header | None:
     if len(findings) > before:
         return None
     return Header(tuple(inputs), tuple(outputs.values()), tuple(filled[1:]))
+
+
+def _has_output(row: Row) -> bool:
+    return any(_OUTPUT.fullmatch(cell.text) for cell in row.cells)
 
 
 def read_outputs(grid: Grid, header: Header, findings: list[Finding]) -> tuple[Output, ...]:
@@ -141,21 +155,22 @@ def read_outputs(grid: Grid, header: Header, findings: list[Finding]) -> tuple[O
 
 
 def _type(grid: Grid, name: str, cells: list[Cell], findings: list[Finding]) -> Type:
-    """The one type of an output's cells; where some look like another, that is told."""
-    seen: dict[Type, Cell] = {}
+    """The one type of an output's cells; the first of those that look like another, the fewest, is told."""
+    seen: dict[Type, list[Cell]] = {}
     for cell in cells:
         text = cell.text.strip()
         if text:
-            seen.setdefault(guess(text), cell)
+            seen.setdefault(guess(text), []).append(cell)
     kinds = set(seen)
     if kinds == {Type.INTEGER, Type.NUMBER}:
         return Type.NUMBER
     if len(kinds) <= 1:
         return next(iter(kinds), Type.TEXT)
-    odd = next(cell for kind, cell in seen.items() if kind is not Type.TEXT)
-    listed = " and ".join(sorted(f"{kind} ({cell.name})" for kind, cell in seen.items()))
+    usual = max(seen, key=lambda kind: len(seen[kind]))
+    odd = min((found for kind, found in seen.items() if kind is not usual), key=len)[0]
+    listed = " and ".join(sorted(f"{kind} ({found[0].name})" for kind, found in seen.items()))
     message = f"the results of '{name}' are not of one type"
-    hint = f'as a text it is written "{odd.text.strip()}"' if Type.TEXT in kinds else ""
+    hint = f'as a text it is written "{odd.text.strip()}"' if usual is Type.TEXT else way_to_write(odd.text, usual)
     findings.append(grid.finding("table-output", odd, message, found=listed, expected="one type", hint=hint))
     return Type.TEXT
 

@@ -43,7 +43,7 @@ class _Look(NamedTuple):
     """What openpyxl does not tell of a sheet when it streams: merged ranges and cells with formulas."""
 
     merged: list[str]
-    formulas: set[str]
+    formulas: dict[str, str]  # as they are typed, by cell
 
 
 class _Refused(Exception):
@@ -165,7 +165,7 @@ def _sheets(parts: dict[str, bytes]) -> dict[str, str]:
 
 
 def _look_at(data: bytes) -> _Look:
-    look = _Look([], set())
+    look = _Look([], {})
     last = 0
     for element in ElementTree.fromstring(data).iter():
         kind = element.tag.rpartition("}")[2]
@@ -180,8 +180,8 @@ def _look_at(data: bytes) -> _Look:
             place = _PLACE.fullmatch(element.get("r", "A1"))
             if place is None or len(place[1]) > 2:
                 raise _Refused(f"a cell in {element.get('r')} is far from the table", "delete what is beside the table")
-            if any(e.tag.endswith("}f") for e in element):
-                look.formulas.add(element.get("r", ""))
+            for formula in (e for e in element if e.tag.endswith("}f")):
+                look.formulas[element.get("r", "")] = f"={formula.text or ''}"
     return look
 
 
@@ -259,7 +259,7 @@ def _told(grid: Grid, look: _Look) -> list[Finding]:
             message = f"the cells {merged} are merged: only the first of them has a value"
             hint = "unmerge them and write the value into each"
             findings.append(grid.finding("table-merged", cells[first], message, hint=hint))
-    for place in look.formulas:
+    for place, formula in look.formulas.items():
         cell = cells.get(place)
         if cell is not None and cell.text:
             message = "a formula: what counts is its value when the file was saved"
@@ -270,8 +270,7 @@ def _told(grid: Grid, look: _Look) -> list[Finding]:
             column = 0
             for letter in match[1]:
                 column = column * 26 + ord(letter) - 64
-            empty = Cell("", row.number, column, len(row.line_text), len(row.line_text) + 1)
             message = "a formula without a value"
             hint = "write the value; a test such as `=>6` is written `>= 6`"
-            findings.append(grid.finding("table-formula", empty, message, hint=hint))
+            findings.append(grid.finding("table-formula", row.cell(column), message, found=formula, hint=hint))
     return sorted(findings, key=lambda f: (f.position.line, f.position.column))[:20]

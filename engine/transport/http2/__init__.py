@@ -1,7 +1,7 @@
 """The method table over HTTP/2 by libnghttp2 (`ngh2`), in our own event loop: the fast transport.
 
-bytes -> connection.py (frames, flow control, limits) -> wire.py, messages.py (gRPC's own part) -> handlers,
-and back. limits.py says what is taken from a peer.
+bytes -> connection.py (one socket: frames in, frames out, time) -> calls.py (its calls, by wire.py and
+messages.py, gRPC's own part) -> handlers, and back. limits.py says what is taken from a peer.
 """
 
 from __future__ import annotations

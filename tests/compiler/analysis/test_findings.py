@@ -30,7 +30,7 @@ windows:
   deposits: {count: deposit, over: 30 days}
   months: {months_with: deposit, over: 12 months}
   seen: {last: login.occurred_at}
-  spoke_to: {last: deposit.occurred_at, where: event.teller != ""}
+  spoke_to: {last: deposit.occurred_at, where: has(event.teller)}
 facts:
   months: "has(windows.months) ? windows.months : features.age"
   maturity: "features.age < 30 ? 'young' : features.age < 60 ? 'grown' : 'old'"
@@ -157,9 +157,36 @@ RULE_SETS = [  # (what it is, a rule file beside the base, what is said)
     (
         "a personal segment",
         message("policy: p") + "policies: {p: {kind: thompson, reward: {replied: 1}, by: [event.teller]}}\n",
-        ["personal-logged 8:59+12"],
+        ["personal-in-condition 8:59+12"],
     ),
-    ("a personal condition is not logged", message("when: event.teller == 'Ana'"), []),
+    ("a personal condition", message("when: event.teller == 'Ana'"), ["personal-in-condition 7:11+12"]),
+    ("a personal value", message("value: size(event.teller)"), ["personal-in-condition 7:17+12"]),
+    ("a personal fact", "facts: {t: size(event.teller)}\n", ["personal-in-condition 1:17+12"]),
+    ("whether a personal value is there", message("when: has(event.teller)"), []),
+    ("a personal value in a slot", message("slots: {t: event.teller}").replace("Hello.", "{t}"), []),
+    (
+        "a window of personal values",
+        message("when: windows.teller == 'Ana'") + "windows: {teller: {last: deposit.teller}}\n",
+        ["personal-logged 7:11+14"],
+    ),
+    (
+        "whether a window of personal values holds one",
+        message("when: has(windows.teller)") + "windows: {teller: {last: deposit.teller}}\n",
+        [],
+    ),
+    (
+        "curly quotes",
+        message("when: features.region == \u201cmadrid\u201d"),
+        ["unexpected-character 7:30+1"],
+    ),
+    (
+        "one attribute of two types",
+        "events: {a: {x: text}, b: {x: integer}}\n"
+        + message("").replace("[deposit]", "[a]").replace("variants", "when: event.x < 'k'\n    variants")
+        + "  other: {like: hello, on: [b], when: event.x > 4 && event.x < 3}\n"
+        + "  third: {like: hello, on: [b], when: event.x + 1 > 4 && event.x < 9}\n",
+        ["always-false 9:39+26"],
+    ),
     (
         "a division by zero in a slot",
         message("slots: {x: 'event.amount > 1 ? 1 / 0 : 2 / 0'}"),
