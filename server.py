@@ -199,7 +199,7 @@ async def serve(settings: Settings, store_url: str) -> int:
 
 
 async def _end(tasks: Sequence[asyncio.Future[None]]) -> None:
-    """Cancels, and again where that was not heard: redis-py passes over a cancel while it connects."""
+    """Cancels, and again where that was not heard: a cancel that meets redis-py while it connects gets lost."""
     left = set(tasks)
     while left:
         for task in left:

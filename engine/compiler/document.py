@@ -246,6 +246,8 @@ def _failed(document: Document, error: YAMLError) -> Finding:
         return document.finding("yaml-syntax", opened, opened + 1, message, hint=f"close it with {quote}")
     line = document.line_text(start)
     message, hint = syntax.explain(problem, line, document.position(start).column - 1)
+    if "not closed" in message and " #" in line:
+        hint = "quote the text: what follows ' #' is read as a comment"
     also = document.position(context.index) if context and mark and context.line != mark.line else None
     if "indented" not in message and "closed" not in message:
         also = None  # where the reader was, which tells people nothing

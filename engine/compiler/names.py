@@ -25,8 +25,8 @@ class Scope:
 
     `facts` are checked trees. `on` are the event types the expression must hold for (None: all of
     `events`). `roots` says which of event, features, windows, facts and now may be used here. Without
-    `personal`, personal features and attributes are only for has(). `units` are those of windows, by path (`windows.x`).
-    `known` remembers what facts read, by the identity of their trees: share it between scopes whose
+    `personal`, personal features and attributes are only for has(). `units` are those of windows, by
+    path (`windows.x`). `known` remembers what facts read, by the identity of their trees: share it between scopes whose
     facts live as long as it does.
     """
 

@@ -8,22 +8,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from engine.kernels.blocks import LOWEST
+
 _U = np.uint64
 _ALL = _U(0xFFFFFFFFFFFFFFFF)
 _BITS = "uint64[:, ::1]"
 ELIGIBILITY, WHEN, UNLESS = 1, 2, 3  # the filter at which a message stopped
-
-
-_DE_BRUIJN = _U(0x03F79D71B4CB0A89)  # every six bits of it differ
-_PLACES = np.zeros(64, np.int64)
-for _place in range(64):
-    _PLACES[(0x03F79D71B4CB0A89 << _place & 0xFFFFFFFFFFFFFFFF) >> 58] = _place
-
-
-@njit("int64(uint64)", cache=True, error_model="numpy")
-def _lowest(word):  # type: ignore[no-untyped-def]
-    """Place of the lowest bit set in a word that is not 0."""
-    return _PLACES[((word & (~word + _U(1))) * _DE_BRUIJN) >> _U(58)]
 
 
 @njit(f"uint64(int32[:, ::1], int32[::1], int64, {_BITS}, int64, uint64)", cache=True, error_model="numpy")
@@ -103,7 +93,7 @@ def _furthest(  # type: ignore[no-untyped-def]
         if column < 0:
             fixed |= here
         while here:
-            k = _lowest(here)
+            k = LOWEST(here)
             here &= here - _U(1)
             value = constant[m]
             if column >= 0:
@@ -171,7 +161,7 @@ def funnel(  # type: ignore[no-untyped-def]
         for i in range(total[0]):
             free = masks[i]
             while free:
-                k = _lowest(free)
+                k = LOWEST(free)
                 free &= free - _U(1)
                 found[next_of[k]] = hits[i]
                 next_of[k] += 1

@@ -125,6 +125,8 @@ class Tracer:
 
     def _add(self, made: ConditionTrace, node: Node, depth: int, source: _Source) -> None:
         """The node and below it its operands; a fact's parts below its first use."""
+        while depth and isinstance(node, Op) and len(node.args) == 1 and node.args[0].span == node.span:
+            node = node.args[0]  # below a conversion that nobody wrote
         if isinstance(node, Const) or id(node) not in self._values:
             return
         at = source.place(node)

@@ -110,6 +110,7 @@ TRAPS = [
     ("a: {b: c; d: e}\n", "yaml-syntax", "1:4", "put a comma between two entries"),
     ("a: *Good news*\n", "yaml-alias", "1:4", 'quote it: "*Good news*"'),
     ("<<<<<<< mine\na: 1\n=======\na: 2\n", "yaml-syntax", "1:1", "keep one, and delete the marks"),
+    ("a: {b: we are #1}\nc: d\n", "yaml-syntax", "1:4", "quote the text: what follows ' #' is read as a comment"),
     ("a: {b: 0,05, c: d}\n", "flow-split", "1:8", "write 0.05: decimals take a point"),
     (
         "a:1\nb: 2\n",

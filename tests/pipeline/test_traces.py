@@ -2,92 +2,16 @@
 
 from __future__ import annotations
 
-import io
+from pathlib import Path
 
 import pytest
+from trace_rules import HEAD, bundle_of, check_places, conditions, told, when
 
-from engine.bundle import Bundle, compile_bundle
-from engine.compiler.model import Position
+from engine.bundle import compile_bundle
+from engine.compiler.ruleset import read_directory
 from engine.step import traces
 from engine.step.traces import ConditionTrace
 from engine.trial import run
-
-HEAD = """\
-events:
-  pay:
-    amount: {type: money, currency: EUR}
-    fee: {type: money, currency: EUR}
-    tags: texts
-    due: date
-    at: time
-    n: integer
-    secret: {type: text, personal: true}
-  ping: {}
-features:
-  balance: {type: number, default: 3.5}
-  salary: {type: number, above: 0}
-  rate: {type: money, currency: USD, default: 2}
-  limit: {type: money, currency: USD, default: 3}
-  first_name: {type: text, personal: true}
-  phone: {type: text, personal: true}
-purposes: {service: {consent: not_required}}
-channels: {push: {when: features.balance < 100.0}, sms: {}}
-"""
-FACTS = """\
-# facts stand in a file of their own
-facts:
-  months: features.balance / features.salary
-  twice: facts.months + facts.months
-"""
-
-
-def bundle_of(message: str, more: dict[str, str] | None = None, channels: str = "[sms]") -> Bundle:
-    """A rule set of one message `m` that is said on `pay`, and one for `ping`."""
-    rules = f"messages:\n  m:\n    purpose: service\n    on: [pay]\n    channels: {channels}\n{message}"
-    rules += "\n    variants: {plain: {en: Hi}}" if "variants" not in message else ""
-    rules += "\n  other: {purpose: service, on: [ping], channels: [sms], variants: {plain: {en: Hi}}}\n"
-    files = {"head.yaml": HEAD, "facts.yaml": FACTS, "rules.yaml": rules, **(more or {})}
-    return compile_bundle({path: text.encode() for path, text in files.items()})
-
-
-def conditions(bundle: Bundle, event: str = "", features: str = "", name: str = "m") -> list[ConditionTrace]:
-    """The message's conditions for one `pay`."""
-    test = f"tests:\n  - {{name: t, given: {{features: {{{features}}}}}, event: {{type: pay, {event}}}"
-    test += f", expect: {{send: {name}}}}}\n"
-    files = {**bundle.ruleset.files, "tests.yaml": test.encode()}
-    tested = compile_bundle(files)
-    explanation = run(tested, tested.ruleset.tests[0]).explanation
-    [view] = [v for v in explanation.candidates if v.message == name]
-    for condition in view.conditions:
-        check_places(tested, condition)
-    return view.conditions
-
-
-def check_places(bundle: Bundle, condition: ConditionTrace) -> None:
-    """At each step's place the file says how the step begins."""
-    for step in condition.steps:
-        if step.text.startswith("no row"):
-            continue
-        begins = step.text.split(": ", 1)[1] if step.text.startswith("row ") else step.text
-        assert at(bundle, step.position).startswith(begins.split()[0]), step
-
-
-def at(bundle: Bundle, place: Position) -> str:
-    """What stands in the file from a place on, to the end of its line."""
-    line = bundle.ruleset.files[place.path].decode().split("\n")[place.line - 1]
-    return line[place.column - 1 :]
-
-
-def told(condition: ConditionTrace) -> list[str]:
-    """The steps as text: depth, what is written, value."""
-    return [f"{'  ' * step.depth}{step.text} = {step.value}" for step in condition.steps]
-
-
-def when(text: str, event: str = "", features: str = "", more: dict[str, str] | None = None) -> list[str]:
-    """The steps of a `when:`."""
-    [condition] = conditions(bundle_of(f"    when: {text}", more), event, features)
-    assert condition.role == "when"
-    return told(condition)
 
 
 def test_values_of_every_part() -> None:
@@ -143,6 +67,15 @@ def test_money_has_the_currency_of_money_only() -> None:
     steps = when("'(features.rate > features.limit ? event.amount : event.fee) > event.fee'", "amount: 5, fee: 2")
     assert steps[1] == "  (features.rate > features.limit ? event.amount : event.fee) = 2.00 EUR"
     assert "      features.rate = 2.00 USD (default)" in steps
+
+
+def test_conversions_that_nobody_wrote_are_not_told() -> None:
+    steps = when("ratio(event.amount, event.fee) >= 2.5", "amount: 5, fee: 2")
+    assert steps[1:] == [
+        "  ratio(event.amount, event.fee) = 2.5",
+        "    event.amount = 5.00 EUR",
+        "    event.fee = 2.00 EUR",
+    ]
 
 
 def test_numbers_are_told_to_twelve_digits() -> None:
@@ -203,14 +136,6 @@ def test_macros_of_macros_and_of_long_lists() -> None:
     assert any(step.endswith('t + "!" = "a!", "b!", "c!", "d!", "e!", "f!", "g!", "h!", ..') for step in steps)
 
 
-def test_a_fact_in_a_macro_and_beside_it() -> None:
-    more = {"tables/s.csv": TABLE, "table.yaml": TABLE_FACT % "first, default: {level: other, rank: 0}"}
-    text = "event.tags.exists(t, size(t) > facts.score.rank) || facts.score.rank == 9 || facts.twice > 5.0"
-    steps = when(text, "n: 2, tags: [a]", "salary: 3000, balance: 3000", more)
-    assert steps[3:6] == ["    size(t) > facts.score.rank = false", "      size(t) = 1", "      facts.score.rank = 3"]
-    assert steps[6:9] == ["  facts.score.rank == 9 = false", "    facts.score.rank = 3", "      features.salary = 3000"]
-
-
 def test_an_error_for_one_element() -> None:
     steps = when("event.tags.exists(t, int(t) > 1)", "tags: ['5', x]")
     assert steps[2:] == ["  int(t) > 1 = true, error", "    int(t) = 5, error"]
@@ -218,137 +143,43 @@ def test_an_error_for_one_element() -> None:
     assert steps[3] == "    int(t) = error: int: the text is not an integer"
 
 
-TABLE = """\
-features.salary,event.n,out: level,out: rank,note
-missing,-,none,1,
-> 1000,[1..5],high,3,"a note, with a comma"
--,> 5,odd,2,
-"""
-TABLE_FACT = "facts: {score: {table: tables/s.csv, hit: %s}}\n"
-
-
-def table(
-    text: str, event: str, features: str, fact: str = TABLE_FACT % "first, default: {level: other, rank: 0}"
-) -> list[str]:
-    return when(f"'{text}'", event, features, {"tables/s.csv": TABLE, "table.yaml": fact})
-
-
-def test_a_table_tells_its_inputs_and_its_row() -> None:
-    more = {"tables/s.csv": TABLE, "table.yaml": TABLE_FACT % "first, default: {level: other, rank: 0}"}
-    [condition] = conditions(bundle_of("    when: facts.score.level == 'high'", more), "n: 2", "salary: 3000")
-    assert told(condition) == [
-        "facts.score.level == 'high' = true",
-        '  facts.score.level = "high"',
-        "    features.salary = 3000",
-        "    event.n = 2",
-        '    row 3: > 1000,[1..5],high,3,"a note, with a comma" = "high"',
-    ]
-    assert [str(step.position) for step in condition.steps[2:]] == [
-        "tables/s.csv:1:1",
-        "tables/s.csv:1:17",
-        "tables/s.csv:3:1",
-    ]
-    assert {step.fact for step in condition.steps[2:]} == {"facts.score.level"}
-
-
-def test_a_row_without_a_value_an_erring_row_and_the_default() -> None:
-    text = 'facts.score.level == "none" || facts.score.rank > 5'
-    missing = table(text, "n: 2", "")
-    assert '      row 2: missing,-,none,1, = "none"' in missing
-    assert "      row 2: missing,-,none,1, = 1" in missing
-    erring = table(text, "", "salary: 2000")
-    assert '      row 3: > 1000,[1..5],high,3,"a note, with a comma" = error: event.n is missing' in erring
-    assert '      no row: default = "other"' in table(text, "n: 1", "salary: 10")
-
-
-def test_a_table_without_a_default_says_that_no_row_matches() -> None:
-    steps = table('facts.score.level == "none"', "n: 1", "salary: 10", TABLE_FACT % "first")
-    assert steps[1:] == [
-        "  facts.score.level = error: no row of tables/s.csv matches",
-        "    features.salary = 10",
-        "    event.n = 1",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("collect", "text", "rows"),
-    [
-        (
-            "list",
-            "size(facts.score.level) > 1",
-            ['row 3: > 1000,[1..5],high,3, = "high"', 'row 4: -,> 0,odd,2, = "odd"'],
-        ),
-        ("sum", "facts.score.rank > 1", ["row 3: > 1000,[1..5],high,3, = 3", "row 4: -,> 0,odd,2, = 2"]),
-        ("count", "facts.score.level > 1", ["row 3: > 1000,[1..5],high,3, = 1", "row 4: -,> 0,odd,2, = 1"]),
-        ("minimum", "facts.score.rank > 1", ["row 4: -,> 0,odd,2, = 2"]),
-        ("maximum", "facts.score.rank > 1", ["row 3: > 1000,[1..5],high,3, = 3"]),
-    ],
-)
-def test_tables_that_collect_tell_every_row_that_counts(collect: str, text: str, rows: list[str]) -> None:
-    grid = "features.salary,event.n,out: level,out: rank,note\n-,> 9,none,1,\n> 1000,[1..5],high,3,\n-,> 0,odd,2,\n"
-    if collect in ("sum", "minimum", "maximum"):
-        grid = grid.replace("out: level", "note").replace(",note\n-", ",note\n-")
-    fact = f"facts: {{score: {{table: tables/s.csv, hit: collect, collect: {collect}}}}}\n"
-    if collect in ("minimum", "maximum"):
-        fact = fact.replace(f"collect: {collect}", f"collect: {collect}, default: {{rank: 0}}")
-    steps = when(f"'{text}'", "n: 2", "salary: 3000", {"tables/s.csv": grid, "table.yaml": fact})
-    assert [step.strip() for step in steps if step.strip().startswith("row ")] == rows
-
-
-def test_inputs_of_a_table_that_are_expressions_and_facts() -> None:
-    grid = '"facts.months * 2.0", size(event.tags) ,out: ok\n> 5,2,true\n-,-,false\n'
-    fact = "facts: {score: {table: tables/s.csv, hit: first}}\n"
-    more = {"tables/s.csv": grid, "table.yaml": fact}
-    bundle = bundle_of("    when: facts.score.ok", more)
-    [condition] = conditions(bundle, "tags: [a, b]", "balance: 9000, salary: 3000")
-    assert told(condition) == [
-        "facts.score.ok = true",
-        "  facts.months * 2.0 = 6",
-        "    facts.months = 3",
-        "      features.balance / features.salary = 3",
-        "        features.balance = 9000",
-        "        features.salary = 3000",
-        "  size(event.tags) = 2",
-        '    event.tags = ["a", "b"]',
-        "  row 2: > 5,2,true = true",
-    ]
-    assert [s.position.column for s in condition.steps if s.position.path.endswith(".csv")] == [2, 2, 23, 28, 1]
+def slots(expressions: dict[str, str], event: str = "", features: str = "", head: str = HEAD) -> list[ConditionTrace]:
+    """The traces of the message's slots."""
+    written = "".join(f"      {name}: '{text}'\n" for name, text in expressions.items())
+    used = " ".join(f"{{{name}}}" for name in expressions)
+    message = f"    slots:\n{written}    variants: {{plain: {{en: '{used}'}}}}"
+    return conditions(bundle_of(message, {"head.yaml": head}), event, features)
 
 
 def test_personal_values_are_hidden_also_in_what_they_are_part_of() -> None:
-    more = '    slots: {who: "features.first_name + \\"!\\"", size: size(features.phone), n: int(event.secret)}'
-    more += "\n    variants: {plain: {en: '{who} {size}'}, number: {en: '{n}'}}"
-    text = "    when: event.n > 1 && has(features.phone)"
-    found = conditions(bundle_of(f"{text}\n{more}"), "secret: Joe99", 'first_name: Ana77, phone: "34600"')
-    everything = str(found)
-    assert not any(value in everything for value in ("Joe99", "Ana77", "34600"))
-    first, who, size = found
-    assert (first.role, who.role, who.name, size.name) == ("when", "slot", "who", "size")
-    assert told(first)[1:] == [
-        '  event.secret != "x" = personal',
-        "    event.secret = personal",
-        "  has(features.phone) = true",
-        "  int(event.secret) > 1 = error: personal",
-        "    int(event.secret) = error: personal",
-        "      event.secret = personal",
+    expressions = {
+        "who": 'features.first_name + "!"',
+        "size": "size(features.phone)",
+        "code": "int(event.secret)",
+        "known": 'has(features.phone) ? "yes" : "no"',
+    }
+    found = slots(expressions, "secret: Joe99", 'first_name: Ana77, phone: "34600"')
+    assert not any(value in str(found) for value in ("Joe99", "Ana77", "34600"))
+    assert [(c.role, c.name, c.value) for c in found] == [
+        ("slot", "who", "personal"),
+        ("slot", "size", "personal"),
+        ("slot", "code", "error: personal"),
+        ("slot", "known", '"yes"'),
     ]
-    assert told(who)[0].endswith(" = personal")
-    assert told(size) == ["size(features.phone) = personal", "  features.phone = personal"]
-    assert who.value == size.value == "personal"
+    assert told(found[1]) == ["size(features.phone) = personal", "  features.phone = personal"]
+    assert told(found[3])[1] == "  has(features.phone) = true"
 
 
 def test_a_personal_value_that_is_missing_may_be_named() -> None:
-    [condition] = conditions(bundle_of('    when: event.secret == "x"'))
+    [condition] = slots({"code": "event.secret"})
     assert condition.value == "error: event.secret is missing"
     assert condition.failed
 
 
 def test_elements_of_a_personal_list_are_hidden() -> None:
     head = HEAD.replace("tags: texts", "tags: {type: texts, personal: true}")
-    [condition] = conditions(
-        bundle_of("    when: event.tags.exists(t, size(t) > 2)", {"head.yaml": head}), "tags: [abc]"
-    )
-    assert [step.value for step in condition.steps] == ["personal"] * 4
+    [condition] = slots({"long": "size(event.tags.filter(t, size(t) > 2))"}, "tags: [abc]", head=head)
+    assert [step.value for step in condition.steps] == ["personal"] * 5
 
 
 def test_every_expression_of_a_message_in_its_order() -> None:
@@ -422,21 +253,13 @@ def test_long_values_and_texts_are_cut() -> None:
     assert max(len(step.value) for step in condition.steps) == traces.TEXT_MAX
 
 
-def test_a_workbook_names_the_row() -> None:
-    from openpyxl import Workbook
-
-    book = Workbook()
-    for row in (["event.n", "out: ok"], ["> 1", "true"], ["-", "false"]):
-        book.active.append(row)
-    stream = io.BytesIO()
-    book.save(stream)
-    fact = "facts: {score: {table: tables/s.xlsx, hit: first}}\n"
-    plain = bundle_of("    when: event.n > 0", {"table.yaml": "facts: {}\n"}).ruleset.files
-    files = {**plain, "tables/s.xlsx": stream.getvalue(), "table.yaml": fact.encode()}
-    files["rules.yaml"] = files["rules.yaml"].replace(b"event.n > 0", b"facts.score.ok")
-    files["tests.yaml"] = b"tests:\n  - {name: t, event: {type: pay, n: 5}, expect: {send: m}}\n"
-    bundle = compile_bundle(files)
-    [view] = [v for v in run(bundle, bundle.ruleset.tests[0]).explanation.candidates if v.message == "m"]
-    [condition] = view.conditions
-    last = condition.steps[-1]
-    assert (last.text, last.value, str(last.position)) == ("row 2: > 1, true", "true", "tables/s.xlsx:2:1")
+def test_places_in_the_rules_that_come_with_it() -> None:
+    bundle = compile_bundle(read_directory(Path(__file__).parents[2] / "rules"))
+    roles = set()
+    for test in bundle.ruleset.tests:
+        for view in run(bundle, test).explanation.candidates:
+            for condition in view.conditions:
+                check_places(bundle, condition)
+                assert condition.steps[0].value == condition.value
+                roles.add(condition.role)
+    assert roles >= {"eligible", "when", "unless", "channel", "slot"}

@@ -18,7 +18,7 @@ from engine.compiler.analysis.values import (
     compared,
     everything,
 )
-from engine.compiler.analysis.ways import ALWAYS, NEVER, Joining, Key, Way, Ways
+from engine.compiler.analysis.ways import ALWAYS, NEVER, WAYS_MAX, Joining, Key, Way, Ways
 from engine.compiler.nodes import Const, Fact, Node, Op, Ref, Type
 
 _COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
@@ -242,6 +242,8 @@ class Cases(Joining):
             conditions, values = node.args[:1], node.args[1:]
         else:
             conditions, values = node.args[:-1:2], (*node.args[1:-1:2], node.args[-1])
+        if len(conditions) > WAYS_MAX:  # a large decision table, which is looked through by itself
+            return ALWAYS if any(of(value) for value in values) else NEVER
         ways = [self.both((self.holds(c, True), of(v))) for c, v in zip(conditions, values, strict=False)]
         last = self.both((*(self.holds(c, False) for c in conditions), of(values[-1])))
         return self.either((*ways, last))

@@ -16,7 +16,9 @@ from engine.compiler.source import ERROR
 
 def report_personal(ruleset: RuleSet, report: Report) -> None:
     """Errors personal-logged."""
-    windows = {f"windows.{w.name}" for w in ruleset.windows.values() if w.value and _personal(ruleset, w.event, w.value)}
+    windows = {
+        f"windows.{w.name}" for w in ruleset.windows.values() if w.value and _personal(ruleset, w.event, w.value)
+    }
     if not windows:
         return
     for what, expression in _logged(ruleset):

@@ -131,15 +131,15 @@ def _overlaps(table: Table, space: _Space, able: Sequence[int]) -> list[Finding]
 
 def _never(table: Table, space: _Space, search: _Search, able: Sequence[int]) -> list[Finding]:
     """Rows for which nothing is left by those that are asked before them."""
-    findings: list[Finding] = []
-    before = 0
+    known, before = set(able), 0
     asked: list[int] = []
-    for i in (i for i in ranked(table) if i in set(able)):
+    never: list[tuple[int, int]] = []  # row, how many are asked before it
+    for i in (i for i in ranked(table) if i in known):
         if search.free(before, space.true[i]) is None:
-            findings.append(_shadowed(table, space, i, asked))
+            never.append((i, len(asked)))
         before |= 1 << i
         asked.append(i)
-    return sorted(findings, key=lambda f: f.position.line)[:_TOLD_MAX]
+    return [_shadowed(table, space, i, asked[:count]) for i, count in sorted(never)[:_TOLD_MAX]]
 
 
 def _shadowed(table: Table, space: _Space, i: int, asked: Sequence[int]) -> Finding:

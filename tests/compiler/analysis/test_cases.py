@@ -6,16 +6,22 @@ import itertools
 import math
 import random
 from collections.abc import Iterator
+from functools import reduce
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.compiler.analysis.cases import Cases
+from bench import generate
+from engine.compiler import ruleset
+from engine.compiler.analysis import analyse
+from engine.compiler.analysis.cases import Cases, implied
 from engine.compiler.analysis.constant import constant
-from engine.compiler.analysis.values import everything
+from engine.compiler.analysis.reach import Audiences
+from engine.compiler.analysis.values import Values, everything
 from engine.compiler.nodes import SCALARS, Const, Fact, Node, Op, Ref, Span, Type
 from engine.compiler.reference import Absent, Defaulted, Failure, Inputs, evaluate
+from engine.compiler.scopes import walk
 from tests.compiler.expressions import NOW_NS, ZONES, Maker
 
 MISSING = Absent("DATA_MISSING")
@@ -177,6 +183,56 @@ def test_a_redundant_part_can_be_left_out(seed: int) -> None:
     for inputs in worlds(node):
         before, after = evaluate(node, inputs), evaluate(less, inputs)
         assert before == after or (isinstance(before, Failure) and isinstance(after, Failure))
+
+
+def slowly_implied(sets: list[Values]) -> tuple[int, ...] | None:
+    """What `implied` says, set by set."""
+    if reduce(Values.meet, sets).empty:
+        return None
+    told: list[int] = []
+    for i in reversed(range(len(sets))):
+        rest = [s for k, s in enumerate(sets) if k != i and k not in told]
+        if rest and reduce(Values.meet, rest).within(sets[i]):
+            told.append(i)
+    return tuple(told)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from((Type.INTEGER, Type.NUMBER, Type.TEXT)), st.booleans())
+def test_what_is_implied_set_by_set(seed: int, kind: Type, want: bool) -> None:
+    small, known = Small(seed, (kind,), plain=True), cases()
+    simples = [known.simple(small.atom(0)) for _ in range(small.rng.randrange(2, 6))]
+    same = [s for s in simples if s is not None and s.true and s.false]
+    sets = [s.yes if want else s.no for s in same]
+    if sets:
+        assert known.implied(same, want) == implied(sets) == slowly_implied(sets)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32))
+def test_chains_are_judged_as_the_whole_would_be(seed: int) -> None:
+    """The shortcuts against the ways of the whole chain: what is told of it is so, and silence means neither."""
+    small, known = Small(seed, plain=seed % 2 == 0), cases(guarded=True)
+    op = small.rng.choice(("and", "or"))
+    node = small.op(op, *(small.atom(small.rng.choice((0, 0, 0, 1))) for _ in range(small.rng.randrange(2, 7))))
+    if small.rng.random() < 0.3:
+        node = small.op(small.rng.choice(("and", "or")), node, small.atom(0), small.atom(0))
+    told = constant(known, node)
+    for problem in told:
+        if problem.span == node.span and problem.code != "redundant-condition":
+            assert not known.holds(node, problem.code == "always-false")
+    if not told:
+        assert known.holds(node, True)
+        assert known.holds(node, False)
+    assert known.reads(node) == {n.path for n in walk(node) if isinstance(n, Ref)}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_messages_that_agree_at_a_glance_agree_in_full(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = ruleset.load(generate.rules(150, seed).files)
+    quick = analyse(rules)
+    monkeypatch.setattr(Audiences, "_agree", lambda *_: False)
+    assert analyse(rules) == quick
 
 
 def test_deep_and_wide_conditions_are_worked_out_in_bounds() -> None:
