@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from engine.cli.output import FAILED, OK, complain, finding_json, out, print_findings, print_json, say, tally
+from engine.cli.output import FAILED, OK, complain, finding_json, out, print_findings, print_json, say, say_beside, tally
 from engine.compiler.model import RuleSet
 from engine.compiler.ruleset import load, read_directory
 from engine.compiler.source import ERROR, Finding, sort_findings
@@ -103,7 +103,8 @@ def _print(directory: Path, ruleset: RuleSet | None, findings: Sequence[Finding]
     say(console, Text(f"{directory}: {well}, revision {ruleset.revision}", "bold green"), hang=4)
     for kind, names in contents(ruleset).items():
         listed = "" if kind in ("files", "tests") else ", ".join(names)
-        say(console, f"{len(names):>5}  {kind:<9}  {listed}".rstrip(), hang=18)
+        lead = f"{len(names):>5}  {kind:<9}"
+        say_beside(console, Text(f"{lead}  " if listed else lead.rstrip()), Text(listed))
 
 
 def _more(directory: Path, findings: Iterable[Finding]) -> str:

@@ -79,6 +79,15 @@ def say(console: Console, text: Text | str, indent: int = 0, hang: int = 0) -> N
         console.print(Text(" " * (indent + (hang if place else 0))) + line, soft_wrap=True)
 
 
+def say_beside(console: Console, lead: Text, text: Text) -> None:
+    """`text` behind `lead`, and under itself where a terminal makes it wrap."""
+    width = len(lead)
+    lines = text.wrap(console, max(20, console.width - width)) if console.is_terminal and len(text) else [text]
+    for place, line in enumerate(lines):
+        line.rstrip()
+        console.print((Text(" " * width) if place else lead) + line, soft_wrap=True)
+
+
 def print_table(console: Console, table: Table) -> None:
     """A table without the blanks that pad its lines."""
     with console.capture() as capture:
@@ -133,8 +142,7 @@ def _print_line(console: Console, line: Line, narrow: bool) -> None:
     if not narrow or len(lead) < 2:
         console.print(first + last, soft_wrap=True)
     elif line[0].role == "gutter":
-        for place, part in enumerate(last.wrap(console, max(20, console.width - len(first)))):
-            console.print((Text(" " * len(first)) if place else first) + part, soft_wrap=True)
+        say_beside(console, first, last)
     else:
         say(console, first + last, hang=4)
 

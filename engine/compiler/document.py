@@ -38,6 +38,7 @@ REPEATS_MAX = 20  # aliases, anchors, tags and duplicate keys told one by one; t
 
 _MERGE_MARK = re.compile(r"^(?:<{7}|={7}|>{7})(?: .*)?$", re.M)
 _DECIMAL_COMMA = re.compile(r"\d+,\d+")
+_HALF = re.compile("[\ud800-\udfff]")  # of a character, as JSON escapes those beyond U+FFFF
 _TAB_INDENT = re.compile(r"^ *(\t)[ \t]*[^ \t\r\n]", re.M)
 
 
@@ -80,6 +81,10 @@ class _Builder:
                 flow = bool(self.flows) and self.flows[-1]
                 node = Scalar(self.document, event.value, event.style or "", start, end, flow)
                 node.spoiled = self._properties(event, start)
+                if half := _HALF.search(event.value):
+                    message = f"the escape \\u{ord(half[0]):x} is half a character"
+                    self.add("yaml-syntax", start, end, message, hint="write the character itself, or \\U0001F600")
+                    raise _Refused
                 self._place(node)
             elif isinstance(event, (MappingEndEvent, SequenceEndEvent)):
                 self._close(event)

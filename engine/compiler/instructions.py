@@ -446,9 +446,10 @@ class Builder:
         return self._called(part.key, Function(part.apply, pattern), part.leaves, node.type)
 
     def _part_of(self, node: Node) -> _Applied:
-        node = macros.stripped(node)
-        if isinstance(node, Const):
-            return _Applied((node.type, node.key), [], _constant(node.value))
+        """A part of a function. A fact is a leaf, else facts of facts would be one function of endless size."""
+        constant = macros.stripped(node)
+        if isinstance(constant, Const):
+            return _Applied((constant.type, constant.key), [], _constant(constant.value))
         if isinstance(node, Op) and node.op != "collect" and (node.op, node.args[0].type) in TABLE:
             return self._applied(node)
         return self._leaf(node)

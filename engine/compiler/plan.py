@@ -124,7 +124,7 @@ class Batch:
         self.rows = [0] * n
         for row, i in enumerate(order):
             self.rows[i] = row
-        by_row = np.array([kinds[i] for i in order], np.int32)
+        by_row = [kinds[i] for i in order]
         self.segments = _segments(by_row)
         self._stride = stride = padded(n)
         cells = np.zeros((plan.machine.width, stride), np.int64)
@@ -138,7 +138,7 @@ class Batch:
                 self._set(Type.TIME, now_ns[i], OK | GIVEN, columns.now * stride + row, integers, states)
         uses_zone = plan.machine.uses_zone
         zone = np.array([ZONES.id(zones[i] or "") for i in order] if uses_zone and n else [-1], np.int64)
-        grid = Grid(n, by_row, self.segments, cells, given, zone, self._pool)
+        grid = Grid(n, np.array(by_row, np.int32), self.segments, cells, given, zone, self._pool)
         results = plan.machine.run(grid)
         self.values, self.value_ok = results.values, results.value_ok
         self.trues, self.possibles = results.trues, results.possibles
@@ -228,16 +228,16 @@ class Batch:
             given[at + j * self._stride] = state
 
 
-def _segments(kinds: I32) -> I32:
+def _segments(kinds: Sequence[int]) -> I32:
     """Events of one type in a word, by the sorted types of a batch: see `kernels.evaluate`."""
-    n = len(kinds)
-    if not n:
-        return np.zeros((0, 4), np.int32)
-    edges = np.flatnonzero(np.diff(kinds)) + 1
-    first = np.unique(np.concatenate((np.arange(0, n, WORD), edges)))
-    last = np.append(first[1:], n)
-    own = np.stack((first // WORD, kinds[first], first % WORD, (last - 1) % WORD + 1), axis=1)
-    return np.ascontiguousarray(own[own[:, 1] > 0], np.int32)
+    found: list[list[int]] = []
+    for row, kind in enumerate(kinds):
+        if kind:
+            word, lane = divmod(row, WORD)
+            if not lane or not found or found[-1][1] != kind:
+                found.append([word, kind, lane, lane])
+            found[-1][3] = lane + 1
+    return np.array(found, np.int32).reshape(-1, 4)
 
 
 def _unwrap(value: object, expected: type) -> tuple[object | None, int]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from engine.compiler.checker import Scope, check
+from engine.compiler.conjuncts import conjuncts, joined
 from engine.compiler.lexer import Refused, tokenize
 from engine.compiler.model import EventType, Expression, Feature
 from engine.compiler.nodes import Const, Fact, Node, Op, Ref, Type, Var
@@ -107,6 +108,7 @@ class Expressions:
         self._facts: dict[tuple[str, On], _Checked] = {}
         self._tables: dict[tuple[str, On], Built] = {}
         self._known_facts = Known()
+        self._scopes: dict[tuple[On, frozenset[str], bool], Scope] = {}
         self._memo: dict[tuple[str, On, Type | None, frozenset[str], bool], _Checked] = {}
 
     def expression(
@@ -159,12 +161,42 @@ class Expressions:
         key = (text, on, expected, roots, personal)
         known = self._memo.get(key)
         if known is None:
+            known = self._same_anywhere(text, on, expected, roots, personal)
+            known = known or self._conjunction(text, on, expected, roots, personal)
+            known = known or _Checked(*check(text, self._scope(on, roots, personal), expected))
+            self._memo[key] = known
+        return known
+
+    def _same_anywhere(
+        self, text: str, on: On, expected: Type | None, roots: frozenset[str], personal: bool
+    ) -> _Checked | None:
+        """What is right whatever happens: nothing in it is the event's, or a fact's."""
+        if on is None or "event" in text or "facts" in text:
+            return None
+        known = self._check(text, None, expected, roots, personal)
+        return None if known.problems else known
+
+    def _conjunction(
+        self, text: str, on: On, expected: Type | None, roots: frozenset[str], personal: bool
+    ) -> _Checked | None:
+        """`a && b` of parts with nothing wrong, each checked once for all expressions."""
+        parts = conjuncts(text) if expected in (None, Type.BOOL) else []
+        nodes: list[Node] = []
+        for _, part in parts:
+            node, problems = self._check(part, on, Type.BOOL, roots, personal)
+            if node is None or problems:
+                return None
+            nodes.append(node)
+        return _Checked(joined(parts, nodes), []) if parts else None
+
+    def _scope(self, on: On, roots: frozenset[str], personal: bool) -> Scope:
+        key = (on, roots, personal)
+        if key not in self._scopes:
             facts = _Facts(self, on)
-            scope = Scope(
+            self._scopes[key] = Scope(
                 self.events, self.features, self.windows, facts, on, roots, personal, self.units, self._known_facts
             )
-            known = self._memo[key] = _Checked(*check(text, scope, expected))
-        return known
+        return self._scopes[key]
 
     def _report(self, scalar: Scalar, problems: list[Problem], start: int = 0) -> None:
         for p in problems:

@@ -1,4 +1,4 @@
-"""docs/mistakes.md tells the truth: each wrong excerpt gives the screen beside it, each mended one stands in the rules."""
+"""docs/mistakes.md tells the truth: each wrong excerpt gives the screen shown, each mended one stands in the rules."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from engine.compiler.checker import Scope, check
 from engine.compiler.model import Attribute, EventType, Feature, Position
 from engine.compiler.nodes import Const, Fact, Node, Op, Ref, Span, Type, Var
 from engine.compiler.source import WARNING
+from engine.compiler.summary import Known
 
 S0 = Span(0, 0)
 PLACE = Position("schema.yaml", 1, 1)
@@ -998,9 +999,10 @@ def test_facts_that_are_too_much_together_are_refused() -> None:
 
 
 def test_facts_that_nest_are_refused() -> None:
+    known = Known()
     facts: dict[str, Node] = {"f0": Ref(INT, "features.age", Span(0, 1))}
     for i in range(1, 400):
-        node, problems = check(f"facts.f{i - 1} + 1 ", replace(SCOPE, facts=facts), INT)
+        node, problems = check(f"facts.f{i - 1} + 1 ", replace(SCOPE, facts=facts, known=known), INT)
         if node is None:
             assert [p.code for p in problems] == ["too-deep"]
             assert i == 150  # each a sum in a fact

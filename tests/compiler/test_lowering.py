@@ -71,7 +71,7 @@ def test_every_root_agrees_with_the_twin(seed: int, depth: int, size: int) -> No
     assert_agree(events, events.batch(plan), roots)
 
 
-@pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 200])
+@pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 130, 200])
 def test_words_of_every_length(size: int) -> None:
     make = Maker(size, 3)
     roots = [Root(make.node(kind), make.types_on()) for kind in (*SCALARS, *LISTS) * 2]

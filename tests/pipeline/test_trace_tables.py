@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import sys
+from pathlib import Path
 
 import pytest
-from trace_rules import bundle_of, conditions, told, when
 
 from engine.bundle import compile_bundle
 from engine.trial import run
+
+sys.path.insert(0, str(Path(__file__).parent))
+from trace_rules import bundle_of, conditions, told, when
 
 TABLE = """\
 features.salary,event.n,out: level,out: rank,note

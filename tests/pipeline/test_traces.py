@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
-from trace_rules import HEAD, bundle_of, check_places, conditions, told, when
 
 from engine.bundle import compile_bundle
 from engine.compiler.ruleset import read_directory
 from engine.step import traces
 from engine.step.traces import ConditionTrace
 from engine.trial import run
+
+sys.path.insert(0, str(Path(__file__).parent))
+from trace_rules import HEAD, bundle_of, check_places, conditions, told, when
 
 
 def test_values_of_every_part() -> None:

@@ -9,34 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from engine.compiler.analysis.values import (
-    ANYTHING,
-    INT_END,
-    Values,
-    among,
-    between,
-    compared,
-    everything,
-)
-from engine.compiler.analysis.ways import ALWAYS, NEVER, WAYS_MAX, Joining, Key, Way, Ways
+from engine.compiler.analysis.terms import FLIPPED, computable, divides_by_zero, split
+from engine.compiler.analysis.values import ANYTHING, Values, between, compared, everything
+from engine.compiler.analysis.ways import ALWAYS, NEVER, WAYS_MAX, Joining, Key, Way, Ways, implied
 from engine.compiler.nodes import Const, Fact, Node, Op, Ref, Type
 
 _COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
-_FLIPPED = {"eq": "eq", "ne": "ne", "lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}
-_NEGATED = {"eq": "ne", "ne": "eq", "lt": "ge", "le": "gt", "gt": "le", "ge": "lt"}
 _ARITHMETIC = ("add", "sub", "mul", "neg")
 _MACROS = ("all", "exists", "exists_one", "filter", "map")
 NOTHING: frozenset[str] = frozenset()
 _TRUE, _FALSE = between(1, 1), between(0, 0)
-_RANGES = {
-    "size": between(0, INT_END - 1),
-    "month": between(0, 11),
-    "date": between(1, 31),
-    "day_of_month": between(0, 30),
-    "day_of_week": between(0, 6),
-    "day_of_year": between(0, 365),
-}
-_CLOCK = {"hours": 23, "minutes": 59, "seconds": 59, "milliseconds": 999}  # of a time, not of a duration
 
 
 class Atom(NamedTuple):
@@ -196,10 +178,10 @@ class Cases(Joining):
     def _compared(self, node: Ref | Op, term: Ref) -> Simple | None:
         values = _TRUE
         if isinstance(node, Op):
-            split = self._split(node) if node.op in _COMPARISONS or node.op == "in" else None
-            if split is None:
+            compared_with = split(node) if node.op in _COMPARISONS or node.op == "in" else None
+            if compared_with is None:
                 return None
-            values = split[1]
+            values = compared_with[1]
         domain = self.domain(term)
         true, false = self.within(term, values), self.within(term, values.outside())
         yes, no = domain.meet(values), domain.meet(values.outside())
@@ -296,9 +278,9 @@ class Cases(Joining):
     # comparisons
 
     def _compare(self, node: Op, want: bool) -> Ways:
-        split = self._split(node)
-        if split is not None:
-            term, values = split
+        found = split(node)
+        if found is not None:
+            term, values = found
             return self.within(term, values if want else values.outside())
         atom = self._atom(node, want)
         if atom is None:
@@ -306,21 +288,6 @@ class Cases(Joining):
         if atom.values.empty:
             return NEVER
         return self.both(([{atom.key: atom.values}], *map(self.valued, node.args)))
-
-    def _split(self, node: Op) -> tuple[Node, Values] | None:
-        """A comparison of a term with constants: the term, and the values for which it is true."""
-        left, right = node.args
-        if node.op == "in":
-            if isinstance(right, Const) and isinstance(right.value, tuple) and left.type.element is None:
-                return left, among(left.type, right.value)
-            return None
-        if left.type.element is not None:
-            return None
-        if isinstance(right, Const):
-            return left, compared(left.type, node.op, right.value)
-        if isinstance(left, Const):
-            return right, compared(right.type, _FLIPPED[node.op], left.value)
-        return None
 
     def atom(self, node: Node, want: bool = True) -> Atom | None:
         """That a condition is `want`, as exactly one term and its values, or None where it is more than that."""
@@ -339,14 +306,14 @@ class Cases(Joining):
             return Atom(node.path, self.domain(node).meet(_TRUE if want else _FALSE))
         if not isinstance(node, Op):
             return None
-        if node.op in _COMPARISONS and node.args[0].type is not Type.BOOL and self._split(node) is None:
+        if node.op in _COMPARISONS and node.args[0].type is not Type.BOOL and split(node) is None:
             return self._signed(node, want)
         if node.op not in _COMPARISONS and node.op != "in":
             return None
-        split = self._split(node)
-        if split is None:
+        found = split(node)
+        if found is None:
             return None
-        term, values = split
+        term, values = found
         while isinstance(term, Fact):
             term = term.node
         if isinstance(term, Const) or (isinstance(term, Op) and term.op in ("cond", "switch", "fail")):
@@ -358,7 +325,7 @@ class Cases(Joining):
         """A comparison of two terms, as the sign of the first less the second: -1, 0, 1 or NaN."""
         (a, b), op = node.args, node.op
         if hash(a) > hash(b):
-            a, b, op = b, a, _FLIPPED[op]
+            a, b, op = b, a, FLIPPED[op]
         nan = a.type in (Type.NUMBER, Type.NUMBERS)
         possible = Values(False, (0, 1) if a == b else (-1, 2), nan)
         values = compared(Type.INTEGER, op, 0)
@@ -417,50 +384,17 @@ class Cases(Joining):
         """The ways in which what a strict operation is made from has values."""
         if not isinstance(node, Op) or node.op == "collect":
             return ALWAYS
-        if _divides_by_zero(node):
+        if divides_by_zero(node):
             return NEVER
         args: Sequence[Node] = node.args[:1] if node.op in _MACROS else node.args
         return self.both([self.valued(arg) for arg in args])
 
     def _allowed(self, term: Node) -> Values:
         """All values that a term may have."""
-        if isinstance(term, Ref):
-            return self.domain(term)
-        if isinstance(term, Op):
-            if term.op in _RANGES:
-                return _RANGES[term.op]
-            if term.op in _CLOCK and term.args[0].type is Type.TIME:
-                return between(0, _CLOCK[term.op])
-        return everything(term.type)
+        return self.domain(term) if isinstance(term, Ref) else computable(term)
 
     def _key(self, term: Node) -> Key:
         return term.path if isinstance(term, Ref) else self._number(term)
 
     def _number(self, term: object) -> int:
         return self._numbers.setdefault(term, len(self._numbers))
-
-
-def implied(same: Sequence[Values]) -> tuple[int, ...] | None:
-    """What is told of sets that one value is to be in all of: see `Cases.implied`."""
-    before = [ANYTHING]  # what the sets up to each say
-    for values in same:
-        before.append(before[-1].meet(values))
-    whole = before[-1]
-    if whole.empty:
-        return None
-    told: list[int] = []
-    behind = ANYTHING
-    for i in range(len(same) - 1, -1, -1):
-        if len(told) < len(same) - 1 and before[i].meet(behind) == whole:
-            told.append(i)
-        else:
-            behind = behind.meet(same[i])
-    return tuple(told)
-
-
-def _divides_by_zero(node: Op) -> bool:
-    """Numbers may be divided by zero: that is infinite, and no error."""
-    if node.op not in ("div", "mod", "ratio") or (node.op == "div" and node.type is Type.NUMBER):
-        return False
-    divisor = node.args[1]
-    return isinstance(divisor, Const) and divisor.value == 0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.compiler.analysis.cases import NOTHING, Cases, Simple, implied
+from engine.compiler.analysis.cases import NOTHING, Cases, Simple
 from engine.compiler.analysis.domains import event_types
 from engine.compiler.analysis.report import Report
 from engine.compiler.analysis.values import Values
-from engine.compiler.analysis.ways import Key, Way
+from engine.compiler.analysis.ways import Key, Way, implied
 from engine.compiler.model import RuleSet
 from engine.compiler.nodes import Const, Node, Op, Span, Type
 from engine.compiler.scopes import On

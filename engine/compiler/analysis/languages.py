@@ -17,7 +17,8 @@ def report_languages(ruleset: RuleSet, report: Report) -> None:
     another variant of the same message has it.
     """
     messages = ruleset.messages.values()
-    shapes = Counter(map(_shape, messages))
+    written = [_shape(message) for message in messages]
+    shapes = Counter(written)
     counts: Counter[str] = Counter()
     for shape, count in shapes.items():
         counts.update(dict.fromkeys(_languages(shape), count))
@@ -31,8 +32,7 @@ def report_languages(ruleset: RuleSet, report: Report) -> None:
     elif messages:
         expected = list(dict.fromkeys((default, *expected)))
     complete = {shape for shape in shapes if all(list(languages) == expected for languages in shape)}
-    for message in messages:
-        shape = _shape(message)
+    for message, shape in zip(messages, written, strict=True):
         if shape not in complete or len(expected) > 1:
             _message(message, expected, _languages(shape), report)
     for product in ruleset.products.values():

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from engine.compiler.analysis.values import Values
+from engine.compiler.analysis.values import ANYTHING, Values
 
 Key = str | int  # a path, `has(path)`, or the number of a term that is computed
 Way = dict[Key, Values]  # what each term must be; terms that are not in it may be anything
@@ -68,3 +68,21 @@ class Joining:
             if len(result) > WAYS_MAX or (part and not part[0]):
                 return ALWAYS
         return result
+
+
+def implied(same: Sequence[Values]) -> tuple[int, ...] | None:
+    """What is told of sets that one value is to be in all of: see `Cases.implied`."""
+    before = [ANYTHING]  # what the sets up to each say
+    for values in same:
+        before.append(before[-1].meet(values))
+    whole = before[-1]
+    if whole.empty:
+        return None
+    told: list[int] = []
+    behind = ANYTHING
+    for i in range(len(same) - 1, -1, -1):
+        if len(told) < len(same) - 1 and before[i].meet(behind) == whole:
+            told.append(i)
+        else:
+            behind = behind.meet(same[i])
+    return tuple(told)

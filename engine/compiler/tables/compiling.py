@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from engine.compiler.nodes import Const, Fact, Node, Op, Span, Type
+from engine.compiler.nodes import Const, Fact, Node, Op, Ref, Span, Type, Var
 from engine.compiler.source import Finding
 from engine.compiler.tables.literals import ORDERED, Bad
 from engine.compiler.tables.regions import asks_missing
@@ -160,4 +160,4 @@ def shifted(node: Node, by: int) -> Node:
         return Fact(node.type, node.path, node.node, span)
     if isinstance(node, Op):
         return Op(node.type, node.op, tuple(shifted(arg, by) for arg in node.args), span)
-    return type(node)(**{f: getattr(node, f) for f in node.__slots__ if f != "span"}, span=span)
+    return Ref(node.type, node.path, span) if isinstance(node, Ref) else Var(node.type, node.level, node.name, span)

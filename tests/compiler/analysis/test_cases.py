@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from bench import generate
 from engine.compiler import ruleset
 from engine.compiler.analysis import analyse
-from engine.compiler.analysis.cases import Cases, implied
+from engine.compiler.analysis.cases import Cases
 from engine.compiler.analysis.constant import constant
 from engine.compiler.analysis.reach import Audiences
 from engine.compiler.analysis.values import Values, everything
+from engine.compiler.analysis.ways import implied
 from engine.compiler.nodes import SCALARS, Const, Fact, Node, Op, Ref, Span, Type
 from engine.compiler.reference import Absent, Defaulted, Failure, Inputs, evaluate
 from engine.compiler.scopes import walk

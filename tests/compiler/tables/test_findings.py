@@ -193,3 +193,32 @@ def test_only_tables_in_directories_of_that_name_are_rules(tmp_path: Path) -> No
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     assert list(read_directory(tmp_path)) == ["a.yaml", "tables/t.csv", "x/tables/u.XLSX"]
+
+
+SLIPS = [  # a table, the cell that is marked, the hint
+    ("features.age,tier\n1,x\n", "B1", "a column with results is headed `out: name`, one for people `note`"),
+    ("features.age,output: tier\n1,x\n", "B1", "write `out: tier`"),
+    ("features.age,out: tier,Comment\n-,x,y\n", "C1", "write `note`"),
+    ("Tiers 2026\nfeatures.age,out: tier\n-,x\n", "A1",
+     "delete what stands above the header, or put it into a column `note`"),
+    (SOUND + "-,any,x\n", "B2", "write `-` where the input does not matter"),
+    (SOUND + "-,5.000,x\n", "B2", "write 5 or 5000"),
+    ("features.age,out: up_to\n1,300\n2,1500\n-,5000 EUR\n", "B4", "write 5000"),
+    ('features.age,out: up_to\n1,300\n2,1500\n-,"5,000"\n', "B4", "write 5000"),
+    ("features.age,out: up_to\n1,300\n2,1500\n-,5%\n", "B4",
+     "write 0.05, or 5 where the input counts in percent"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("table", "cell", "hint"), SLIPS)
+def test_a_slip_is_marked_once_with_the_way_to_write_it(table: str, cell: str, hint: str) -> None:
+    told = shop.told(shop.files(table, "hit: first"))
+    assert [(f.message.partition(":")[0], f.hint) for f in told] == [(f"cell {cell}", hint)]
+
+
+def test_a_default_that_is_in_range_keeps_the_range() -> None:
+    schema = shop.SCHEMA.replace("score: integer", "score: {type: integer, default: 0, at_least: 0}")
+    table = "features.score,out: a\n0,x\n> 0,y\n"
+    files = shop.files(table, "hit: first")
+    files["schema.yaml"] = files["schema.yaml"].replace(shop.SCHEMA.encode(), schema.encode())
+    assert shop.told(files) == []
