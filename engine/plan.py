@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from engine.compiler.frozen import frozen
 from engine.compiler.model import Condition, Expression, Message, Policy, Purpose, QuietHours, RuleSet
 from engine.compiler.nodes import Const, Fact, Node, Op, Ref, Type
 from engine.compiler.program import Program
-from engine.compiler.reference import reads
-from engine.compiler.scopes import walk
+from engine.compiler.reference import inputs_of
 from engine.compiler.written import is_currency
 from engine.contact.caps import KEPT_MS_MIN, Limits, limits_of
 from engine.identity import name_hash
@@ -21,7 +21,7 @@ def optional_hash(name: str | None) -> int:
     return name_hash(name) if name else 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SlotPlan:
     """A slot's root in the rules plan, the type of its value, and how it is written."""
 
@@ -31,7 +31,7 @@ class SlotPlan:
     currency: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChannelPlan:
     """A channel a message may take; every root must be true."""
 
@@ -40,7 +40,7 @@ class ChannelPlan:
     conditions: tuple[tuple[int, Expression], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MessageStep:
     """One message, ready for the step. `reads` are the non-personal inputs of its conditions: type and unit."""
 
@@ -122,26 +122,34 @@ def _conditions(message: Message, ruleset: RuleSet) -> list[Node]:
     return [*nodes, message.value.node, *(c.when.node for c in message.channels if c.when is not None)]
 
 
-def _public_reads(
-    nodes: list[Node], on: tuple[str, ...] | None, ruleset: RuleSet
-) -> dict[str, tuple[Type, str | None]]:
-    def personal(path: str) -> bool:
-        root, _, name = path.partition(".")
-        if root == "features":
-            return ruleset.features[name].personal
-        return root == "event" and any(
-            name in e.attributes and e.attributes[name].personal for e in ruleset.events.values()
-        )
+class _Inputs:
+    """What is asked of the same inputs for message after message."""
 
-    inputs = {n.path: n.type for node in nodes for n in walk(node) if isinstance(n, Ref)}
-    return {
-        path: (inputs[path], unit_of(path, on, ruleset))
-        for path in dict.fromkeys(path for node in nodes for path in reads(node))
-        if path != "now" and not personal(path)
-    }
+    def __init__(self, ruleset: RuleSet) -> None:
+        self.ruleset = ruleset
+        self.units: dict[tuple[str, tuple[str, ...] | None], str | None] = {}
+        features = {f"features.{f.name}" for f in ruleset.features.values() if f.personal}
+        attributes = (a for event in ruleset.events.values() for a in event.attributes.values())
+        self.personal = features | {f"event.{a.name}" for a in attributes if a.personal}
+
+    def unit(self, path: str, on: tuple[str, ...] | None) -> str | None:
+        key = (path, on if path.startswith("event.") else None)
+        if key not in self.units:
+            self.units[key] = unit_of(path, on, self.ruleset)
+        return self.units[key]
+
+    def public(self, nodes: list[Node], on: tuple[str, ...] | None) -> dict[str, tuple[Type, str | None]]:
+        """Type and unit of the inputs that are not personal, in the order in which the nodes read them."""
+        return {
+            path: (kind, self.unit(path, on))
+            for path, kind in inputs_of(nodes).items()
+            if path != "now" and path not in self.personal
+        }
 
 
-def _message_step(index: int, message: Message, ruleset: RuleSet, program: Program) -> MessageStep:
+def _message_step(
+    index: int, message: Message, ruleset: RuleSet, program: Program, inputs: _Inputs, limits: Limits
+) -> MessageStep:
     root_of = program.root_of
     purpose = ruleset.purposes[message.purpose]
     product = ruleset.products[message.product] if message.product else None
@@ -161,7 +169,7 @@ def _message_step(index: int, message: Message, ruleset: RuleSet, program: Progr
         purpose=purpose,
         quiet_hours=ruleset.quiet_hours[purpose.quiet_hours] if purpose.quiet_hours else None,
         policy=policy,
-        limits=limits_of(message, dict(ruleset.purposes), ruleset.caps, ruleset.gaps),
+        limits=limits,
         keys=frozenset(name_hash(n) for n in (message.name, *message.was)),
         key=name_hash(message.name),
         topic=optional_hash(message.topic),
@@ -184,13 +192,21 @@ def _message_step(index: int, message: Message, ruleset: RuleSet, program: Progr
             for name, slot in message.slots.items()
         },
         variant_keys={name: name_hash(name) for name in message.variants},
-        reads=_public_reads(_conditions(message, ruleset), message.on, ruleset),
+        reads=inputs.public(_conditions(message, ruleset), message.on),
     )
 
 
 def plan_step(ruleset: RuleSet, program: Program) -> StepPlan:
     """Everything about a rule set that the step would otherwise work out per event."""
-    messages = tuple(_message_step(i, m, ruleset, program) for i, m in enumerate(ruleset.messages.values()))
+    inputs = _Inputs(ruleset)
+    limits: dict[str, Limits] = {}
+    for m in ruleset.messages.values():
+        if m.purpose not in limits:
+            limits[m.purpose] = limits_of(m, dict(ruleset.purposes), ruleset.caps, ruleset.gaps)
+    messages = tuple(
+        _message_step(i, m, ruleset, program, inputs, limits[m.purpose])
+        for i, m in enumerate(ruleset.messages.values())
+    )
     windows = {name: plan_window(w) for name, w in ruleset.windows.items()}
     windows_of: dict[str, list[tuple[WindowPlan, int | None, int | None]]] = {name: [] for name in ruleset.events}
     for name, window in ruleset.windows.items():

@@ -8,7 +8,18 @@ from pathlib import Path
 
 from rich.text import Text
 
-from engine.cli.output import FAILED, OK, complain, finding_json, out, print_findings, print_json, say, say_beside, tally
+from engine.cli.output import (
+    FAILED,
+    OK,
+    complain,
+    finding_json,
+    out,
+    print_findings,
+    print_json,
+    say,
+    say_beside,
+    tally,
+)
 from engine.compiler.model import RuleSet
 from engine.compiler.ruleset import load, read_directory
 from engine.compiler.source import ERROR, Finding, sort_findings

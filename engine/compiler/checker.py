@@ -196,7 +196,7 @@ class _Checker(Calls):
             message = "the two branches are not of one type"
             self.problem("wrong-type", tree.span, message, found, "two branches of one type", hint)
             return None
-        if condition is None or not good or not self.same_currency(tree, then, otherwise):
+        if condition is None or not good or not self.same_unit(tree, ":", then, otherwise):
             return None
         return Op(then.type, "cond", (condition, then, otherwise), tree.span)
 
@@ -240,7 +240,7 @@ class _Checker(Calls):
             message = "an integer divided by an integer loses its fraction"
             self.problem("integer-division", tree.span, message, "integer / integer", "numbers", hint)
             return None
-        if op not in "*/%" and has_unit(left.type) and not self.same_unit(tree, left, right):
+        if op not in "*/%" and has_unit(left.type) and not self.same_unit(tree, op, left, right):
             return None
         name = COMPARISONS.get(op) or ARITHMETIC[op]
         if op == "+" and (result is Type.TEXT or result.element is not None):
@@ -275,7 +275,7 @@ class _Checker(Calls):
                 adapted_right = self.amount(tree.right)
         return None if adapted_left is None or adapted_right is None else (adapted_left, adapted_right)
 
-    def same_unit(self, tree: Binary, left: Node, right: Node) -> bool:
+    def same_unit(self, tree: Tree, op: str, left: Node, right: Node) -> bool:
         """False after an error; amounts of two currencies are one, numbers of two units a warning."""
         if type(left) is Const or type(right) is Const:
             return True
@@ -283,8 +283,8 @@ class _Checker(Calls):
             return self.same_currency(tree, left, right)
         units = self.unit(left), self.unit(right)
         if None not in units and units[0] != units[1]:
-            message = f"`{tree.op}` takes {units[0]} and {units[1]} for the same"
-            found = f"{self.described(left)} {tree.op} {self.described(right)}"
+            message = f"`{op}` takes {units[0]} and {units[1]} for the same"
+            found = f"{self.described(left)} {op} {self.described(right)}"
             hint = "convert one of them, or mend its `unit:` in the schema"
             self.problem("unit-mismatch", tree.span, message, found, "two numbers of one unit", hint, WARNING)
         return True
@@ -321,6 +321,7 @@ class _Checker(Calls):
             message = f"{left.type} is looked for in a list of {right.type.element}"
             self.problem("no-such-operator", tree.span, message, self.described(left), str(right.type.element))
             return None
+        self.same_unit(tree, "in", left, right)
         return Op(Type.BOOL, "in", (left, right), tree.span)
 
     def among_amounts(self, tree: Binary, left: Node, items: ListTree) -> Node | None:

@@ -42,8 +42,8 @@ def joined(parts: list[tuple[int, str]], nodes: list[Node]) -> Node:
     """The conjunction of checked parts, in the flat form that the checker makes."""
     args: list[Node] = []
     for (start, _), node in zip(parts, nodes, strict=True):
-        node = moved(node, start)
-        args += node.args if isinstance(node, Op) and node.op == "and" else (node,)
+        flat = node.args if isinstance(node, Op) and node.op == "and" else (node,)
+        args += [moved(arg, start) for arg in flat]
     last, text = parts[-1]
     return Op(Type.BOOL, "and", tuple(args), Span(parts[0][0], last + len(text)))
 
@@ -51,12 +51,13 @@ def joined(parts: list[tuple[int, str]], nodes: list[Node]) -> Node:
 def moved(node: Node, by: int) -> Node:
     """The tree of a text that stands `by` characters further on."""
     span = Span(node.span.start + by, node.span.end + by)
-    if isinstance(node, Op):
-        return Op(node.type, node.op, tuple([moved(arg, by) for arg in node.args]), span)
-    if isinstance(node, Ref):
+    if type(node) is Ref:
         return Ref(node.type, node.path, span)
-    if isinstance(node, Const):
+    if type(node) is Op:
+        return Op(node.type, node.op, tuple([moved(arg, by) for arg in node.args]), span)
+    if type(node) is Const:
         return Const(node.type, node.value, span)
-    if isinstance(node, Var):
+    if type(node) is Var:
         return Var(node.type, node.level, node.name, span)
+    assert type(node) is Fact
     return Fact(node.type, node.path, node.node, span)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from engine.compiler.frozen import frozen
 from engine.compiler.nodes import Node, Span, Type
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from engine.compiler.tree import Scalar
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Position:
     """Where something is written. `line` and `column` count from 1; columns are characters."""
 
@@ -47,7 +48,7 @@ class TableSource:
     rows: tuple[TableRow, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Expression:
     """A checked CEL expression with its text as written.
 

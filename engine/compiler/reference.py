@@ -123,20 +123,27 @@ def trace(node: Node, inputs: Inputs, facts: dict[int, object] | None = None) ->
 
 def reads(node: Node) -> list[str]:
     """Paths of the inputs, in order of first appearance; `now` only where it is written."""
-    paths: dict[str, None] = {}
-    _collect(node, paths, set())
-    return list(paths)
+    return list(inputs_of([node]))
 
 
-def _collect(node: Node, paths: dict[str, None], seen: set[int]) -> None:
-    if isinstance(node, Ref):
-        paths[node.path] = None
-    elif isinstance(node, Fact) and id(node.node) not in seen:
-        seen.add(id(node.node))
-        _collect(node.node, paths, seen)
-    elif isinstance(node, Op):
+def inputs_of(nodes: Sequence[Node]) -> dict[str, Type]:
+    """Paths of the inputs with their types, in order of first appearance."""
+    paths: dict[str, Type] = {}
+    seen: set[int] = set()
+    for node in nodes:
+        _collect(node, paths, seen)
+    return paths
+
+
+def _collect(node: Node, paths: dict[str, Type], seen: set[int]) -> None:
+    if type(node) is Ref:
+        paths[node.path] = node.type
+    elif type(node) is Op:
         for arg in node.args:
             _collect(arg, paths, seen)
+    elif type(node) is Fact and id(node.node) not in seen:
+        seen.add(id(node.node))
+        _collect(node.node, paths, seen)
 
 
 class _Run:

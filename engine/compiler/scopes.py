@@ -158,23 +158,17 @@ class Expressions:
         return checked.problems[0].message if checked is not None and checked.node is None else ""
 
     def _check(self, text: str, on: On, expected: Type | None, roots: frozenset[str], personal: bool) -> _Checked:
+        if on is not None and "event" not in text and "facts" not in text:
+            anywhere = self._check(text, None, expected, roots, personal)
+            if not anywhere.problems:  # whose hints may speak of the event types
+                return anywhere
         key = (text, on, expected, roots, personal)
         known = self._memo.get(key)
         if known is None:
-            known = self._same_anywhere(text, on, expected, roots, personal)
-            known = known or self._conjunction(text, on, expected, roots, personal)
+            known = self._conjunction(text, on, expected, roots, personal)
             known = known or _Checked(*check(text, self._scope(on, roots, personal), expected))
             self._memo[key] = known
         return known
-
-    def _same_anywhere(
-        self, text: str, on: On, expected: Type | None, roots: frozenset[str], personal: bool
-    ) -> _Checked | None:
-        """What is right whatever happens: nothing in it is the event's, or a fact's."""
-        if on is None or "event" in text or "facts" in text:
-            return None
-        known = self._check(text, None, expected, roots, personal)
-        return None if known.problems else known
 
     def _conjunction(
         self, text: str, on: On, expected: Type | None, roots: frozenset[str], personal: bool

@@ -29,8 +29,9 @@ class Document:
         return [0, *(m.end() for m in _LINE_BREAK.finditer(self.text))]
 
     def position(self, index: int) -> Position:
-        line = bisect_right(self._starts, index) - 1
-        return Position(self.path, line + 1, index - self._starts[line] + 1)
+        starts = self._starts
+        line = bisect_right(starts, index)
+        return Position(self.path, line, index - starts[line - 1] + 1)
 
     def line_text(self, index: int) -> str:
         """The whole source line that holds `index`, without its line break."""

@@ -6,6 +6,7 @@ from engine.compiler.names import Scope
 from engine.compiler.nodes import Const, Fact, Node, Ref, Type, Var
 
 _KEPT = frozenset(("add", "sub", "mod", "neg", "to_number", "to_integer"))
+_SAME = frozenset(("index", "filter", "reverse", "concat"))  # elements of the first argument
 
 
 def unit_of(node: Node, scope: Scope) -> str | None:
@@ -29,8 +30,11 @@ def unit_of(node: Node, scope: Scope) -> str | None:
     if node.op in ("mul", "div", "ratio"):
         left, right = unit_of(args[0], scope), unit_of(args[1], scope)
         return left if right is None else right if left is None and node.op == "mul" else None
-    if node.op in ("cond", "switch"):
-        found = {unit_of(arg, scope) for arg in (*args[1::2], args[-1]) if not isinstance(arg, Const)}
+    if node.op in _SAME:
+        return unit_of(args[0], scope)
+    if node.op in ("cond", "switch", "list"):
+        parts = args if node.op == "list" else (*args[1::2], args[-1])
+        found = {unit_of(arg, scope) for arg in parts if not isinstance(arg, Const)}
         return found.pop() if len(found) == 1 else None
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from engine.compiler.nodes import Type
@@ -42,7 +43,7 @@ def parse(text: str, kind: Type) -> object:
         return text == "true"
     if kind is Type.INTEGER and _INTEGER.fullmatch(text) and -(2**63) <= int(text) < 2**63:
         return int(text)
-    if kind is Type.NUMBER and _NUMBER.fullmatch(text):
+    if kind is Type.NUMBER and _NUMBER.fullmatch(text) and math.isfinite(float(text)):
         return float(text)
     raise ValueError(f"it is not {EXPECTED[kind].partition(' such as ')[0]}")
 

@@ -194,3 +194,13 @@ def test_help_and_check_of_findings_load_no_kernels(rules: Path) -> None:
     for arguments in (["--help"], ["check", str(rules)]):
         ran = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
         assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_names_wrap_under_themselves_in_a_terminal(tact: Tact, rules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = rules / "rules.yaml"
+    file.write_text(file.read_text().replace("deposit:", "a_deposit_with_a_name_that_is_long: {}\n  deposit:", 1))
+    monkeypatch.setenv("COLUMNS", "60")
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", tact("check", rules, "--color", "always").out)
+    lines = [line.rstrip() for line in plain.splitlines()]
+    at = lines.index("    3  events     a_deposit_with_a_name_that_is_long,")
+    assert lines[at + 1] == " " * 18 + "deposit, login"

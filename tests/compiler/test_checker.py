@@ -933,6 +933,24 @@ def test_personal_features_in_slots() -> None:
             "`+` takes days and hours for the same",
             "integer in days + integer in hours",
         ),
+        (
+            "windows.idle in [1, features.age_days]",
+            "windows.idle in [1, features.age_days]",
+            "`in` takes hours and days for the same",
+            "integer in hours in integers in days",
+        ),
+        (
+            "(features.age > 3 ? windows.idle : features.age_days) > 1",
+            "(features.age > 3 ? windows.idle : features.age_days)",
+            "`:` takes hours and days for the same",
+            "integer in hours : integer in days",
+        ),
+        (
+            "[features.age_days][0] > windows.idle",
+            "[features.age_days][0] > windows.idle",
+            "`>` takes days and hours for the same",
+            "integer in days > integer in hours",
+        ),
     ],
 )
 def test_units_that_differ_are_warnings(text: str, place: str, message: str, found: str) -> None:

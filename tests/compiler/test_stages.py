@@ -83,7 +83,7 @@ def test_arguments_that_are_inputs_need_no_kernel() -> None:
 
 
 def test_remembered_results_are_bounded(calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "REMEMBERED_MAX", 2)
+    monkeypatch.setattr(stages, "REMEMBERED_MAX", 1_100)  # bytes: two results
     plan = lower_roots([Root(lowered(CITY), None)], EVENTS)
     for city in ("A", "B", "A", "C", "A"):
         assert plan.batch(["login"], [{"event.city": city}], [0], [None]).value(0, 0) == city.lower()

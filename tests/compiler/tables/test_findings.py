@@ -196,7 +196,8 @@ def test_only_tables_in_directories_of_that_name_are_rules(tmp_path: Path) -> No
 
 
 SLIPS = [  # a table, the cell that is marked, the hint
-    ("features.age,tier\n1,x\n", "B1", "a column with results is headed `out: name`, one for people `note`"),
+    ("features.age,tier,out: up_to\n-,x,1\n", "B1",
+     "a column with results is headed `out: name`, one for people `note`"),
     ("features.age,output: tier\n1,x\n", "B1", "write `out: tier`"),
     ("features.age,out: tier,Comment\n-,x,y\n", "C1", "write `note`"),
     ("Tiers 2026\nfeatures.age,out: tier\n-,x\n", "A1",
