@@ -45,6 +45,9 @@ def bundle() -> Bundle:
     return compile_bundle({"rules.yaml": RULES})
 
 
+DATE = "expected a text that is a date, such as '2026-01-31'"
+
+
 def money(units: int = 0, nanos: int = 0, currency: str = "EUR") -> pb.Value:
     return pb.Value(money=Money(currency_code=currency, units=units, nanos=nanos))
 
@@ -88,9 +91,9 @@ REFUSED = [
     ("money", money(-1, -(2**31)), "found -2147483648 nanos: expected -999999999 to 999999999"),
     ("money", money(-(2**63)), "found -9223372036854775808 units: expected at least -9223372036854775807"),
     ("number", money(5), 'found money in "EUR": expected a number'),
-    ("date", pb.Value(text="31.01.2026"), "found text \"31.01.2026\": expected a text that is a date, such as '2026-01-31'"),
-    ("date", pb.Value(text="2026-02-29"), "found text \"2026-02-29\": expected a text that is a date, such as '2026-01-31'"),
-    ("date", pb.Value(time={"seconds": 1}), "found a time: expected a text that is a date, such as '2026-01-31'"),
+    ("date", pb.Value(text="31.01.2026"), f'found text "31.01.2026": {DATE}'),
+    ("date", pb.Value(text="2026-02-29"), f'found text "2026-02-29": {DATE}'),
+    ("date", pb.Value(time={"seconds": 1}), f"found a time: {DATE}"),
     ("time", pb.Value(text="2026-01-31"), 'found text "2026-01-31": expected a time'),
     ("texts", pb.Value(text="a"), 'found text "a": expected a list of texts'),
     ("texts", texts(*["x"] * 257), "found 257 texts: expected at most 256"),
