@@ -154,10 +154,11 @@ def _ready_s() -> float:
 
 
 _MEMORY = """
-import resource, sys
+import re, sys
+from pathlib import Path
 from bench import generate
 from engine.bundle import compile_bundle
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+peak = lambda: 1024 * int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
 files = generate.rules(int(sys.argv[1])).files
 compile_bundle(generate.rules(10).files)
 before = peak()
