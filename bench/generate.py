@@ -17,7 +17,7 @@ NUMBERS, INTEGERS, TEXTS, FLAGS = 24, 8, 6, 2  # 40 features
 WINDOWS = ("events_30d", "deposited_7d", "deposit_months")
 PRODUCTS = 20
 TEXT_VALUES = 8
-FILE_MESSAGES = 500  # a rule file holds at most 1 MiB
+FILE_MESSAGES = 1000  # a rule file holds at most 1 MiB, a rule set at most 200 files
 _PATH = re.compile(r"\b(features|windows|event)\.(\w+)")
 
 Values = dict[str, object]

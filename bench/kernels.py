@@ -121,7 +121,9 @@ def _peers_of(size: int, bundle: Bundle, rules: Sequence[generate.Rule], effort:
     batch = sample(_PEER_EVENTS, 99, missing=0.0)
     contexts = [_context(batch, i) for i in range(_PEER_EVENTS)]
     answers = batch.evaluate(bundle)
-    ours = [[rules[m].name for m in answers.candidates(i)] for i in range(_PEER_EVENTS)]
+    names = list(bundle.ruleset.messages)  # in the order of the files, the peers' in that of the rules
+    order = {rule.name: place for place, rule in enumerate(rules)}
+    ours = [sorted((names[m] for m in answers.candidates(i)), key=order.__getitem__) for i in range(_PEER_EVENTS)]
     figures = {}
     for peer in peers.PEERS:
         if size <= peer.largest and peer.available():

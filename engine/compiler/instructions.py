@@ -82,7 +82,12 @@ FORMULAS = 1 << 30
 
 
 class TooLarge(ValueError):
-    """More instructions, columns, unrolled elements or stages than the limits above."""
+    """More instructions, columns, unrolled elements or stages than the limits above.
+
+    `root` is the number of the expression that was too much.
+    """
+
+    root = -1
 
 
 @dataclass(frozen=True, slots=True, eq=False)

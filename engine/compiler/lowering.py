@@ -38,7 +38,11 @@ def lower_roots(roots: Sequence[Root], event_types: Iterable[str]) -> Plan:
         if isinstance(node, Const) and node.type is not Type.BOOL:
             outputs[number] = Output(node.type, 0, node.value, on)
             continue
-        value = builder.lower(node)
+        try:
+            value = builder.lower(node)
+        except TooLarge as error:
+            error.root = number
+            raise
         cells = 0 if node.type is Type.BOOL else width(node.type)
         column = rows.of(value, cells) if cells else planes.of(value, 1)
         outputs[number] = Output(node.type, column, None, on)
@@ -75,6 +79,7 @@ class _Roots:
     def __init__(self) -> None:
         self.roots: list[Root] = []
         self.of: dict[tuple[str, str], int] = {}
+        self.places: dict[int, Position] = {}
 
     def add(self, node: Node, on: Types) -> int:
         self.roots.append(Root(node, on))
@@ -84,6 +89,7 @@ class _Roots:
         if expression is None:
             return None
         number = self.of[kind, name] = self.add(expression.node, on)
+        self.places[number] = expression.position
         return number
 
 
@@ -95,6 +101,14 @@ def _union(parts: Iterable[Types]) -> Types:
             return None
         names.update(dict.fromkeys(part))
     return tuple(names)
+
+
+def _plan(ruleset: RuleSet, roots: _Roots) -> Plan:
+    try:
+        return lower_roots(roots.roots, ruleset.events)
+    except TooLarge as error:
+        where = roots.places.get(error.root, Position(next(iter(ruleset.files), ""), 1, 1))
+        raise RulesInvalid([Finding("rules-too-large", where, 1, str(error))]) from None
 
 
 def lower(ruleset: RuleSet) -> Program:
@@ -124,13 +138,8 @@ def lower(ruleset: RuleSet) -> Program:
     # the funnel compares values as numbers
     ranks = [rules.add(_as_number(m.value.node), m.on) for m in ruleset.messages.values()]
     passes = [rules.add(_passes(ruleset, m), m.on) for m in ruleset.messages.values()]
-    try:
-        window_plan = lower_roots(windows.roots, ruleset.events)
-        rule_plan = lower_roots(rules.roots, ruleset.events)
-    except TooLarge as error:
-        positions = [message.position for message in ruleset.messages.values()]
-        where = positions[-1] if positions else Position(next(iter(ruleset.files), ""), 1, 1)
-        raise RulesInvalid([Finding("rules-too-large", where, 1, str(error))]) from None
+    window_plan = _plan(ruleset, windows)
+    rule_plan = _plan(ruleset, rules)
     tables = _funnel(ruleset, rule_plan, messages, ranks, passes)
     return Program(window_plan, rule_plan, messages, {**windows.of, **rules.of}, tables)
 

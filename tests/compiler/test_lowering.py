@@ -17,6 +17,7 @@ from engine.compiler.model import RuleSet
 from engine.compiler.nodes import Const, Node, Op, Ref, Type
 from engine.compiler.program import Batch, Plan, Program, Root
 from engine.compiler.reference import Defaulted, Failure, Inputs, evaluate
+from engine.compiler.ruleset import load
 from engine.errors import RulesInvalid
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -219,3 +220,20 @@ def test_too_many_instructions_are_a_finding(monkeypatch: pytest.MonkeyPatch) ->
     (finding,) = refused.value.findings
     assert finding.code == "rules-too-large"
     assert finding.message == "the conditions need more than 20 instructions"
+
+
+def test_what_was_too_much_is_told_at_its_place() -> None:
+    joined = " + ".join(["features.a", "features.b"] * 120)
+    messages = "".join(
+        f"  m{k}:\n    purpose: service\n    when: {when}\n    channels: [push]\n    variants: {{v: {{en: x}}}}\n"
+        for k, when in enumerate(["features.a != ''", f"'{joined} != \"\"'", "features.b != ''"])
+    )
+    rules = (
+        "features: {a: text, b: text}\npurposes: {service: {consent: not_required, if_state_unknown: silent}}\n"
+        f"channels: {{push: {{}}}}\nmessages:\n{messages}"
+    )
+    with pytest.raises(RulesInvalid) as refused:
+        lower(load({"a.yaml": rules.encode()}))
+    (finding,) = refused.value.findings
+    assert finding.code == "rules-too-large"
+    assert finding.position.line == rules.split("\n").index(f"    when: '{joined} != \"\"'") + 1
