@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import orjson
+import uvloop
 from rich.console import Console
 
 from bench.load.capacity import Objective, find_capacity
@@ -44,7 +45,7 @@ def _run(given: argparse.Namespace, console: Console) -> int:
         if not 0 < len(times) <= _CALLS_MAX:
             raise BadFile(f"{rate:g}/s for {seconds:g} s are {len(times):,} calls; 1 to {_CALLS_MAX:,} are sent")
         made = bodies(given.events, len(times), secrets.token_hex(4), given.as_written)
-        return drive(given.target, made, times, rate, given.connections, tls)
+        return uvloop.run(drive(given.target, made, times, rate, given.connections, tls))
 
     settings = {"target": given.target, "arrivals": given.arrivals, "connections": given.connections}
     if given.find_capacity:

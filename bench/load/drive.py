@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-import uvloop
 
 from bench.load.client import OK, Channel, connect, now_ns
 from bench.load.histogram import Histogram
@@ -98,7 +97,7 @@ class _Run:
                 await asyncio.wait_for(self.idle.wait(), DRAIN_S)
 
 
-async def _drive(
+async def drive(
     target: str,
     bodies: Sequence[bytes],
     times: npt.NDArray[np.int64],
@@ -106,6 +105,7 @@ async def _drive(
     connections: int,
     tls: ssl.SSLContext | None,
 ) -> Result:
+    """Runs the load. Raises OSError where the target cannot be reached or goes away."""
     run = _Run(bodies, times)
     channels = [await connect(target, DECIDE, run.done, tls) for _ in range(connections)]
     await asyncio.sleep(0)
@@ -129,15 +129,3 @@ async def _drive(
         answered_per_s=float(run.ok.sum()) / span_s,
         answers=run.answers,
     )
-
-
-def drive(
-    target: str,
-    bodies: Sequence[bytes],
-    times: npt.NDArray[np.int64],
-    rate: float,
-    connections: int,
-    tls: ssl.SSLContext | None,
-) -> Result:
-    """Runs the load. Raises OSError where the target cannot be reached or goes away."""
-    return uvloop.run(_drive(target, bodies, times, rate, connections, tls))
