@@ -8,10 +8,8 @@ integer, nanoseconds, days or billionths of a currency's unit is what the rule s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import IntEnum
-
-import orjson
 
 SHARE_UNIT = 1 << 30  # shares and draws are integers of this
 
@@ -177,41 +175,3 @@ class Decision:
     def propensity(self) -> float:
         """Probability of this message and variant, exactly the product of the two shares."""
         return (self.message_share / SHARE_UNIT) * (self.variant_share / SHARE_UNIT)
-
-
-_DERIVED = ("decision_id", "event_id", "customer_id")  # follow from the request, so are not kept
-_DECISION = [f.name for f in fields(Decision) if f.name not in (*_DERIVED, "details")]
-_REFUSAL = ("outcome", "reason", "reason_text", "provisional", "slot", "revision")  # all that a NO_MESSAGE has
-_PLACE = {name: f"{i:x}" for i, name in enumerate(_DECISION)}
-_DETAILS = [f.name for f in fields(Details)]
-
-
-_BLANK = Decision(Outcome.NO_MESSAGE, Reason.SELECTED)
-
-
-def encode_answer(decisions: list[Decision]) -> bytes:
-    """Compact bytes from which `decode_answer` gives equal decisions back; defaults are left out."""
-    rows = []
-    for d in decisions:
-        row: dict[str, object] = {}
-        for name in _DECISION if d.outcome is Outcome.SEND else _REFUSAL:
-            value = getattr(d, name)
-            if value != getattr(_BLANK, name):
-                row[_PLACE[name]] = value
-        parts = {f"{i:x}": v for i, name in enumerate(_DETAILS) if (v := getattr(d.details, name))}
-        if parts:
-            row["d_"] = parts
-        rows.append(row)
-    return orjson.dumps(rows)
-
-
-def decode_answer(body: bytes) -> list[Decision]:
-    """Inverse of `encode_answer`; ids are left empty for the caller to fill in."""
-    decisions = []
-    for row in orjson.loads(body):
-        details = row.pop("d_", {})
-        values = {_DECISION[int(k, 16)]: v for k, v in row.items()}
-        values["outcome"] = Outcome(values.get("outcome", _BLANK.outcome))
-        values["reason"] = Reason(values.get("reason", _BLANK.reason))
-        decisions.append(Decision(**values, details=Details(**{_DETAILS[int(k, 16)]: v for k, v in details.items()})))
-    return decisions

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # room -> rooms it may import; a room is a top-level module or package of engine
 LEAVES = {"errors", "clock", "identity", "decision", "zones"}
 RULES = LEAVES | {"compiler", "kernels"}
-STEP = RULES | {"state", "contact", "learning", "plan", "windows", "bundle"}
+STEP = RULES | {"state", "contact", "learning", "plan", "windows", "bundle", "answer"}
 PIPELINE = STEP | {"step", "decider", "metrics"}
 ALLOWED: dict[str, set[str]] = {
     "errors": {"compiler"},  # for a type only
@@ -33,7 +33,9 @@ ALLOWED: dict[str, set[str]] = {
     "bundle": RULES | {"plan"},
     "apart": RULES | {"bundle"},
     "learning": LEAVES | {"compiler", "kernels", "state", "bundle"},
+    "answer": LEAVES | {"pb"},
     "step": STEP,
+    "columns": PIPELINE,
     "decider": PIPELINE - {"decider"},
     "trial": PIPELINE,
     "journal": LEAVES,

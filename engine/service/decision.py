@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+from engine.answer import to_bytes
 from engine.bundle import Active
 from engine.decider import Decider
 from engine.decision import DecideRequest, Decision, Outcomes
@@ -12,7 +13,7 @@ from engine.errors import InvalidInput, TactError, Unavailable, Violation
 from engine.pb.tact.v1 import decision_pb2 as pb
 from engine.revisions import Revisions
 from engine.service.codec import check_decision_id, content_fingerprint, decode_outcome, decode_request, parse, split
-from engine.service.encode import encode_confirmation, encode_explanation, encode_response, to_bytes
+from engine.service.encode import encode_confirmation, encode_explanation, encode_response
 from engine.service.guard import Guard
 from engine.service.limiter import Limiter
 from engine.service.status import item_status

@@ -4,61 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
-
+from engine.answer import encode_decision, encode_details, timestamp
 from engine.compiler.model import Position
-from engine.decision import Decision, Details
+from engine.decision import Decision
 from engine.pb.tact.v1 import decision_pb2 as pb
 from engine.step.explain import CandidateView, Explanation
 from engine.step.operations import Confirmation
 from engine.step.traces import ConditionTrace
 
-# What is called and typed the same on both sides.
-_OWN = {"outcome", "reason", "details", "slots", "suggested_replies", "send_after", "send_before", "report_by"}
-_PLAIN = tuple(f.name for f in pb.Decision.DESCRIPTOR.fields if f.name not in _OWN)
-_PLAIN_DETAILS = tuple(f.name for f in pb.Details.DESCRIPTOR.fields if f.name != "frees_at")
-_BLANK_DETAILS = Details()
-
-
-def to_bytes(message: Message) -> bytes:
-    """Equal messages give equal bytes: a retry must get what the first call got."""
-    return message.SerializeToString(deterministic=True)
-
-
-def timestamp(ms: int) -> Timestamp | None:
-    """A time in milliseconds since 1970; 0 is none."""
-    return Timestamp(seconds=ms // 1000, nanos=ms % 1000 * 1_000_000) if ms else None
-
 
 def encode_response(decisions: Sequence[Decision], event_id: str, index: int = 0) -> pb.DecideResponse:
     """The answer for one event."""
     return pb.DecideResponse(decisions=[encode_decision(d) for d in decisions], event_id=event_id, request_index=index)
-
-
-def encode_decision(decision: Decision) -> pb.Decision:
-    """One decision, field by field."""
-    return pb.Decision(
-        outcome=int(decision.outcome),  # type: ignore[arg-type]
-        reason=int(decision.reason),  # type: ignore[arg-type]
-        details=encode_details(decision.details),
-        slots=decision.slots,
-        suggested_replies=decision.suggested_replies,
-        send_after=timestamp(decision.send_after_ms),
-        send_before=timestamp(decision.send_before_ms),
-        report_by=timestamp(decision.report_by_ms),
-        **{name: value for name in _PLAIN if (value := getattr(decision, name))},
-    )
-
-
-def encode_details(details: Details) -> pb.Details | None:
-    """What a reason refers to; None where nothing is set."""
-    if details == _BLANK_DETAILS:
-        return None
-    return pb.Details(
-        frees_at=timestamp(details.frees_at_ms),
-        **{name: value for name in _PLAIN_DETAILS if (value := getattr(details, name))},
-    )
 
 
 def encode_confirmation(confirmation: Confirmation) -> pb.ConfirmSendResponse:

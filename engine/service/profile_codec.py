@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from engine.answer import timestamp
 from engine.compiler.model import RuleSet
 from engine.pb.tact.v1 import profile_pb2 as pb
-from engine.service.encode import timestamp
 from engine.service.values import (
     MAX_LISTED,
     Violations,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from engine.answer import to_bytes
 from engine.bundle import Active
 from engine.decider import Decider
 from engine.errors import InvalidInput, NotFound
 from engine.pb.tact.v1 import profile_pb2 as pb
 from engine.service.codec import parse, split
-from engine.service.encode import to_bytes
 from engine.service.guard import Guard
 from engine.service.limiter import Limiter
 from engine.service.profile_codec import decode_profile, encode_profile

@@ -7,13 +7,13 @@ import binascii
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from engine.answer import timestamp, to_bytes
 from engine.compiler.source import ERROR, Finding
 from engine.errors import InvalidInput, RulesInvalid, Violation
 from engine.pb.tact.v1 import rules_pb2 as pb
 from engine.revision_store import Stored
 from engine.revisions import Revisions
 from engine.service.codec import parse
-from engine.service.encode import timestamp, to_bytes
 from engine.service.guard import Guard
 from engine.service.values import Violations, check_text, quote
 from engine.transport import Call, Method

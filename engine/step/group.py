@@ -11,7 +11,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from engine.decision import DecideRequest, Decision, Details, Outcome, Reason, encode_answer
+from engine.answer import encode_answer
+from engine.decision import DecideRequest, Decision, Details, Outcome, Reason
 from engine.errors import InvalidInput, TactError, Unavailable, Violation
 from engine.identity import CustomerKey, event_hash, fingerprint
 from engine.state import log as entries

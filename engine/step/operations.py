@@ -7,6 +7,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
+from engine.answer import decode_answer
 from engine.bundle import Bundle
 from engine.contact.caps import Proposal, stopped_by_limits
 from engine.contact.consent import merge_contact, stopped_by_consent
@@ -19,7 +20,6 @@ from engine.decision import (
     OutcomeResult,
     Outcomes,
     Reason,
-    decode_answer,
 )
 from engine.errors import InvalidInput, NotFound, Violation
 from engine.identity import CustomerKey, DecisionRef, decision_id, event_hash, name_hash

@@ -7,7 +7,8 @@ from dataclasses import fields
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.decision import Decision, Details, Outcome, Reason, decode_answer, encode_answer
+from engine.answer import decode_answer, encode_answer
+from engine.decision import Decision, Details, Outcome, Reason
 
 TEXT = st.text(max_size=20)
 TIME = st.integers(0, 2**53)
