@@ -2,8 +2,10 @@
 
     byte 0   kind: 1 decision, 2 outcome, 3 profile, 4 erased
     then     a fixed head of that kind's hashes, versions and times (little endian)
-    then     a JSON array of the kind's other fields, in order, cut after the last that is not default
+    then     a MessagePack array of the kind's other fields, in order, cut after the last that is not default
 
+MessagePack and not JSON, because kernels write it: a double is its eight bytes. Values of a type that JSON
+has no word for may come as an extension (see `_extension`), so that nobody writes texts of times in a kernel.
 Fields are only ever added at the end: a reader gives missing ones their default and ignores what it
 does not know. Personal values never get here: the writer leaves them out of `values_read`.
 Times are ms since 1970; shares and draws are integers of 2^30; ids are hashes.
@@ -11,14 +13,15 @@ Times are ms since 1970; shares and draws are integers of 2^30; ids are hashes.
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, NamedTuple
 
-import orjson
+import msgpack
 
+from engine.compiler.nodes import Type
+from engine.compiler.written import BILLION, plain
 from engine.state.packing import CorruptBlob
 
 
@@ -44,8 +47,8 @@ class DecisionEntry:
     """One slot of one decision. `outcome` and `reason` are numbers as in decision.proto.
 
     `record_version` and `profile_version` are what was read, b"" where there was none.
-    `values_read` maps paths (`event.x`, `features.x`, `windows.x`) to what JSON has: bool, int, float,
-    str, or a list of str; times, dates, durations and money as text (see compiler.written).
+    `values_read` maps paths (`event.x`, `features.x`, `windows.x`) to bool, int, float, str, a list of str or
+    None; times, dates, durations and money as text (see compiler.written).
     """
 
     at_ms: int
@@ -152,6 +155,8 @@ _FORMAT_OF: dict[type, _Format] = {
     ErasedEntry: _ERASED,
 }
 _EMPTY = (0, "", False)
+_CELLS = struct.Struct("<qq")
+_KINDS = {1: Type.TIME, 2: Type.DURATION, 3: Type.DATE, 4: Type.MONEY}
 
 
 def encode(entry: Entry) -> bytes:
@@ -160,15 +165,15 @@ def encode(entry: Entry) -> bytes:
     tail = [getattr(entry, n) for n in form.tail_names]
     if isinstance(entry, DecisionEntry):
         at = form.tail_names.index
-        tail[at("values_read")] = {k: _number_out(v) for k, v in entry.values_read.items()}
-        tail[at("candidates")] = [[m, s, _number_out(r), q] for m, s, r, q in entry.candidates]
-        tail[at("variants")] = [[v, q] for v, q in entry.variants]
+        tail[at("candidates")] = [list(c) for c in entry.candidates]
+        tail[at("variants")] = [list(v) for v in entry.variants]
     while len(tail) > form.required and (tail[-1] in _EMPTY or not tail[-1]):
         tail.pop()
     try:
         head = form.head.pack(*[getattr(entry, n) for n in form.head_names])
-        return bytes((form.kind,)) + head + orjson.dumps(tail)
-    except (struct.error, TypeError) as e:
+        packed: bytes = msgpack.packb(tail)
+        return bytes((form.kind,)) + head + packed
+    except (struct.error, TypeError, ValueError, OverflowError) as e:
         raise ValueError(f"a log entry does not fit its format: {e}") from None
 
 
@@ -179,27 +184,21 @@ def decode(blob: bytes) -> Entry:
         raise CorruptBlob(f"a log entry of kind {blob[0] if blob else 'none'}")
     try:
         head: list[Any] = list(form.head.unpack_from(blob, 1))
-        tail = orjson.loads(blob[1 + form.head.size :])
+        tail = msgpack.unpackb(blob[1 + form.head.size :], ext_hook=_extension)
         for i in form.versions:
             head[i] = head[i] if any(head[i]) else b""
         entry = form.entry(*head, *tail[: len(form.tail_names)])
         if isinstance(entry, DecisionEntry):
-            entry.values_read = {k: _number_in(v) for k, v in entry.values_read.items()}
-            entry.candidates = [CandidateEntry(m, s, _number_in(r), q) for m, s, r, q in entry.candidates]
-            entry.variants = [VariantEntry(v, q) for v, q in entry.variants]
-    except (struct.error, ValueError, TypeError, AttributeError, IndexError) as e:
+            entry.candidates = [CandidateEntry(*c) for c in entry.candidates]
+            entry.variants = [VariantEntry(*v) for v in entry.variants]
+    except (struct.error, ValueError, TypeError, AttributeError, IndexError, KeyError) as e:
         raise CorruptBlob(f"a log entry of kind {form.kind}: {e}") from None
     return entry
 
 
-def _number_out(value: object) -> object:
-    """JSON has no infinities and no NaN: those go as a list of one text, and so a list of texts in a list."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return [repr(value)]
-    return [value] if isinstance(value, list) else value
-
-
-def _number_in(value: Any) -> Any:
-    if not isinstance(value, list):
-        return value
-    return value[0] if isinstance(value[0], list) else float(value[0])
+def _extension(code: int, payload: bytes) -> object:
+    """A value as its cells: a type's code, two cells (int64 each), and the currency of money; in words."""
+    first, second = _CELLS.unpack_from(payload)
+    kind = _KINDS[code]
+    value = first * BILLION + second if kind in (Type.TIME, Type.MONEY) else first
+    return plain(value, kind, payload[_CELLS.size :].decode() or None)
