@@ -21,11 +21,12 @@ from typing import Any
 import orjson
 
 from engine.clock import SystemClock
+from engine.columns.lane import Lane
+from engine.columns.warm import warm
 from engine.compiler.source import render
 from engine.decider import Decider, DeciderSettings, create_decider
 from engine.errors import RulesInvalid, StoreUnavailable, TactError
 from engine.journal import Journal
-from engine.kernels.warm import warm
 from engine.learning.learner import Learner, keep_learning, keep_learnt_fresh
 from engine.learning.snapshot import Learnt
 from engine.metrics import Metrics
@@ -101,7 +102,7 @@ async def build(settings: Settings, store_url: str) -> App:
         salt=settings.secret or b"tact", secret=settings.secret, commit_budget_ms=settings.commit_budget_ms
     )
     decider = create_decider(active, store, limits, learnt, metrics, Journal(settings.data / "provisional.jsonl").write)
-    table = Table(decider, revisions, metrics if settings.metrics else None)
+    table = Table(decider, revisions, metrics if settings.metrics else None, lane=Lane(decider, store))
     transport = _transport(settings, table.methods)
     background = [revisions.watch(), keep_learnt_fresh(store, learnt, REFRESH_EVERY_S)]
     closing: list[Callable[[], Coroutine[Any, Any, None]]] = [store.close]

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar, cast
@@ -104,10 +104,14 @@ class Decider:
 
     async def decide(self, requests: Sequence[DecideRequest]) -> list[list[Decision] | TactError]:
         """Decides for each request; one customer's are taken in order. An error concerns its request alone."""
-        pending = [Pending(Decide.of(r), self._future()) for r in requests]
-        for r, p in zip(requests, pending, strict=True):
-            self._submit(customer_key(r.event.customer_id, self.settings.secret), p)
-        return [cast("list[Decision] | TactError", await _settled(p.future)) for p in pending]
+        futures = [self.submit(r) for r in requests]
+        return [cast("list[Decision] | TactError", await _settled(f)) for f in futures]
+
+    def submit(self, request: DecideRequest, ahead: bool = False) -> asyncio.Future[object]:
+        """Begins to decide; a list of decisions or a TactError. `ahead`: before what waits for the customer."""
+        pending = Pending(Decide.of(request), self._future())
+        self._submit(customer_key(request.event.customer_id, self.settings.secret), pending, ahead)
+        return pending.future
 
     async def repeat(self, customer_id: str, event_id: str, content: int) -> list[Decision] | None:
         """The answer given before to an event of this content (its fingerprint), or None.
@@ -183,7 +187,7 @@ class Decider:
             return await explain_decision(self.store, bundle, ref, record, batch.entries[0])
         key = customer_key(subject.event.customer_id, self.settings.secret)
         batch = await self.store.read([ReadRequest(key, ())])
-        return explain_what_if(self._world(bundle), key, subject, batch, locale, traced)
+        return explain_what_if(self.world(bundle), key, subject, batch, locale, traced)
 
     async def drain(self) -> None:
         """Waits until everything accepted is answered; what comes now is refused with Unavailable."""
@@ -204,7 +208,31 @@ class Decider:
         assert isinstance(result, kind)
         return result
 
-    def _submit(self, key: CustomerKey, pending: Pending) -> None:
+    # ---- customers that another way takes ------------------------------------------------------------
+
+    @property
+    def draining(self) -> bool:
+        """Nothing more is taken."""
+        return self._draining
+
+    def claim(self, key: CustomerKey) -> bool:
+        """Keeps a customer's operations waiting until `release`; whether nothing of theirs is under way or waits."""
+        if key in self._busy or key in self._waiting:
+            return False
+        self._busy.add(key)
+        self._idle.clear()
+        return True
+
+    def release(self, keys: Iterable[CustomerKey]) -> None:
+        """What waits for these customers may go on."""
+        for key in keys:
+            self._busy.discard(key)
+            if key in self._waiting:
+                self._ready.append(key)
+        self._start_batches()
+        self._settle()
+
+    def _submit(self, key: CustomerKey, pending: Pending, ahead: bool = False) -> None:
         if self._draining:
             pending.finish(Unavailable("the server is stopping"))
             return
@@ -214,7 +242,10 @@ class Decider:
             self._waiting[key] = queue = deque()
             if key not in self._busy:
                 self._ready.append(key)
-        queue.append(pending)
+        if ahead:
+            queue.appendleft(pending)
+        else:
+            queue.append(pending)
         if not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._start_batches)
@@ -245,16 +276,21 @@ class Decider:
             if group.key in self._waiting:
                 self._ready.append(group.key)
         self._start_batches()
-        if not self._batches and not self._waiting:
+        self._settle()
+
+    def _settle(self) -> None:
+        if not self._busy and not self._waiting:
             self._idle.set()
 
     # ---- one batch --------------------------------------------------------------------------------
 
-    def _world(self, bundle: Bundle) -> World:
+    def world(self, bundle: Bundle | None = None) -> World:
+        """What decisions depend on at this moment, under the active rule set or another."""
+        bundle = bundle or self.active.bundle
         return World(bundle, self.active.pauses, self.learnt.posteriors, self.settings.salt)
 
     async def _run(self, groups: list[Group]) -> None:
-        world = self._world(self.active.bundle)
+        world = self.world()
         self.metrics.batch(sum(len(g.pending) for g in groups))
         left = groups
         for turn in range(self.settings.turns_max):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter as CountOf
+from collections.abc import Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
@@ -33,6 +34,11 @@ class Metrics:
         """One event was answered."""
         for decision in decisions:
             self._decisions[decision.reason].inc()
+
+    def reasons(self, reasons: Iterable[int]) -> None:
+        """Events were answered, each for one of these reasons (numbers of `Reason`)."""
+        for reason, count in CountOf(reasons).items():
+            self._decisions[Reason(reason)].inc(count)
 
     def called(self, method: str, seconds: float) -> None:
         """One call ended."""

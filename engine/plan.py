@@ -77,6 +77,7 @@ class StepPlan:
     windows_of: Mapping[str, tuple[tuple[WindowPlan, int | None, int | None], ...]]  # event type -> ...
     window_keys: Mapping[int, WindowPlan]
     touches_kept_ms: int
+    features: Mapping[str, tuple[str, str]]  # type and, of money, currency: what a profile declares
 
 
 def unit_of(path: str, on: tuple[str, ...] | None, ruleset: RuleSet) -> str | None:
@@ -224,4 +225,5 @@ def plan_step(ruleset: RuleSet, program: Program) -> StepPlan:
         {name: tuple(plans) for name, plans in windows_of.items()},
         {w.key: w for w in windows.values()},
         max(KEPT_MS_MIN, longest * 1000, apart * 1000),
+        {f.name: (f.type.value, f.unit or "" if f.type is Type.MONEY else "") for f in ruleset.features.values()},
     )

@@ -102,7 +102,7 @@ class _Supervisor:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",
-            "from engine.kernels.warm import warm; warm()",
+            "from engine.columns.warm import warm; warm()",
             env=self._environment,
             cwd=_ROOT,
         )

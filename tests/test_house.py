@@ -43,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "revisions": RULES | {"state", "bundle", "apart", "revision_store"},
     "supervisor": LEAVES | {"settings"},
     "transport": {"errors", "clock"},
-    "service": PIPELINE | {"revisions", "revision_store", "transport", "pb"},
+    "service": PIPELINE | {"columns", "revisions", "revision_store", "transport", "pb"},
     "replay": PIPELINE,
     "cli": PIPELINE | {"trial", "replay", "service", "pb", "settings"},
 }

@@ -125,7 +125,7 @@ class Batch:
         for row, i in enumerate(order):
             self.rows[i] = row
         by_row = [kinds[i] for i in order]
-        self.segments = _segments(by_row)
+        self.segments = segments_of(by_row)
         self._stride = stride = padded(n)
         cells = np.zeros((plan.machine.width, stride), np.int64)
         given = np.zeros((plan.machine.width, stride), np.uint8)
@@ -142,6 +142,18 @@ class Batch:
         results = plan.machine.run(grid)
         self.values, self.value_ok = results.values, results.value_ok
         self.trues, self.possibles = results.trues, results.possibles
+
+    @classmethod
+    def of_grid(cls, plan: Plan, types: Sequence[str], rows: Sequence[int], grid: Grid) -> Batch:
+        """The evaluation of a grid that was filled elsewhere; `types` and `rows` by the caller's event number."""
+        batch = object.__new__(cls)
+        batch._plan, batch._types, batch._pool = plan, types, grid.pool
+        batch.events, batch.rows, batch.segments = grid.events, rows, grid.segments  # type: ignore[assignment]
+        batch._stride = padded(grid.events)
+        results = plan.machine.run(grid)
+        batch.values, batch.value_ok = results.values, results.value_ok
+        batch.trues, batch.possibles = results.trues, results.possibles
+        return batch
 
     def truth(self, root: int, i: int) -> bool | None:
         """A condition for event i; None where it is an error or not evaluated for the event's type."""
@@ -228,7 +240,7 @@ class Batch:
             given[at + j * self._stride] = state
 
 
-def _segments(kinds: Sequence[int]) -> I32:
+def segments_of(kinds: Sequence[int]) -> I32:
     """Events of one type in a word, by the sorted types of a batch: see `kernels.evaluate`."""
     found: list[list[int]] = []
     for row, kind in enumerate(kinds):

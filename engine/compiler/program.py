@@ -70,9 +70,12 @@ class Program:
 
 
 class Funnel:
-    """Which messages an event's customer could hear, and how far the others got."""
+    """Which messages an event's customer could hear, and how far the others got.
 
-    __slots__ = ("_found", "_furthest", "_rows", "_stage", "_starts")
+    By row, for kernels: `starts`, `found`, `furthest_of`, `stage_of`, as `kernels.funnel` fills them.
+    """
+
+    __slots__ = ("_rows", "found", "furthest_of", "stage_of", "starts")
 
     def __init__(self, tables: FunnelTables, batch: Batch) -> None:
         n = batch.events
@@ -91,13 +94,13 @@ class Funnel:
                 tables.constant, batch.values.view(np.float64), batch.value_ok, batch.trues,
                 hits, masks, starts, found, furthest, stage,
             )  # fmt: skip
-        self._starts, self._found = starts, found
-        self._furthest, self._stage = furthest, stage
+        self.starts, self.found = starts, found
+        self.furthest_of, self.stage_of = furthest, stage
 
     def candidates(self, i: int) -> list[int]:
         """Messages that event i triggers, whose eligibility and audience the customer meets; ascending."""
         row = self._rows[i]
-        found: list[int] = self._found[self._starts[row] : self._starts[row + 1]].tolist()
+        found: list[int] = self.found[self.starts[row] : self.starts[row + 1]].tolist()
         return sorted(found)  # of two ascending runs
 
     def furthest(self, i: int) -> tuple[int, int] | None:
@@ -107,5 +110,5 @@ class Funnel:
         None where no message listens to the event type, or where there are candidates.
         """
         row = self._rows[i]
-        stage = int(self._stage[row])
-        return (int(self._furthest[row]), stage) if stage else None
+        stage = int(self.stage_of[row])
+        return (int(self.furthest_of[row]), stage) if stage else None

@@ -1,0 +1,27 @@
+"""Kernels: loops over arrays, compiled by numba. Nothing outside this room knows numba.
+
+Numba keeps what it compiled, and looks at one file to see whether that is still good; it does not see that a
+kernel which was compiled into another has changed. So all that is compiled lies in a directory named by a
+hash of all kernels' sources.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from numba.core import config
+
+_HERE = Path(__file__).parent
+
+
+def _sources() -> str:
+    """A hash of all kernels' sources."""
+    held = hashlib.blake2b(digest_size=8)
+    for path in sorted(_HERE.glob("*.py")):
+        held.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return held.hexdigest()
+
+
+_BASE = Path(config.CACHE_DIR) if config.CACHE_DIR else _HERE / "__pycache__"
+config.CACHE_DIR = str(_BASE / f"kernels-{_sources()}")

@@ -68,7 +68,8 @@ def shares_of(weights: tuple[float, ...], floor: float, hashes: tuple[int, ...])
 
 
 @lru_cache(maxsize=64)
-def _salt_keys(salt: bytes) -> tuple[int, int]:
+def salt_keys(salt: bytes) -> tuple[int, int]:
+    """The two words that key the draws of a deployment."""
     digest = hashlib.blake2b(salt, digest_size=16, person=b"tact-draw").digest()
     return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
 
@@ -77,7 +78,7 @@ def uniform(salt: bytes, customer: CustomerKey, event: int, slot: int, stage: in
     """The draw's uniform, 0 .. 2^30 - 1: keyed on who, what and which draw, and on nothing that a
     retry or another revision could change.
     """
-    key0, key1 = _salt_keys(salt)
+    key0, key1 = salt_keys(salt)
     low, high = int.from_bytes(customer.digest[:8], "little"), int.from_bytes(customer.digest[8:], "little")
     counter = (np.uint64(low), np.uint64(high), np.uint64(event), np.uint64(slot << 8 | stage))
     return int(uniform30(np.uint64(key0), np.uint64(key1), *counter))

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import cast
 
 from engine.answer import to_bytes
 from engine.bundle import Active
+from engine.columns.bodies import varint
+from engine.columns.lane import Lane
 from engine.decider import Decider
 from engine.decision import DecideRequest, Decision, Outcomes
 from engine.errors import InvalidInput, TactError, Unavailable, Violation
@@ -28,19 +33,24 @@ _GOING_AWAY = "the server is going away; requests without an answer may be sent 
 class DecisionService:
     """The methods of tact.v1.DecisionService over one decider."""
 
-    def __init__(self, decider: Decider, active: Active, revisions: Revisions, limiter: Limiter) -> None:
+    def __init__(
+        self, decider: Decider, active: Active, revisions: Revisions, limiter: Limiter, lane: Lane | None = None
+    ) -> None:
+        """`lane`: takes what is plain, in columns; without one everything goes the ordinary way."""
         self._decider = decider
         self._active = active
         self._revisions = revisions
         self._limiter = limiter
+        self._lane = lane
+        self._tasks: set[asyncio.Task[None]] = set()
         self._streams: set[_Stream] = set()
         self._draining = False
 
     def methods(self, guard: Guard) -> list[Method]:
         """The service's part of the method table."""
         return [
-            guard.unary(_PATH + "Decide", self.decide),
-            guard.unary(_PATH + "DecideBatch", self.decide_batch),
+            guard.direct(_PATH + "Decide", self.decide),
+            guard.direct(_PATH + "DecideBatch", self.decide_batch),
             guard.bidi(_PATH + "DecideStream", self.decide_stream),
             guard.unary(_PATH + "ConfirmSend", self.confirm_send),
             guard.unary(_PATH + "RecordOutcomes", self.record_outcomes),
@@ -53,73 +63,30 @@ class DecisionService:
         for stream in self._streams:
             stream.stop()
 
-    async def decide(self, payload: bytes, call: Call) -> bytes:
+    def decide(self, payload: bytes, call: Call) -> asyncio.Future[bytes]:
         """One event."""
-        message = parse(pb.DecideRequest, payload)
-        with self._limiter.take():
-            try:
-                request = decode_request(message, self._active.bundle.ruleset)
-            except InvalidInput as error:
-                return to_bytes(encode_response(await self._repeated(message, error), message.event.event_id, 0))
-            return to_bytes(_answer(request, (await self._decider.decide([request]))[0], 0))
+        self._limiter.enter(1)
+        item = _Item(self, payload, 0, asyncio.get_running_loop().create_future())
+        self._submit([item])
+        return item.answer
 
-    async def _repeated(self, message: pb.DecideRequest, error: InvalidInput) -> list[Decision]:
-        """What was answered before to an event that no longer fits the schema. Raises `error` where nothing was.
-
-        A retry gets its answer also when a deploy changed the schema in between.
-        """
-        event = message.event
-        if message.dry_run or not event.event_id or not event.customer_id:
-            raise error
-        try:
-            known = await self._decider.repeat(event.customer_id, event.event_id, content_fingerprint(message))
-        except TactError:
-            raise error from None
-        if known is None:
-            raise error
-        return known
-
-    async def decide_batch(self, payload: bytes, call: Call) -> bytes:
+    def decide_batch(self, payload: bytes, call: Call) -> asyncio.Future[bytes]:
         """Up to 1,000 events; what is wrong with one costs that one."""
         items = split(payload, "requests")
-        with self._limiter.take(len(items)):
-            return to_bytes(pb.DecideBatchResponse(responses=await self._decide_items(items, 0)))
+        self._limiter.enter(len(items))
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        gathered = _Gathered(answer, len(items))
+        self._submit([_Item(self, item, i, None, gathered) for i, item in enumerate(items)])
+        if not items:
+            answer.set_result(b"")
+        return answer
 
-    async def _decide_items(self, items: Sequence[bytes], first_index: int) -> list[pb.DecideResponse]:
-        """The answers, in order, each with its error where it has one."""
-        responses: list[pb.DecideResponse | None] = [None] * len(items)
-        requests: list[DecideRequest] = []
-        places: list[int] = []
-        refused: dict[int, Awaitable[pb.DecideResponse]] = {}
-        rules = self._active.bundle.ruleset
-        for i, item in enumerate(items):
-            message = pb.DecideRequest()
-            try:
-                message = parse(pb.DecideRequest, item)
-                requests.append(decode_request(message, rules))
-                places.append(i)
-            except InvalidInput as error:
-                refused[i] = self._repeated_or_failed(message, error, first_index + i)
-        for i, response in zip(refused, await asyncio.gather(*refused.values()), strict=True):
-            responses[i] = response
-        for place, request, result in zip(places, requests, await self._decide(requests), strict=True):
-            index = first_index + place
-            try:
-                responses[place] = _answer(request, result, index)
-            except TactError as error:
-                responses[place] = _failed(error, request.event.event_id, index)
-        return [r for r in responses if r is not None]
-
-    async def _repeated_or_failed(
-        self, message: pb.DecideRequest, error: InvalidInput, index: int
-    ) -> pb.DecideResponse:
-        try:
-            return encode_response(await self._repeated(message, error), message.event.event_id, index)
-        except InvalidInput:
-            return _failed(error, message.event.event_id, index)
-
-    async def _decide(self, requests: Sequence[DecideRequest]) -> list[list[Decision] | TactError]:
-        return await self._decider.decide(requests) if requests else []
+    def _submit(self, items: list[_Item]) -> None:
+        if self._lane is not None:
+            self._lane.submit(items)
+        else:
+            for item in items:
+                item.handed_back(False)
 
     async def decide_stream(self, requests: AsyncIterator[bytes], call: Call) -> AsyncIterator[bytes]:
         """Answers as they come. At most 256 are under way: a caller that does not read is not read from."""
@@ -137,12 +104,54 @@ class DecisionService:
             self._streams.discard(stream)
             stream.stop()
 
-    async def _decide_streamed(self, item: bytes, index: int) -> bytes:
+    async def _decide_streamed(self, payload: bytes, index: int) -> bytes:
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         try:
-            with self._limiter.take():
-                return to_bytes((await self._decide_items([item], index))[0])
-        except Exception as error:
+            self._limiter.enter(1)
+        except TactError as error:
             return to_bytes(_failed(error, "", index))
+        self._submit([_Item(self, payload, index, None, _Gathered(answer, 1, framed=False))])
+        return await answer
+
+    # ---- the ordinary way -------------------------------------------------------------------------
+
+    def begin(self, item: _Item, ahead: bool) -> None:
+        """Decodes a request, and decides by the step in Python. What is wrong is told at once."""
+        message = pb.DecideRequest()
+        try:
+            message = parse(pb.DecideRequest, item.payload)
+            request = decode_request(message, self._active.bundle.ruleset)
+        except InvalidInput as error:
+            self._tasks.add(task := asyncio.ensure_future(self._repeat(item, message, error)))
+            task.add_done_callback(self._tasks.discard)
+            return
+        future = self._decider.submit(request, ahead)
+        future.add_done_callback(partial(self._decided, item, request))
+
+    def _decided(self, item: _Item, request: DecideRequest, future: asyncio.Future[object]) -> None:
+        result = cast("list[Decision] | TactError", future.result())
+        if isinstance(result, TactError):
+            item.failed(result, request.event.event_id)
+        else:
+            item.told(to_bytes(encode_response(result, request.event.event_id, item.index)))
+
+    async def _repeat(self, item: _Item, message: pb.DecideRequest, error: InvalidInput) -> None:
+        """What was answered before to an event that no longer fits the schema; `error` where nothing was.
+
+        A retry gets its answer also when a deploy changed the schema in between.
+        """
+        event, known = message.event, None
+        if not message.dry_run and event.event_id and event.customer_id:
+            with suppress(TactError):
+                known = await self._decider.repeat(event.customer_id, event.event_id, content_fingerprint(message))
+        if known is None:
+            item.failed(error, event.event_id)
+        else:
+            item.told(to_bytes(encode_response(known, event.event_id, item.index)))
+
+    def release(self) -> None:
+        """An item has its answer."""
+        self._limiter.leave(1)
 
     async def confirm_send(self, payload: bytes, call: Call) -> bytes:
         """Whether a deferred message may still be sent."""
@@ -239,11 +248,79 @@ class _Stream:
         self.answers.put_nowait(None)
 
 
+class _Gathered:
+    """The answers of a call's items, in order, until all are there. `framed`: as entries of a DecideBatchResponse."""
+
+    __slots__ = ("_answer", "_framed", "_left", "_parts")
+
+    def __init__(self, answer: asyncio.Future[bytes], count: int, framed: bool = True) -> None:
+        self._answer = answer
+        self._left = count
+        self._parts = [b""] * count
+        self._framed = framed
+
+    def put(self, index: int, response: bytes) -> None:
+        """The response of one item."""
+        if not self._framed:
+            self._finish(response)
+            return
+        self._parts[index] = b"\x0a" + varint(len(response)) + response
+        self._left -= 1
+        if not self._left:
+            self._finish(b"".join(self._parts))
+
+    def _finish(self, body: bytes) -> None:
+        if not self._answer.done():  # else nobody waits any more
+            self._answer.set_result(body)
+
+
+class _Item:
+    """A request of a call: `answer` is the call's own, or `gathered` takes it among others."""
+
+    __slots__ = ("_gathered", "_service", "answer", "index", "payload")
+
+    def __init__(
+        self,
+        service: DecisionService,
+        payload: bytes,
+        index: int,
+        answer: asyncio.Future[bytes] | None,
+        gathered: _Gathered | None = None,
+    ) -> None:
+        self._service = service
+        self.payload = payload
+        self.index = index
+        self.answer: asyncio.Future[bytes] = answer  # type: ignore[assignment]
+        self._gathered = gathered
+
+    def answered(self, answer: bytes | TactError) -> None:
+        """By the lane: a response without its index."""
+        if isinstance(answer, TactError):
+            self.failed(answer, "")
+        else:
+            self.told(answer + b"\x20" + varint(self.index) if self.index else answer)
+
+    def handed_back(self, ahead: bool) -> None:
+        """The lane did nothing."""
+        self._service.begin(self, ahead)
+
+    def told(self, response: bytes) -> None:
+        """The item's DecideResponse."""
+        self._service.release()
+        if self._gathered is not None:
+            self._gathered.put(self.index, response)
+        elif not self.answer.done():
+            self.answer.set_result(response)
+
+    def failed(self, error: TactError, event_id: str) -> None:
+        """The error of a call of its own, or of this item alone."""
+        if self._gathered is not None:
+            self.told(to_bytes(_failed(error, event_id, self.index)))
+            return
+        self._service.release()
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
 def _failed(error: BaseException, event_id: str, index: int) -> pb.DecideResponse:
     return pb.DecideResponse(error=item_status(error), event_id=event_id, request_index=index)
-
-
-def _answer(request: DecideRequest, result: list[Decision] | TactError, index: int) -> pb.DecideResponse:
-    if isinstance(result, TactError):
-        raise result
-    return encode_response(result, request.event.event_id, index)

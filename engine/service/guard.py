@@ -13,6 +13,7 @@ from engine.service.status import rpc_error
 from engine.transport import Bidi, BidiHandler, Call, Unary, deadline_exceeded
 
 Work = Callable[[bytes, Call], Coroutine[Any, Any, bytes]]
+Begin = Callable[[bytes, Call], asyncio.Future[bytes]]
 Observe = Callable[[str, float], None]
 
 
@@ -21,7 +22,7 @@ class Guard:
 
     def __init__(self, observe: Observe | None = None) -> None:
         self._observe = observe
-        self._running: set[asyncio.Task[bytes]] = set()
+        self._running: set[asyncio.Future[bytes]] = set()
 
     def unary(self, path: str, work: Work) -> Unary:
         """A unary method: not started after its deadline. Its carrier cancels the answer when that is over.
@@ -39,6 +40,24 @@ class Guard:
             task = loop.create_task(work(payload, call))
             self._running.add(task)
             task.add_done_callback(partial(self._ended, answer, path, began))
+            return answer
+
+        return Unary(path, handler)
+
+    def direct(self, path: str, begin: Begin) -> Unary:
+        """The same for work that needs no task: `begin` answers with a future, or raises."""
+
+        def handler(payload: bytes, call: Call) -> asyncio.Future[bytes]:
+            began = time.monotonic()
+            if call.deadline_s is not None and call.deadline_s <= began:
+                raise deadline_exceeded(started=False)
+            try:
+                work = begin(payload, call)
+            except Exception as error:
+                raise rpc_error(error) from error
+            answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+            self._running.add(work)
+            work.add_done_callback(partial(self._ended, answer, path, began))
             return answer
 
         return Unary(path, handler)
@@ -65,7 +84,7 @@ class Guard:
         while self._running:
             await asyncio.wait(set(self._running))
 
-    def _ended(self, answer: asyncio.Future[bytes], path: str, began: float, task: asyncio.Task[bytes]) -> None:
+    def _ended(self, answer: asyncio.Future[bytes], path: str, began: float, task: asyncio.Future[bytes]) -> None:
         self._running.discard(task)
         if self._observe is not None:
             self._observe(path, time.monotonic() - began)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.columns.lane import Lane
 from engine.decider import Decider
 from engine.metrics import Metrics
 from engine.pb.tact.v1 import profile_pb2  # noqa: F401  (reflection describes what is loaded)
@@ -29,6 +30,7 @@ class Table:
         revisions: Revisions,
         metrics: Metrics | None = None,
         max_items_in_flight: int = MAX_ITEMS_IN_FLIGHT,
+        lane: Lane | None = None,
     ) -> None:
         active = revisions.active
         limiter = Limiter(max_items_in_flight)
@@ -36,7 +38,7 @@ class Table:
         plain = Guard()
         self._guard = guard
         self._health = Health(SERVICES)
-        self._decisions = DecisionService(decider, active, revisions, limiter)
+        self._decisions = DecisionService(decider, active, revisions, limiter, lane)
         described = (*SERVICES, health.SERVICE, reflection.SERVICES[1])
         self.methods: list[Method] = [
             *self._decisions.methods(guard),

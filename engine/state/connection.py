@@ -103,16 +103,15 @@ class _Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
 
-    def send(self, commands: Sequence[Command]) -> asyncio.Future[list[Reply]]:
+    def send(self, data: bytes, wanted: int) -> asyncio.Future[list[Reply]]:
         future: asyncio.Future[list[Reply]] = self._loop.create_future()
         transport = self._transport
         if self.lost is not None or transport is None:
             raise StoreUnavailable(f"the store at {self._where} is not connected: {self.lost}")
         if transport.get_write_buffer_size() > _UNSENT_BYTES_MAX:
             raise StoreUnavailable(f"the store at {self._where} does not keep up")
-        data = b"".join(map(_pack, commands))
         now = self._loop.time()
-        self._waiters.append(_Waiter(future, len(commands), now))
+        self._waiters.append(_Waiter(future, wanted, now))
         if self._watch is None:
             self._watch = self._loop.call_later(self._timeout_s, self._look)
         transport.write(data)
@@ -208,9 +207,13 @@ class Connection:
         Raises StoreUnavailable where nothing was sent. The future fails with StoreUnavailable where
         the connection is lost first; whether the commands were executed is then unknown.
         """
-        if self._wire is None or not commands:
+        return self.send_packed(b"".join(map(_pack, commands)), len(commands))
+
+    def send_packed(self, data: bytes, wanted: int) -> asyncio.Future[list[Reply]]:
+        """The same for so many commands that are RESP already."""
+        if self._wire is None or not wanted:
             raise StoreUnavailable(f"the store at {self.address} is not connected, or nothing is to be sent")
-        return self._wire.send(commands)
+        return self._wire.send(data, wanted)
 
     async def pipeline(self, commands: Sequence[Command]) -> list[Reply]:
         """`ready` and `send`, and waits for the replies. Raises StoreUnavailable."""
@@ -255,7 +258,8 @@ class Connection:
             tls = ssl.create_default_context() if a.tls else None
             await loop.create_connection(lambda: wire, a.host, a.port, ssl=tls)
         try:
-            for reply in await wire.send(a.greeting()):
+            greeting = a.greeting()
+            for reply in await wire.send(b"".join(map(_pack, greeting)), len(greeting)):
                 if isinstance(reply, hiredis.ReplyError):
                     raise StoreUnavailable(str(reply))
         except BaseException:

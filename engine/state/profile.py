@@ -2,23 +2,36 @@
 
     offset  size
     0       8      version, random; compared by the commit script
-    8       1      layout, 1
+    8       1      layout, 2
     9       2      size of the schema section
     11      ..     schema: 0 or 1 (deflated), then: n cells (u16), n type bytes, names and then the
                    currencies of the cells that are money, all joined by NUL
     ..      ..     as_of of each cell, ms: one column (see packing)
     ..      ..     how each value is kept, a hex digit each (see _KEPT), two to a byte
     ..      ..     the values in the order of the names
-    ..      4      size of the texts, then the texts
-    ..      4      size of the contact section (0: none), then a JSON array: [[purpose, granted,
-                   changed_at_ms, source, wording_version], ..], blocked topics, blocked channels,
-                   preferred from, preferred to
+    ..      ..     the texts, end to end: their lengths are among the values
+    ..      1..    size of the contact section (0: none), a varint, then the section
+
+    The contact section is made of varints (LEB128, signed ones zigzag: 0, -1, 1, -2, ..) and words, each a
+    varint with its length and UTF-8:
+
+    preferred from, preferred to     signed
+    number of consents, then of each:
+        flags                        one byte; 1: granted
+        changed_at_ms                signed
+        purpose, source, wording_version
+    number of blocked topics, then these; the same of blocked channels
 
 Every cell carries its name and type, so features are added, removed and re-typed without rewriting.
-Names are sorted, so customers with the same features share the schema section byte for byte: it is
-packed and unpacked once per set of features, and deflated, which halves the profile. (Hashes of names
+Names are sorted, and features that are declared but not written have a cell without a value (digit 0): so all
+customers written under one rule set share the schema section byte for byte. It is packed and unpacked once
+per set of names, and deflated, which halves the profile. (Hashes of names
 are not stored: they follow from the names, and 40 of them would cost 320 bytes.) Values take the fewest
-bytes that give back the very same value.
+bytes that give back the very same value. `engine.kernels.profiles` reads these bytes as well.
+
+Layout 1 is read but no longer written. It has the size of the texts ahead of them and that of the contact
+section in four bytes each, and the section as a JSON array: [[purpose, granted, changed_at_ms, source,
+wording_version], ..], topics, channels, from, to. A profile with one consent took 37 bytes more.
 """
 
 from __future__ import annotations
@@ -27,6 +40,7 @@ import math
 import os
 import struct
 import zlib
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
@@ -37,20 +51,22 @@ from engine.compiler.nodes import Type
 from engine.state.model import Cell, ConsentEntry, Contact, Profile
 from engine.state.packing import MAX_COUNT, CorruptBlob, Reader, pack_ints, whole_hundredths
 
-LAYOUT = 1
+LAYOUT = 2
+_LAYOUT_JSON = 1  # its contact section is a JSON array
 VERSION_SIZE = 8
 _SCHEMA_LIMIT = 1 << 22  # bytes of an inflated schema section: a deflate bomb ends here
-_TYPES = (
+TYPES = (
     Type.BOOL, Type.INTEGER, Type.NUMBER, Type.TEXT, Type.TIME, Type.DURATION, Type.DATE, Type.MONEY, Type.TEXTS,
 )  # fmt: skip
 _TEXTUAL = (Type.TEXT, Type.TEXTS)
-_CODE_OF_TYPE = {t: i for i, t in enumerate(_TYPES)}
+_CODE_OF_TYPE = {t: i for i, t in enumerate(TYPES)}
 
-# How a value is kept, by hex digit: its code in `struct`. 1 to 4: integers, times, durations, dates, and
+# How a value is kept, by hex digit: its code in `struct`. 0: there is none; 1 to 4: integers, times, durations, dates, and
 # money in whole hundredths; 5 to b: numbers as f64, f32, hundredths (7, 8) and whole ones (9 to b);
 # c: bool; d: whole seconds of a time or a duration; e and f: the length of a text, of other money in
 # digits, or of texts as a JSON array.
-_KEPT = str.maketrans("0123456789abcdef", "xbhiqdfhibhi?IBI")
+_KEPT: dict[int, str | None] = {**str.maketrans("123456789abcdef", "bhiqdfhibhi?IBI"), ord("0"): None}
+_NO_VALUE = object()
 _SECOND_NS = 1_000_000_000
 _INT64 = 1 << 63
 _HUNDREDTH = 10_000_000  # billionths, in which money is counted
@@ -63,7 +79,9 @@ def new_version() -> bytes:
     return version
 
 
-class _Schema(NamedTuple):
+class ProfileSchema(NamedTuple):
+    """What a schema section says: name, type and currency ("" but for money) of each cell, in order."""
+
     names: tuple[str, ...]
     types: tuple[Type, ...]
     units: tuple[str, ...]
@@ -94,6 +112,8 @@ def _keep_number(value: float) -> tuple[str, object]:
 def _keep(cell: Cell) -> tuple[str, object]:
     """How a cell's value is kept: the digit, and what is packed under it."""
     kind, value = cell.type, cell.value
+    if value is _NO_VALUE:
+        return "0", value
     if kind == Type.NUMBER:
         return _keep_number(float(value))  # type: ignore[arg-type]
     if kind in _TEXTUAL:
@@ -124,14 +144,15 @@ def _keep_text(cell: Cell) -> tuple[str, int]:
     return ("e" if size < 256 else "f"), size
 
 
-def _read_values(reader: Reader, schema: _Schema) -> list[object]:
+def _read_values(reader: Reader, schema: ProfileSchema, layout: int) -> list[object]:
     count = len(schema.names)
     kept = reader.take((count + 1) // 2).hex()[:count]
     form = struct.Struct("<" + kept.translate(_KEPT))
     values = list(form.unpack_from(reader.data, reader.skip(form.size)))
-    if len(values) != count:
-        raise CorruptBlob("a profile keeps a value in a way this version does not know")
-    heap = Reader(reader.take(reader.number(4)), "a profile's texts")
+    if "0" in kept:
+        there = iter(values)
+        values = [_NO_VALUE if digit == "0" else next(there) for digit in kept]
+    heap = Reader(reader.take(reader.number(4)), "a profile's texts") if layout == _LAYOUT_JSON else reader
     for i, digit in enumerate(kept):
         if digit in "789abdef":
             if digit in "78":
@@ -142,10 +163,15 @@ def _read_values(reader: Reader, schema: _Schema) -> list[object]:
                 values[i] *= _SECOND_NS
             else:
                 values[i] = heap.take(values[i]).decode()
-    heap.end()
+    if heap is not reader:
+        heap.end()
     for i in schema.money:
+        if values[i] is _NO_VALUE:
+            continue
         values[i] = int(values[i]) if kept[i] in "ef" else values[i] * _HUNDREDTH
     for i in schema.texts:
+        if values[i] is _NO_VALUE:
+            continue
         values[i] = tuple(map(str, orjson.loads(values[i])))
     return values
 
@@ -165,7 +191,8 @@ def _pack_schema(names: tuple[str, ...], types: tuple[str, ...], units: tuple[st
 
 
 @lru_cache(maxsize=1024)
-def _unpack_schema(section: bytes) -> _Schema:
+def unpack_schema(section: bytes) -> ProfileSchema:
+    """What a schema section says. Raises CorruptBlob."""
     if not section or section[0] > 1:
         raise CorruptBlob("a profile's schema section is neither plain nor deflated")
     plain = section[1:]
@@ -182,7 +209,7 @@ def _unpack_schema(section: bytes) -> _Schema:
     codes = reader.take(count)
     try:
         words = tuple(plain[reader.pos :].decode().split("\0")) if count else ()
-        types = tuple(_TYPES[c] for c in codes)
+        types = tuple(TYPES[c] for c in codes)
     except (UnicodeDecodeError, IndexError) as e:
         raise CorruptBlob(f"a profile's schema section: {e}") from None
     money = tuple(i for i, kind in enumerate(types) if kind is Type.MONEY)
@@ -192,49 +219,146 @@ def _unpack_schema(section: bytes) -> _Schema:
     for i, unit in zip(money, words[count:], strict=True):
         units[i] = unit
     texts = tuple(i for i, kind in enumerate(types) if kind is Type.TEXTS)
-    return _Schema(words[:count], types, tuple(units), money, texts)
+    return ProfileSchema(words[:count], types, tuple(units), money, texts)
 
 
-def _pack_contact(contact: Contact | None) -> bytes:
-    if contact is None:
-        return b""
-    c = contact
-    return orjson.dumps(
-        [
-            [list(e) for e in c.consents],
-            c.blocked_topics,
-            c.blocked_channels,
-            c.preferred_from_minute,
-            c.preferred_to_minute,
-        ]
-    )
+def schema_section(blob: bytes) -> bytes:
+    """The schema section of a profile's bytes, b"" where they are too short to hold it."""
+    at = VERSION_SIZE + 3
+    size = int.from_bytes(blob[at - 2 : at], "little")
+    return blob[at : at + size] if len(blob) >= at + size else b""
 
 
-def _unpack_contact(section: bytes) -> Contact | None:
+def _varint(value: int) -> bytes:
+    """LEB128. Raises ValueError outside 0 to 2^64 - 1."""
+    if 0 <= value < 128:
+        return bytes((value,))
+    if not 0 <= value < 1 << 64:
+        raise ValueError(f"{value} does not fit 64 bits")
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _signed(value: int) -> bytes:
+    return _varint(value << 1 if value >= 0 else ~(value << 1))
+
+
+def _word(text: str) -> bytes:
+    raw = text.encode()
+    return _varint(len(raw)) + raw
+
+
+def _words(texts: Sequence[str]) -> bytes:
+    return _varint(len(texts)) + b"".join(map(_word, texts))
+
+
+def _pack_contact(contact: Contact) -> bytes:
+    parts = [_signed(contact.preferred_from_minute), _signed(contact.preferred_to_minute)]
+    parts.append(_varint(len(contact.consents)))
+    for purpose, granted, changed_at_ms, source, wording_version in contact.consents:
+        parts += (b"\1" if granted else b"\0", _signed(changed_at_ms))
+        parts += (_word(purpose), _word(source), _word(wording_version))
+    parts += (_words(contact.blocked_topics), _words(contact.blocked_channels))
+    return b"".join(parts)
+
+
+# These raise IndexError where bytes are missing, and ValueError.
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """The number and where it ends."""
+    value = data[at]
+    if value < 128:
+        return value, at + 1
+    value &= 127
+    for shift in range(7, 70, 7):
+        at += 1
+        byte = data[at]
+        value |= (byte & 127) << shift
+        if byte < 128:
+            if value >> 64:
+                break
+            return value, at + 1
+    raise ValueError("a varint of more than 64 bits")
+
+
+def _read_signed(data: bytes, at: int) -> tuple[int, int]:
+    value, at = _read_varint(data, at)
+    return (value >> 1) ^ -(value & 1), at
+
+
+def _read_word(data: bytes, at: int) -> tuple[str, int]:
+    size, at = _read_varint(data, at)
+    end = at + size
+    if end > len(data):
+        raise IndexError("a word is cut")
+    return data[at:end].decode(), end
+
+
+def _read_words(data: bytes, at: int) -> tuple[list[str], int]:
+    count, at = _read_varint(data, at)
+    words = []
+    for _ in range(count):
+        word, at = _read_word(data, at)
+        words.append(word)
+    return words, at
+
+
+def _unpack_contact(section: bytes) -> Contact:
+    start, at = _read_signed(section, 0)
+    stop, at = _read_signed(section, at)
+    count, at = _read_varint(section, at)
+    consents = []
+    for _ in range(count):
+        flags = section[at]
+        if flags > 1:
+            raise ValueError(f"a consent with flags {flags}")
+        changed_at_ms, at = _read_signed(section, at + 1)
+        purpose, at = _read_word(section, at)
+        source, at = _read_word(section, at)
+        wording_version, at = _read_word(section, at)
+        consents.append(ConsentEntry(purpose, bool(flags), changed_at_ms, source, wording_version))
+    topics, at = _read_words(section, at)
+    channels, at = _read_words(section, at)
+    if at != len(section):
+        raise ValueError(f"{len(section) - at} bytes too many")
+    return Contact(consents, topics, channels, start, stop)
+
+
+def _unpack_json(section: bytes) -> Contact | None:
     if not section:
         return None
-    try:
-        consents, topics, channels, start, stop = orjson.loads(section)
-        return Contact([ConsentEntry(*c) for c in consents], list(topics), list(channels), int(start), int(stop))
-    except (ValueError, TypeError) as e:
-        raise CorruptBlob(f"a profile's contact section: {e}") from None
+    consents, topics, channels, start, stop = orjson.loads(section)
+    return Contact([ConsentEntry(*c) for c in consents], list(topics), list(channels), int(start), int(stop))
 
 
-def encode(profile: Profile) -> bytes:
-    """The profile's bytes. Raises ValueError where `version` is not 8 bytes or a value does not fit."""
+def encode(profile: Profile, declared: Mapping[str, tuple[str, str]] | None = None) -> bytes:
+    """The profile's bytes. `declared`: type and unit of every feature of the rule set, see above.
+
+    Raises ValueError where `version` is not 8 bytes or a value does not fit.
+    """
     if len(profile.version) != VERSION_SIZE:
         raise ValueError(f"a stored profile needs a version of 8 bytes, not {len(profile.version)}")
-    items = sorted(profile.cells.items())
+    cells = profile.cells
+    if declared is not None:
+        as_of_ms = next((c.as_of_ms for c in cells.values()), 0)  # any of the others: the column stays as small
+        lacking = {n: Cell(t, _NO_VALUE, as_of_ms, u) for n, (t, u) in declared.items() if n not in cells}
+        cells = {**cells, **lacking}
+    items = sorted(cells.items())
     units = tuple(c.unit for _, c in items if c.type == Type.MONEY)
     section = _pack_schema(tuple(n for n, _ in items), tuple(str(c.type) for _, c in items), units)
     kept = [_keep(cell) for _, cell in items]
     digits = "".join([digit for digit, _ in kept])
     try:
-        packed = struct.pack("<" + digits.translate(_KEPT), *[value for _, value in kept])
+        packed = struct.pack("<" + digits.translate(_KEPT), *[value for _, value in kept if value is not _NO_VALUE])
     except struct.error as e:
         raise ValueError(f"a cell's value does not fit its type: {e}") from None
     heap = b"".join([_text(cell) for (_, cell), digit in zip(items, digits, strict=True) if digit in "ef"])
-    contact = _pack_contact(profile.contact)
+    contact = b"" if profile.contact is None else _pack_contact(profile.contact)
     return b"".join(
         (
             profile.version,
@@ -243,12 +367,21 @@ def encode(profile: Profile) -> bytes:
             pack_ints([c.as_of_ms for _, c in items]),
             bytes.fromhex(digits + "0" * (len(digits) & 1)),
             packed,
-            struct.pack("<I", len(heap)),
             heap,
-            struct.pack("<I", len(contact)),
+            _varint(len(contact)),
             contact,
         )
     )
+
+
+def _read_contact(reader: Reader, layout: int) -> Contact | None:
+    try:
+        if layout == _LAYOUT_JSON:
+            return _unpack_json(reader.take(reader.number(4)))
+        size, reader.pos = _read_varint(reader.data, reader.pos)
+        return _unpack_contact(reader.take(size)) if size else None
+    except (ValueError, TypeError, IndexError) as e:
+        raise CorruptBlob(f"a profile's contact section: {e}") from None
 
 
 def decode(blob: bytes) -> Profile:
@@ -258,15 +391,16 @@ def decode(blob: bytes) -> Profile:
     reader = Reader(blob, "a profile")
     version = reader.take(VERSION_SIZE)
     layout = reader.u8()
-    if layout != LAYOUT:
-        raise CorruptBlob(f"a profile of layout {layout}; this version reads {LAYOUT}")
-    schema = _unpack_schema(reader.take(reader.number(2)))
+    if layout not in (_LAYOUT_JSON, LAYOUT):
+        raise CorruptBlob(f"a profile of layout {layout}; this version reads {_LAYOUT_JSON} and {LAYOUT}")
+    schema = unpack_schema(reader.take(reader.number(2)))
     as_of = reader.ints(len(schema.names))
     try:
-        values = _read_values(reader, schema)
+        values = _read_values(reader, schema, layout)
     except (ValueError, TypeError) as e:
         raise CorruptBlob(f"a profile's values: {e}") from None
-    contact = _unpack_contact(reader.take(reader.number(4)))
+    contact = _read_contact(reader, layout)
     reader.end()
-    cells = dict(zip(schema.names, map(Cell, schema.types, values, as_of, schema.units), strict=True))
+    columns = zip(schema.names, schema.types, values, as_of, schema.units, strict=True)
+    cells = {name: Cell(kind, value, at, unit) for name, kind, value, at, unit in columns if value is not _NO_VALUE}
     return Profile(version, cells, contact)

@@ -22,7 +22,7 @@ from binascii import b2a_base64
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 import hiredis
 import redis.asyncio
@@ -42,6 +42,14 @@ CLOCKS_APART_MS_MAX = 300_000  # beyond this, state counts as unknown
 _STATUSES = frozenset((b"moved", b"late", b"generation", b"log_full"))
 _SCRIPT = resources.files("engine.state").joinpath("lua/commit.lua").read_bytes()
 _SCRIPT_SHA = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest()
+_pack: Any = hiredis.pack_command  # its stub knows tuples of one part alone
+_TIME: bytes = _pack(("TIME",))
+
+
+def _words(*parts: bytes | str | int) -> bytes:
+    """Parts of a command as RESP, without the command's own head."""
+    packed: bytes = _pack(parts)
+    return packed[packed.index(b"\r\n") + 2 :]
 
 
 class RedisStore:
@@ -142,7 +150,53 @@ class RedisStore:
         except StoreUnavailable:
             await asyncio.sleep(self._seconds_until(not_after_ms))
             return [CommitStatus("unknown")] * len(commits)
-        return [self._status(c, r) for c, r in zip(commits, replies, strict=True)]
+        return [self._status(len(c.entries), r) for c, r in zip(commits, replies, strict=True)]
+
+    async def read_packed(self, command: bytes, count: int) -> tuple[int, list[bytes | None]]:
+        """The store's time and the replies to one MGET of `count` keys, made elsewhere as RESP.
+
+        Raises StoreUnavailable, as `read`.
+        """
+        await self._connection.ready()
+        replies = await self._connection.send_packed(_TIME + command, 2)
+        now_ms = self._take_time(replies[0])
+        if type(replies[1]) is not list or len(replies[1]) != count:
+            self._misread(replies[1])
+        return now_ms, replies[1]
+
+    async def commit_words(self, not_after_ms: int) -> tuple[bytes, bytes] | None:
+        """What commits made elsewhere as RESP hold in common: how they begin, and what follows the versions.
+
+        None where the store's generation is not the one that is known. Raises StoreUnavailable.
+        """
+        if not await self._generation.join():
+            return None
+        state = (self._generation.known, not_after_ms, self.max_log_length, self._audit)
+        return _words("EVALSHA", _SCRIPT_SHA), _words(*state)
+
+    async def commit_packed(self, commands: bytes, ends: Sequence[int], not_after_ms: int) -> list[CommitStatus]:
+        """`commit` of commands made elsewhere, each of one log entry: where each one ends in `commands`.
+
+        Where the server forgot its scripts nothing was executed: they are sent again.
+        """
+        await self._connection.ready()
+        sent = self._connection.send_packed(commands, len(ends))
+        try:
+            async with asyncio.timeout(self._seconds_until(not_after_ms)):
+                replies = await sent
+                lacking = [i for i, r in enumerate(replies) if self._lacks_script(r)]
+                if lacking:
+                    parts = [commands[ends[i - 1] if i else 0 : ends[i]] for i in lacking]
+                    load = _pack(("SCRIPT", "LOAD", _SCRIPT))
+                    again = await self._connection.send_packed(load + b"".join(parts), 1 + len(parts))
+                    for i, reply in zip(lacking, again[1:], strict=True):
+                        replies[i] = reply
+        except TimeoutError:
+            return [CommitStatus("unknown")] * len(ends)
+        except StoreUnavailable:
+            await asyncio.sleep(self._seconds_until(not_after_ms))
+            return [CommitStatus("unknown")] * len(ends)
+        return [self._status(1, r) for r in replies]
 
     async def find_decision(self, customer: CustomerKey, event: int, slot: int) -> DecisionEntry | None:
         """See `model.Store`. Looks through the bucket's stream from its end, at most 10,000 entries back."""
@@ -195,13 +249,14 @@ class RedisStore:
             *spills,
         )
 
-    def _status(self, commit: Commit, reply: Reply) -> CommitStatus:
+    def _status(self, entries: int, reply: Reply) -> CommitStatus:
+        """What a commit of so many log entries came to."""
         if isinstance(reply, bytes):
             word, _, log_id = reply.partition(b" ")
             if word == b"done":
                 return CommitStatus("done", log_id.decode())
             if word == b"dropped":
-                self.log_dropped += len(commit.entries)
+                self.log_dropped += entries
                 return CommitStatus("done")
             if word in _STATUSES:
                 if word == b"generation":

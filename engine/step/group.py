@@ -270,7 +270,7 @@ def _commit(world: World, o: _Open) -> Commit | None:
         for entry in change.entries:
             if isinstance(entry, entries.ProfileEntry):
                 entry.profile_version = o.subject.profile.version
-        profile_blob = encode_profile(o.subject.profile)
+        profile_blob = encode_profile(o.subject.profile, world.bundle.steps.features)
     return Commit(
         o.group.key,
         o.record_version,

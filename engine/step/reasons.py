@@ -38,7 +38,8 @@ def _failed(stage: int, expression: Expression, failure: Failure, message: str) 
     return Stop(stage, Reason[failure.reason], details, "", expression.position, expression.text)
 
 
-def _said(texts: Mapping[str, str], language: str) -> str:
+def said(texts: Mapping[str, str], language: str) -> str:
+    """The words of a language, else of its base, else any."""
     base = language.split("-")[0]
     return texts.get(language) or texts.get(base) or next(iter(texts.values()), "")
 
@@ -61,7 +62,7 @@ def stopped_by_rules(
         verdict = evaluate(condition.expression.node, inputs, facts=facts)
         if verdict is False:
             details = Details(message=name, condition=condition.name)
-            text = _said(condition.because or step.otherwise, language)
+            text = said(condition.because or step.otherwise, language)
             where = condition.expression
             return Stop(ELIGIBILITY, Reason.NOT_ELIGIBLE, details, text, where.position, where.text)
         if isinstance(verdict, Failure) and failed is None:

@@ -113,7 +113,84 @@ def test_empty_and_versions() -> None:
     assert len(profile.new_version()) == 8
 
 
+# What the version before wrote: three cells, and a contact section as JSON.
+LAYOUT_1 = (
+    b"12345678\x01\x1e\x00\x00\x03\x00\x01\x07\x03age\x00balance\x00timezone\x00EURa\x00h\xe5\xcf\x8b\x01{{\x00"
+    b"\x12\xe0,\xe2\x04\r\r\x00\x00\x00Europe/MadridT\x00\x00\x00"
+    b'[[["marketing",true,1700000000000,"branch","v1"]],["loans"],["sms","post"],540,1200]'
+)
+WANTED = Profile(
+    b"12345678",
+    {
+        "age": Cell(Type.INTEGER, 44, 1_700_000_000_123),
+        "balance": Cell(Type.MONEY, 12_500_000_000, 1_700_000_000_123, "EUR"),
+        "timezone": Cell(Type.TEXT, "Europe/Madrid", 1_700_000_000_000),
+    },
+    Contact(
+        [ConsentEntry("marketing", True, 1_700_000_000_000, "branch", "v1")], ["loans"], ["sms", "post"], 540, 1200
+    ),
+)
+
+
+def test_layout_1_is_read_and_layout_2_is_smaller() -> None:
+    assert profile.decode(LAYOUT_1) == WANTED
+    blob = profile.encode(WANTED)
+    assert profile.decode(blob) == WANTED
+    assert (len(LAYOUT_1), len(blob)) == (162, 120)
+    without = b"12345678" + LAYOUT_1[8 : LAYOUT_1.index(b"Madrid") + 6] + bytes(4)
+    assert profile.decode(without) == Profile(b"12345678", WANTED.cells)
+    for cut in range(1, len(LAYOUT_1)):
+        with pytest.raises(CorruptBlob):
+            profile.decode(LAYOUT_1[:cut])
+    with pytest.raises(CorruptBlob, match="contact section"):
+        profile.decode(LAYOUT_1[:-1] + b"}")
+
+
+@pytest.mark.parametrize(
+    ("section", "error"),
+    [
+        ("0000000000", None),
+        ("01010000", "range"),  # cut behind the topics' count
+        ("01010000" + "00" + "00", "1 bytes too many"),
+        ("0101" + "01" + "02" + "0000000000" + "00", "flags 2"),
+        ("0101" + "01" + "01" + "02" + "01610000" + "0000", None),
+        ("0101" + "01" + "01" + "02" + "01ff0000" + "0000", "codec"),
+        ("0101" + "01" + "01" + "02" + "7f610000" + "0000", "cut"),
+        ("0101" + "00" + "ffffffffffffffffff01" + "00", "range"),  # 2^64 - 1 topics
+        ("0101" + "00" + "ffffffffffffffffff02" + "00", "64 bits"),
+        ("0101" + "00" + "80808080808080808080" + "00", "64 bits"),
+    ],
+)
+def test_contact_sections(section: str, error: str | None) -> None:
+    bare = profile.encode(Profile(b"1" * 8))
+    raw = bytes.fromhex(section)
+    blob = bare[:-1] + bytes((len(raw),)) + raw
+    if error is None:
+        assert profile.decode(blob).contact is not None
+        return
+    with pytest.raises(CorruptBlob, match=error):
+        profile.decode(blob)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**63), 2**63 - 1), st.text(min_size=100, max_size=300))
+def test_times_and_lengths_of_any_size(at_ms: int, minute: int, text: str) -> None:
+    contact = Contact([ConsentEntry(text, True, at_ms, "", text)] * 2, [text] * 130, [], minute, -minute - 1)
+    wanted = Profile(b"1" * 8, {}, contact)
+    assert profile.decode(profile.encode(wanted)) == wanted
+
+
+def test_the_schema_section_of_a_profile() -> None:
+    blob = profile.encode(WANTED)
+    schema = profile.unpack_schema(profile.schema_section(blob))
+    assert schema.names == ("age", "balance", "timezone")
+    assert schema.units == ("", "EUR", "")
+    assert profile.schema_section(blob[:20]) == profile.schema_section(b"") == b""
+
+
 def test_what_cannot_be_stored_is_refused() -> None:
+    with pytest.raises(ValueError, match="64 bits"):
+        profile.encode(Profile(b"1" * 8, {}, Contact(preferred_from_minute=2**63)))
     with pytest.raises(ValueError, match="8 bytes"):
         profile.encode(Profile())
     nan = profile.decode(profile.encode(Profile(b"1" * 8, {"a": Cell(Type.NUMBER, math.nan, 0)})))
@@ -122,3 +199,13 @@ def test_what_cannot_be_stored_is_refused() -> None:
         profile.encode(Profile(b"1" * 8, {"a": Cell(Type.INTEGER, 2**63, 0)}))
     with pytest.raises(CorruptBlob, match="layout 9"):
         profile.decode(b"1" * 8 + b"\x09")
+
+
+def test_customers_of_one_rule_set_share_their_schema_section() -> None:
+    declared = {"a": ("number", ""), "b": ("text", ""), "m": ("money", "EUR")}
+    cell = Cell("number", 1.5, 1000)
+    one = Profile(b"1" * 8, {"a": cell, "old": Cell("integer", 3, 2000)}, None)
+    two = Profile(b"2" * 8, {"b": Cell("text", "x", 1000), "m": Cell("money", 5, 7, "EUR")}, None)
+    blobs = [profile.encode(p, {**declared, "old": ("integer", "")}) for p in (one, two)]
+    assert profile.schema_section(blobs[0]) == profile.schema_section(blobs[1])
+    assert [profile.decode(b) for b in blobs] == [one, two]

@@ -1,0 +1,406 @@
+"""One batch of decisions in columns: from requests to what is to be committed and answered. Pure, but for time.
+
+    requests -> (the store is read) -> records, profiles -> windows -> rules -> choice -> (commit) -> answers
+
+Whoever is LEFT on the way is decided by the step in Python instead, as if nothing had been tried.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.columns.requests import requests
+from engine.columns.rules import RuleColumns
+from engine.columns.shares import ShareTable
+from engine.columns.texts import ColumnPool, codes
+from engine.columns.values import Values
+from engine.compiler.plan import Batch, Plan
+from engine.compiler.program import Funnel
+from engine.compiler.reference import Inputs
+from engine.compiler.stages import Grid, padded
+from engine.decision import Reason
+from engine.kernels import choose as c
+from engine.kernels import customers as k
+from engine.kernels import write as w
+from engine.kernels.arena import FINE, LEFT, records
+from engine.kernels.bodies import bodies_room, write_bodies
+from engine.kernels.fill import Codes, fill
+from engine.kernels.fill import Inputs as Columns
+from engine.kernels.profiles import profiles
+from engine.kernels.requests import read_requests
+from engine.step.operations import ANSWER_KEPT_MS, ANSWERS_KEPT
+from engine.step.reasons import stopped_by_rules
+from engine.step.take import World
+from engine.zones import ZONES
+
+I64 = npt.NDArray[np.int64]
+U8 = npt.NDArray[np.uint8]
+_MAX_TOUCHES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """The keys of the draw, see learning.shares."""
+
+    key0: int
+    key1: int
+
+
+class ColumnBatch:
+    """A batch of requests under one rule set. Methods are called in their order."""
+
+    def __init__(self, rules: RuleColumns, payloads: Sequence[bytes]) -> None:
+        self.rules = rules
+        self.events = n = len(payloads)
+        self._head = b"".join((rules.prefix, *payloads))
+        ends = np.cumsum([len(rules.prefix), *map(len, payloads)], dtype=np.int64)
+        self.requests = requests(n, rules.schema)
+        read_requests(np.frombuffer(self._head, np.uint8), ends, rules.schema, self.requests)
+        self.status = self.requests.status
+        self.now_ms = np.zeros(n, np.int64)
+
+    def digests(self) -> bytes:
+        """The customers' digests, one behind another."""
+        return self.requests.customer.tobytes()
+
+    def left(self) -> list[int]:
+        """Events that are left to Python."""
+        found: list[int] = np.flatnonzero(self.status != FINE).tolist()
+        return found
+
+    def read_command(self, events: I64, prefix: U8) -> bytes:
+        """The MGET that reads these events' customers."""
+        out = np.empty(32 + len(events) * 3 * (w.KEY_ROOM + len(prefix)), np.uint8)
+        nothing = np.zeros(0, np.uint8)
+        size = w.read_command(events, w.Store(prefix, nothing, nothing, nothing), self._customers(), out)
+        return out[:size].tobytes()
+
+    def _customers(self) -> c.Customers:
+        r = self.requests
+        empty = np.zeros((0, 2), np.int64)
+        return c.Customers(r.customer, r.event, empty, self.now_ms, np.zeros(0, np.uint8), self.now_ms)
+
+    # ---- what the store holds -----------------------------------------------------------------------
+
+    def open(self, events: I64, store_ms: int, blobs: Sequence[bytes | None]) -> None:
+        """Takes apart what was read: profile, record and spilled answer of each of these events, by turns."""
+        rules, r, n = self.rules, self.requests, self.events
+        others = np.ones(n, np.bool_)
+        others[events] = False
+        self.status[others] = LEFT  # whose customers are not this batch's: they are decided elsewhere
+        parts = [blob or b"" for blob in blobs]
+        data = b"".join((self._head, *parts))
+        self.data = np.frombuffer(data, np.uint8)
+        ends = np.cumsum([len(self._head), *map(len, parts)], dtype=np.int64)
+        spans = np.zeros((n, 4), np.int64)
+        spans[events, 0], spans[events, 1] = ends[0:-1:3], ends[1::3]
+        spans[events, 2], spans[events, 3] = ends[1:-1:3], ends[2::3]
+        answered = np.zeros(n, np.uint8)
+        answered[events] = ends[3::3] > ends[2:-1:3]
+        self.records = records(n, len(rules.windows.key))
+        self.profiles = profiles(n, len(rules.features.types))
+        k.open_records(
+            events, self.data, spans, answered, store_ms, r.occurred, r.event, rules.ages, len(rules.windows.key),
+            self.records, self.now_ms, self.status,
+        )  # fmt: skip
+        again = events
+        while k.open_profiles(
+            again, self.data, spans, rules.profile_schemas.tables, rules.features, self.now_ms, self.profiles,
+            self.status,
+        ):  # fmt: skip
+            again = np.flatnonzero(self.status == k.UNKNOWN_SCHEMA)
+            i = int(again[0])
+            if not rules.profile_schemas.learn(data[int(spans[i, 0]) : int(spans[i, 1])]):
+                self.status[i] = LEFT
+        k.ensure_windows(events, self.records, rules.windows, self.now_ms, self.status)
+
+    # ---- the step -----------------------------------------------------------------------------------
+
+    def step(self, world: World, draw: Draw, shares: ShareTable) -> None:
+        """Windows, rules, filters, choice, booking."""
+        rules, n = self.rules, self.events
+        self._world, self._shares = world, shares
+        self._languages_and_zones()
+        r = self.requests
+        self._inputs = Columns(
+            attributes=r.cells, sent=r.given, features=self.profiles.cells, states=self.profiles.state,
+            windows=np.zeros((n, len(rules.windows.key), 2), np.int64),
+            kept=np.zeros((n, len(rules.windows.key)), np.uint8),
+            occurred=np.ascontiguousarray(r.occurred[:, 1:]), now_ms=self.now_ms, types=rules.type_names,
+        )  # fmt: skip
+        live = np.flatnonzero(self.status == FINE)
+        order = live[np.argsort(r.kind[live], kind="stable")]
+        types = r.kind[order].astype(np.int64)
+        self._count_windows(order, types)
+        batch = self._evaluated(rules.bundle.program.rules, rules.rule_loads, rules.rule_texts, order, types)
+        funnel = rules.bundle.program.funnel(batch)
+        self._choose(order, batch, funnel, draw)
+
+    def _languages_and_zones(self) -> None:
+        rules, n = self.rules, self.events
+        self._zone = np.full(n, -1, np.int64)
+        self._zone_names: list[str | None] = [None] * n
+        self._language = np.zeros(n, np.int64)
+        if rules.language >= 0:
+            number = rules.languages.number
+            self._language[:] = [number(raw) if raw else 0 for raw in self._texts(rules.language)]
+            self.status[self._language < 0] = LEFT
+        if rules.timezone >= 0:
+            there = (self.profiles.state[:, rules.timezone] >= 2).tolist()  # a zone may be written as ""
+            texts = self._texts(rules.timezone)
+            self._zone_names = [raw.decode() if known else None for raw, known in zip(texts, there, strict=True)]
+            self._zone[:] = [ZONES.id(name) if name else -1 for name in self._zone_names]
+        table = ZONES.table
+        self._zones = c.Zones(self._zone, table.starts, table.at_s, table.offset_s)
+
+    def _texts(self, feature: int) -> list[bytes]:
+        """A text feature of every event, b"" where it has none."""
+        cells, states = self.profiles.cells[:, feature].tolist(), self.profiles.state[:, feature].tolist()
+        data, status = self.data, self.status.tolist()
+        return [
+            data[begin:end].tobytes() if state >= 2 and left == FINE else b""
+            for (begin, end), state, left in zip(cells, states, status, strict=True)
+        ]
+
+    def _grid(self, plan: Plan, order: I64, types: I64, filled: tuple[I64, U8], pool: ColumnPool) -> Grid:
+        cells, given = filled
+        kinds = (types + 1).astype(np.int32)
+        zone = self._zone[order] if plan.machine.uses_zone else np.full(1, -1, np.int64)
+        return Grid(len(order), kinds, _segments(kinds), cells, given, zone, pool)
+
+    def _evaluated(self, plan, loads, texts, order: I64, types: I64) -> Batch:  # type: ignore[no-untyped-def]
+        rows = len(order)
+        found: Codes = codes(texts, rows * self.rules.most_texts + 1)
+        cells = np.zeros((plan.machine.width, padded(rows)), np.int64)
+        given = np.zeros((plan.machine.width, padded(rows)), np.uint8)
+        fill(order, types + 1, types, loads, self._inputs, self.data, found, cells, given)
+        pool = ColumnPool(plan.constants, found, self.data)
+        grid = self._grid(plan, order, types, (cells, given), pool)
+        places = np.zeros(self.events, np.int64)
+        places[order] = np.arange(rows)
+        names = self.rules.events
+        kind_of = self.requests.kind.tolist()
+        return Batch.of_grid(plan, [names[kind] if kind >= 0 else "" for kind in kind_of], places.tolist(), grid)
+
+    def _count_windows(self, order: I64, types: I64) -> None:
+        rules = self.rules
+        if not len(rules.windows.key):
+            return
+        program = rules.bundle.program
+        if len(rules.counted.rows):
+            batch = self._evaluated(program.windows, rules.window_loads, rules.window_texts, order, types)
+            k.count_events(
+                order, types + 1, rules.counted, batch.values, batch.value_ok, batch.trues, batch.possibles,
+                self.requests.occurred, self.now_ms, rules.windows, self._zones, self.records, self.status,
+            )  # fmt: skip
+        k.read_windows(
+            order, self.now_ms, rules.windows, self._zones, self.records, self._inputs.windows, self._inputs.kept,
+            self.status,
+        )  # fmt: skip
+
+    def _choose(self, order: I64, batch: Batch, funnel: Funnel, draw: Draw) -> None:
+        rules, n, world = self.rules, self.events, self._world
+        r, steps = self.requests, rules.bundle.steps.messages
+        held = np.zeros(n, np.uint8)
+        if rules.holdout is not None:
+            if rules.tables.held_below >= 1 << 64:
+                held[:] = 1
+            else:
+                k.held_out(rules.holdout, r.customer.view(np.uint8).ravel(), np.uint64(rules.tables.held_below), held)
+        self.customers = c.Customers(r.customer, r.event, self.profiles.contact, self._language, held, self.now_ms)
+        facts = c.Facts(
+            batch.values.view(np.float64), batch.value_ok, batch.trues, batch.possibles,
+            funnel.starts, funnel.found, funnel.furthest_of, funnel.stage_of,
+        )  # fmt: skip
+        self._facts, self._batch = facts, batch
+        scratch = c.Scratch(
+            waits=np.full((2 * len(rules.hours.start) + 2, 4), -1, np.int64),
+            order=np.zeros((max(1, len(steps)), 3), np.int64),
+            ranks=np.zeros(max(1, len(steps))),
+            live=np.zeros(_MAX_TOUCHES, np.int64),
+            times=np.zeros(_MAX_TOUCHES, np.int64),
+        )
+        self.chosen = c.Chosen(
+            rows=np.zeros((n, c.ROW), np.int64),
+            ranks=np.zeros(n),
+            seen=np.zeros((len(facts.found) * 2 + n + 16, c.SEEN), np.int64),
+            used=np.zeros(1, np.int64),
+        )
+        paused = rules.paused(world.pauses)
+        own: list[tuple[int, int]] = []
+        while True:
+            self.given = c.Given(
+                paused, rules.languages.places, self._shares.slots, self._shares.rows,
+                np.array(sorted(own), np.int64).reshape(-1, 2), np.uint64(draw.key0), np.uint64(draw.key1),
+            )  # fmt: skip
+            c.choose(
+                order, self.status, self.data, rules.tables.messages, self.given, rules.hours, rules.limits, facts,
+                self.records, self.customers, self._zones, scratch, self.chosen,
+            )  # fmt: skip
+            wanted = np.flatnonzero(self.chosen.rows[:, c.STATUS] == c.SHARES_WANTED).tolist()
+            if not wanted:
+                break
+            for i in wanted:
+                m, fit = int(self.chosen.rows[i, c.MESSAGE]), int(self.chosen.rows[i, c.FITTING])
+                by = bool(steps[m].by)
+                row = self._shares.row(m, fit, self._segment(m, i), by)
+                if by:
+                    own.append((i, row))
+        left = self.chosen.rows[:, c.STATUS] == c.TO_PYTHON
+        self.status[left] = LEFT
+
+    def _segment(self, m: int, i: int) -> str:
+        """As step.filters has it."""
+        parts = []
+        for root in self.rules.bundle.steps.messages[m].by:
+            value = self._batch.value(root, i)
+            written = "?" if value is None else str(value)
+            parts.append(written.lower() if isinstance(value, bool) else written)
+        return "|".join(parts)
+
+    # ---- what is said -------------------------------------------------------------------------------
+
+    def answer(self) -> I64:
+        """Makes the bodies of the answers; returns the events that have one."""
+        rules, n = self.rules, self.events
+        bodies = rules.bodies
+        bodies.begin()
+        events = np.flatnonzero(self.status == FINE)
+        rows = self.chosen.rows
+        status = rows[:, c.STATUS]
+        piece = np.full(n, bodies.no_rule, np.int64)
+        self.reasons = np.full(n, int(Reason.NO_RULE_FOR_EVENT), np.int64)
+        held = status == c.HELD_OUT
+        piece[held], self.reasons[held] = bodies.held_out, int(Reason.HOLDOUT)
+        for i in events[(status[events] == c.REFUSED) | (status[events] == c.BY_RULES)].tolist():
+            piece[i], self.reasons[i] = self._refused(i, rows[i].tolist())
+        texts, text = self._texts_said(events[status[events] == c.SENDS], piece)
+        self.segments = self._segments_of(events)
+        self.body = np.zeros((n, 2), np.int64)
+        pieces = bodies.pieces()
+        out = np.empty(int(bodies_room(events, piece, text, pieces)), np.uint8)
+        end = write_bodies(events, piece, text, texts, self.chosen, self.given, pieces, out, self.body)
+        self.bodies = out[: int(end)]
+        self.bodies.flags.writeable = False
+        return events
+
+    def _texts_said(self, sends: I64, piece: I64) -> tuple[U8, I64]:
+        """Fills in the pieces of messages that are sent; what changes of their texts, and where it is."""
+        bodies, rows = self.rules.bodies, self.chosen.rows
+        said = rows[sends, c.TEXT_ROW]
+        for i in sends[bodies.of_text[said] < 0].tolist():
+            if bodies.of_text[rows[i, c.TEXT_ROW]] < 0:
+                bodies.add_message(rows[i].tolist())
+        piece[sends], self.reasons[sends] = bodies.of_text[said], int(Reason.SELECTED)
+        text = np.zeros((self.events, 2), np.int64)
+        parts: list[bytes] = []
+        end = 0
+        value, zoned = self._batch.value, self.rules.timezone >= 0
+        for i, row in zip(sends.tolist(), said.tolist(), strict=True):
+            message = bodies.messages.get(row)
+            if message is not None:
+                values = tuple([value(slot.root, i) for _, slot in message.slots])
+                parts.append(bodies.text(row, values, self._zone_names[i] if zoned else None))
+                text[i] = end, end + len(parts[-1])
+                end += len(parts[-1])
+        return np.frombuffer(b"".join(parts) or b"\0", np.uint8), text
+
+    def _segments_of(self, events: I64) -> tuple[U8, I64]:
+        """The segments of customers whose policy goes by them, and where each is."""
+        steps, spans = self.rules.bundle.steps.messages, np.zeros((self.events, 2), np.int64)
+        parts: list[bytes] = []
+        if self.rules.segmented:
+            rows = self.chosen.rows
+            for i in events.tolist():
+                m = int(rows[i, c.MESSAGE])
+                if rows[i, c.STATUS] in (c.SENDS, c.HELD_OUT) and steps[m].by:
+                    begin = sum(map(len, parts))
+                    parts.append(self._segment(m, i).encode())
+                    spans[i] = begin, begin + len(parts[-1])
+        return np.frombuffer(b"".join(parts) or b"\0", np.uint8), spans
+
+    def _refused(self, i: int, row: list[int]) -> tuple[int, Reason]:
+        language = int(self._language[i])
+        if row[c.STATUS] == c.BY_RULES:
+            return self._by_rules(i, row, language)
+        return self.rules.bodies.refused(row, language, self.rules.languages.known[language])
+
+    def _by_rules(self, i: int, row: Sequence[int], language: int) -> tuple[int, Reason]:
+        rules = self.rules
+        m, stage = row[c.MESSAGE], row[c.STOP_STAGE]
+        spoken = rules.languages.known[language] or rules.bundle.ruleset.default_language
+        if not row[c.STOP_CODE]:
+            return rules.bodies.by_rules(m, stage, row[c.STOP_X], spoken if stage == c.ELIGIBILITY else "")
+        step = rules.bundle.steps.messages[m]
+        values = self._values().of_message(m, i, int(self.requests.kind[i]))
+        twin = Inputs(values, int(self.now_ms[i]) * 1_000_000, self._zone_names[i])
+        stop = stopped_by_rules(step, twin, spoken, stage)
+        if stop is None or stop.stage != stage:
+            raise AssertionError(f"kernel and twin disagree on '{step.message.name}': {stage} and {stop}")
+        d = stop.details
+        key = (m, stage, stop.reason, d.feature, d.window, d.attribute, d.cause)
+        return rules.bodies.remembered(key, lambda: stop)
+
+    def _values(self) -> Values:
+        return Values(self.rules, self._inputs, self.data)
+
+    # ---- bytes --------------------------------------------------------------------------------------
+
+    def commits(self, events: I64, prefix: U8, words: tuple[bytes, bytes]) -> tuple[bytes, list[int]]:
+        """The commands that commit these events, and where each one ends."""
+        n, rules, r = self.events, self.rules, self.requests
+        versions = np.frombuffer(os.urandom(8 * n), np.uint64) | np.uint64(1)
+        batch = w.Batch(
+            r.ids,
+            r.kind,
+            r.content,
+            self.profiles.version,
+            self.reasons,
+            self.bodies,
+            self.body,
+            *self.segments,
+            versions,
+        )
+        commit, state = (np.frombuffer(word, np.uint8) for word in words)
+        store = w.Store(prefix, commit, state, _NOTHING)
+        room = w.commits_room(
+            events, batch, rules.tables.labels, self.chosen, self.records, store, self._inputs, self.data
+        )
+        out = np.empty(room, np.uint8)
+        ends = np.zeros(len(events), np.int64)
+        marks = np.full((2, len(rules.paths.known) + 1), -1, np.int64)
+        size = w.write_commits(
+            events, store, batch, rules.tables.labels, self.chosen, rules.tables.messages, self.given, self._inputs,
+            self.customers, self.records, w.Kept(ANSWER_KEPT_MS, ANSWERS_KEPT), self.data, marks, out, ends,
+        )  # fmt: skip
+        self._written = batch
+        return out[:size].tobytes(), ends.tolist()
+
+    def answers(self, events: I64) -> tuple[bytes, list[int]]:
+        """The callers' answers for these events, and where each one ends."""
+        ids = self.requests.ids[events]
+        room = int((self.body[events, 1] - self.body[events, 0]).sum() + 2 * (ids[:, 1] - ids[:, 0]).sum())
+        room += int((ids[:, 3] - ids[:, 2]).sum()) + 96 * len(events)
+        out = np.empty(room + 16, np.uint8)
+        ends = np.zeros(len(events), np.int64)
+        size = w.write_answers(events, self._written, self.customers, self.data, out, ends)
+        return out[:size].tobytes(), ends.tolist()
+
+
+_NOTHING = np.frombuffer(b"$1\r\n0\r\n$0\r\n\r\n$1\r\n0\r\n$1\r\n1\r\n", np.uint8)
+
+
+def _segments(kinds: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Runs of one type in a word, as `evaluate` wants them."""
+    rows = len(kinds)
+    if not rows:
+        return np.zeros((0, 4), np.int32)
+    places = np.arange(rows)
+    begins = np.flatnonzero((places % 64 == 0) | np.concatenate(([True], kinds[1:] != kinds[:-1])))
+    ends = np.append(begins[1:], rows)
+    return np.stack((begins >> 6, kinds[begins], begins & 63, (ends - 1 & 63) + 1), axis=1).astype(np.int32)

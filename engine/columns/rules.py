@@ -1,0 +1,163 @@
+"""Everything about a rule set that a batch of columns needs, made once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.bundle import Bundle, Pauses
+from engine.columns.bodies import Bodies
+from engine.columns.inputs import Paths, loads
+from engine.columns.limits import hours_table, limit_tables
+from engine.columns.profiles import ProfileSchemas, feature_table
+from engine.columns.requests import request_schema
+from engine.columns.tables import rule_tables
+from engine.columns.windows import window_plans
+from engine.compiler.nodes import Type
+from engine.compiler.plan import Output
+from engine.compiler.pool import Constants, number_bits, width
+from engine.kernels import blake2b
+from engine.kernels import customers as k
+from engine.kernels.names import Names, names
+from engine.step.render import language_for
+from engine.step.take import AHEAD_MS_MAX, ANSWER_LIFE_MS
+
+I64 = npt.NDArray[np.int64]
+
+
+class RuleColumns:
+    """A bundle's tables. `usable`: whether kernels know all that its expressions read (lists they do not).
+
+    `prefix` is what every batch's bytes begin with.
+    """
+
+    def __init__(self, bundle: Bundle, secret: bytes) -> None:
+        ruleset, steps, program = bundle.ruleset, bundle.steps, bundle.program
+        events = list(ruleset.events)
+        self.bundle = bundle
+        self.events = events
+        self.paths = Paths(ruleset)
+        rules, windows = loads(program.rules, self.paths, events), loads(program.windows, self.paths, events)
+        self.usable = rules is not None and windows is not None
+        if rules is None or windows is None:
+            return
+        self.rule_loads, self.window_loads = rules, windows
+        self.schema = request_schema(ruleset, secret)
+        self.features, texts = feature_table(ruleset.features)
+        self.profile_schemas = ProfileSchemas(ruleset)
+        self.windows = window_plans(steps.windows)
+        self.counted = _counted(bundle)
+        self.limits = limit_tables(ruleset, steps)
+        self.hours = hours_table(ruleset.quiet_hours)
+        self.tables = rule_tables(bundle, self.paths)
+        self.bodies = Bodies(bundle, self.tables)
+        self.ages = k.Ages(ANSWER_LIFE_MS, AHEAD_MS_MAX, steps.touches_kept_ms)
+        self.holdout = None
+        if ruleset.holdout is not None and self.tables.held_below:
+            self.holdout = blake2b.start(8, ruleset.holdout.salt.encode()[:64], b"tact-holdout")
+        begins = np.cumsum([len(texts), *(len(name.encode()) for name in events)])
+        self.type_names = np.ascontiguousarray(np.stack((begins[:-1], begins[1:]), axis=1).astype(np.int64))
+        self.prefix = texts + "".join(events).encode()
+        self.rule_kinds = np.array([program.rules.kinds[name] for name in events], np.int64)
+        self.window_kinds = np.array([program.windows.kinds[name] for name in events], np.int64)
+        self.rule_texts = TextCodes(program.rules.constants)
+        self.window_texts = TextCodes(program.windows.constants)
+        self.language = _feature(bundle, "language")
+        self.timezone = _feature(bundle, "timezone")
+        self.languages = Languages(self.tables.sets, ruleset.default_language)
+
+        self.segmented = any(step.by for step in steps.messages)
+        self._paused: tuple[Pauses, npt.NDArray[np.uint8]] | None = None
+
+    def paused(self, pauses: Pauses) -> npt.NDArray[np.uint8]:
+        """1 for each message that may not be said at the moment."""
+        if self._paused is None or self._paused[0] is not pauses:
+            messages = [step.message for step in self.bundle.steps.messages]
+            self._paused = pauses, np.array([pauses.holds(m.name, m.purpose) for m in messages], np.uint8)
+        return self._paused[1]
+
+    @property
+    def most_texts(self) -> int:
+        """Texts that one event reads, at most."""
+        return max(int((part.loads[:, 3] == 3).sum()) for part in (self.rule_loads, self.window_loads)) + 1
+
+
+class TextCodes:
+    """The texts among a plan's constants, for kernels."""
+
+    def __init__(self, constants: Constants) -> None:
+        texts = [(value, code) for code, value in enumerate(constants.values) if isinstance(value, str)]
+        self.names: Names = names([text.encode() for text, _ in texts])
+        self.codes: I64 = np.array([code for _, code in texts], np.int64)
+        self.first = len(constants.values)
+
+
+class Languages:
+    """Numbers of the languages that customers speak, and what each means for the sets of languages of texts."""
+
+    def __init__(self, sets: Sequence[tuple[str, ...]], default: str) -> None:
+        self._sets = sets
+        self._default = default
+        self.known: list[str | None] = [None]
+        self._numbers: dict[bytes, int] = {}
+        self.places = self._row(None)
+
+    def number(self, raw: bytes) -> int:
+        """The number of a language as it is written in a profile; -1 where there are too many to know one more."""
+        found = self._numbers.get(raw)
+        if found is None:
+            if len(self.known) > _LANGUAGES_MAX:
+                return -1
+            wanted = raw.decode()
+            found = self._numbers[raw] = len(self.known)
+            self.known.append(wanted)
+            self.places = np.concatenate((self.places, self._row(wanted)))
+        return found
+
+    def _row(self, wanted: str | None) -> I64:
+        row = []
+        for one in self._sets:
+            found = language_for(wanted, self._default, dict.fromkeys(one))  # type: ignore[arg-type]
+            row.append(-1 if found is None else one.index(found))
+        return np.array([row], np.int64).reshape(1, -1)
+
+
+_LANGUAGES_MAX = 4096
+
+
+def _feature(bundle: Bundle, name: str) -> int:
+    """The number of a text feature with a meaning of its own, -1 where it is not declared."""
+    feature = bundle.ruleset.features.get(name)
+    return list(bundle.ruleset.features).index(name) if feature is not None and feature.type is Type.TEXT else -1
+
+
+def _counted(bundle: Bundle) -> k.Counted:
+    """What events add to windows."""
+    plan, steps = bundle.program.windows, bundle.steps
+    numbers = {name: n for n, name in enumerate(steps.windows)}
+    spans = np.zeros((len(plan.columns), 2), np.int64)
+    rows: list[tuple[int, ...]] = []
+    for name, kind in plan.kinds.items():
+        begin = len(rows)
+        for window, where, value in steps.windows_of.get(name, ()):
+            condition = -1 if where is None else plan.outputs[where].column
+            amount = (k.NOTHING, 0, 0, 0) if value is None else _amount(plan.outputs[value])
+            rows.append((numbers[window.name], condition, *amount))
+        spans[kind] = begin, len(rows)
+    return k.Counted(spans, np.array(rows, np.int64).reshape(-1, 6))
+
+
+def _amount(output: Output) -> tuple[int, int, int, int]:
+    """Kind, column and cells of what is added."""
+    if output.type is Type.BOOL:
+        return k.TRUTH, output.column, 0, 0
+    wide = width(output.type) == 2
+    value = output.constant
+    if value is None:
+        return (k.TWO_CELLS if wide else k.ONE_CELL), output.column, 0, 0
+    if isinstance(value, float):
+        return k.CONSTANT, 0, number_bits(value), 0
+    first, second = divmod(int(value), 1_000_000_000) if wide else (int(value), 0)  # type: ignore[call-overload]
+    return k.CONSTANT, 0, first, second

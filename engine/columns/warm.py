@@ -1,0 +1,56 @@
+"""Fills numba's cache and loads every kernel: one process does this before workers start, so that none compiles."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.bundle import Pauses, compile_bundle
+from engine.columns.batch import ColumnBatch, Draw
+from engine.columns.rules import RuleColumns
+from engine.columns.shares import ShareTable
+from engine.kernels.arena import FINE
+from engine.kernels.warm import warm as warm_kernels
+from engine.learning.policies import Posteriors
+from engine.pb.tact.v1 import decision_pb2 as pb
+from engine.step.take import World
+
+_RULES = b"""
+events: {happened: {amount: number, channel: text}}
+features: {language: {type: text, default: en}, timezone: {type: text, default: UTC}}
+windows: {often: {count: happened, over: 7 days, where: event.amount > 0.0, since_start: zero}}
+messages:
+  hello:
+    purpose: service
+    on: [happened]
+    when: windows.often > 0
+    channels: [push]
+    slots: {amount: {is: event.amount, as: integer}}
+    variants: {one: {en: "Hello {amount}"}, two: {en: "Hello"}}
+purposes: {service: {consent: not_required, quiet_hours: night, if_state_unknown: silent, holdout: true}}
+quiet_hours: {night: {from: "20:00", to: "08:00", zone: customer, then: defer}}
+caps: [{at_most: 1, per: [customer], in: 7 days}, {at_most: 1, per: [customer, channel], in: calendar day}]
+gaps: [{at_least: 1 hours, per: [customer]}]
+holdout: {share: 0.5, salt: warm}
+"""
+_NOW_MS = 1_790_000_000_000
+_WORDS = b"$1\r\nE\r\n$1\r\nS\r\n", b"$1\r\ng\r\n"
+
+
+def warm() -> None:
+    """Calls every kernel once on tiny inputs: what it compiles is kept in numba's cache."""
+    warm_kernels()
+    bundle = compile_bundle({"warm.yaml": _RULES})
+    rules = RuleColumns(bundle, b"")
+    request = pb.DecideRequest()
+    request.event.event_id, request.event.customer_id, request.event.type = "e", "c", "happened"
+    request.event.attributes["amount"].number = 1.0
+    batch = ColumnBatch(rules, [request.SerializeToString()])
+    events = np.flatnonzero(batch.status == FINE)
+    prefix = np.frombuffer(b"tact:", np.uint8)
+    batch.read_command(events, prefix)
+    batch.open(events, _NOW_MS, [None, None, None])
+    steps = bundle.steps.messages
+    batch.step(World(bundle, Pauses(), Posteriors(), b""), Draw(1, 2), ShareTable(Posteriors(), steps))
+    done = batch.answer()
+    batch.commits(done, prefix, _WORDS)
+    batch.answers(done)

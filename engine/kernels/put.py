@@ -1,0 +1,178 @@
+"""Bytes written one behind another: what requests to the store, log entries and answers are made of.
+
+Every function writes to `out` from `at` on and returns the place behind what it wrote; that there is room is
+the caller's to see to.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.kernels.compiled import kernel
+
+_U = np.uint64
+
+
+@kernel
+def put(out, at, source, begin, end):  # type: ignore[no-untyped-def]
+    """A span of another buffer."""
+    for k in range(end - begin):
+        out[at + k] = source[begin + k]
+    return at + end - begin
+
+
+@kernel
+def put_word(out, at, value):  # type: ignore[no-untyped-def]
+    """Eight bytes, little endian; `value` is a uint64."""
+    for k in range(8):
+        out[at + k] = np.uint8((value >> _U(8 * k)) & _U(0xFF))
+    return at + 8
+
+
+@kernel
+def put_word_big(out, at, value):  # type: ignore[no-untyped-def]
+    """Eight bytes, big endian; `value` is a uint64."""
+    for k in range(8):
+        out[at + k] = np.uint8((value >> _U(56 - 8 * k)) & _U(0xFF))
+    return at + 8
+
+
+@kernel
+def put_hex(out, at, value, digits):  # type: ignore[no-untyped-def]
+    """The lowest `digits` of a uint64 in hex, the highest first."""
+    for k in range(digits):
+        nibble = np.int64((value >> _U(4 * (digits - 1 - k))) & _U(15))
+        out[at + k] = nibble + 48 if nibble < 10 else nibble + 87
+    return at + digits
+
+
+@kernel
+def put_decimal(out, at, value):  # type: ignore[no-untyped-def]
+    """An int64 that is not negative, in decimal."""
+    size, rest = 1, value // 10
+    while rest:
+        size += 1
+        rest //= 10
+    for k in range(size):
+        out[at + size - 1 - k] = 48 + value % 10
+        value //= 10
+    return at + size
+
+
+@kernel
+def put_varint(out, at, value):  # type: ignore[no-untyped-def]
+    """A uint64 as protobuf has it."""
+    while value >= _U(128):
+        out[at] = np.uint8(value & _U(127)) | np.uint8(128)
+        value >>= _U(7)
+        at += 1
+    out[at] = np.uint8(value)
+    return at + 1
+
+
+@kernel
+def varint_size(value):  # type: ignore[no-untyped-def]
+    """Bytes of a uint64 as a varint."""
+    size = 1
+    while value >= _U(128):
+        value >>= _U(7)
+        size += 1
+    return size
+
+
+# ---- RESP: the store's protocol -------------------------------------------------------------------
+
+
+@kernel
+def put_head(out, at, mark, size):  # type: ignore[no-untyped-def]
+    """`$5` or `*5` and the end of the line."""
+    out[at] = mark
+    at = put_decimal(out, at + 1, size)
+    out[at], out[at + 1] = 13, 10
+    return at + 2
+
+
+@kernel
+def put_bulk(out, at, source, begin, end):  # type: ignore[no-untyped-def]
+    """A string of a command, from another buffer."""
+    at = put(out, put_head(out, at, 36, end - begin), source, begin, end)
+    out[at], out[at + 1] = 13, 10
+    return at + 2
+
+
+@kernel
+def put_bulk_decimal(out, at, value):  # type: ignore[no-untyped-def]
+    """A number of a command, not negative."""
+    size, rest = 1, value // 10
+    while rest:
+        size += 1
+        rest //= 10
+    at = put_decimal(out, put_head(out, at, 36, size), value)
+    out[at], out[at + 1] = 13, 10
+    return at + 2
+
+
+# ---- MessagePack: log entries -----------------------------------------------------------------------
+
+
+@kernel
+def pack_map(out, at, size):  # type: ignore[no-untyped-def]
+    """The head of a map of less than 65536 pairs."""
+    if size < 16:
+        out[at] = 0x80 | size
+        return at + 1
+    out[at], out[at + 1], out[at + 2] = 0xDE, size >> 8, size & 255
+    return at + 3
+
+
+@kernel
+def pack_array(out, at, size):  # type: ignore[no-untyped-def]
+    """The head of an array of less than 65536 items."""
+    if size < 16:
+        out[at] = 0x90 | size
+        return at + 1
+    out[at], out[at + 1], out[at + 2] = 0xDC, size >> 8, size & 255
+    return at + 3
+
+
+@kernel
+def pack_text(out, at, source, begin, end):  # type: ignore[no-untyped-def]
+    """A text of less than 2^32 bytes of UTF-8."""
+    size = end - begin
+    if size < 32:
+        out[at] = 0xA0 | size
+        at += 1
+    elif size < 256:
+        out[at], out[at + 1] = 0xD9, size
+        at += 2
+    elif size < 65536:
+        out[at], out[at + 1], out[at + 2] = 0xDA, size >> 8, size & 255
+        at += 3
+    else:
+        out[at] = 0xDB
+        for k in range(4):
+            out[at + 1 + k] = (size >> (24 - 8 * k)) & 255
+        at += 5
+    return put(out, at, source, begin, end)
+
+
+@kernel
+def pack_integer(out, at, value):  # type: ignore[no-untyped-def]
+    """An int64."""
+    if 0 <= value < 128:
+        out[at] = value
+        return at + 1
+    if -2147483648 <= value < 2147483648:
+        out[at] = 0xD2
+        for k in range(4):
+            out[at + 1 + k] = (value >> (24 - 8 * k)) & 255
+        return at + 5
+    out[at] = 0xD3
+    return put_word_big(out, at + 1, np.uint64(value))
+
+
+@kernel
+def pack_double(out, at, bits):  # type: ignore[no-untyped-def]
+    """A double by its bits, an int64."""
+    out[at] = 0xCB
+    return put_word_big(out, at + 1, np.uint64(bits))

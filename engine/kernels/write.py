@@ -1,0 +1,496 @@
+"""What leaves a batch: requests to the store, log entries and answers, as bytes.
+
+Everything constant (names, heads of commands) is made once by `engine.columns` and copied from buffers here.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.kernels import arena as a
+from engine.kernels import choose as c
+from engine.kernels.compiled import kernel, part
+from engine.kernels.fill import (
+    ATTRIBUTE,
+    BOOL,
+    FEATURE,
+    INCOMPLETE,
+    INTEGER,
+    MISSING,
+    NUMBER,
+    OCCURRED,
+    STALE,
+    TEXT,
+    WINDOW,
+)  # fmt: skip
+from engine.kernels.put import (
+    pack_array,
+    pack_double,
+    pack_integer,
+    pack_map,
+    pack_text,
+    put,
+    put_bulk_decimal,
+    put_decimal,
+    put_head,
+    put_hex,
+    put_varint,
+    put_word,
+    varint_size,
+)  # fmt: skip
+from engine.kernels.records import keep_answer, record_room, write_record
+
+I64 = NDArray[np.int64]
+U64 = NDArray[np.uint64]
+U8 = NDArray[np.uint8]
+
+_U = np.uint64
+BUCKETS = 4096  # as identity.BUCKETS
+DIGEST_TEXT = 22  # 16 bytes in base 64
+KEY_ROOM = 96  # of a key beside the prefix, with its head
+SEND, NO_MESSAGE = 1, 2
+SELECTED, OUTRANKED = 1, 44
+DECISION = 1  # kind of a log entry, as in state.log
+ENTRY_ROOM = 512  # of an entry beside what it names and reads
+_ALPHABET = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", np.uint8).copy()
+_EXTENSION = np.array([0, 0, 0, 0, 1, 4, 2, 3])  # codes of state.log by type
+
+
+class Store(NamedTuple):
+    """What requests to the store are made of, in RESP where they are whole strings of a command."""
+
+    prefix: U8  # of every key
+    commit: U8  # EVALSHA and the script's digest, as strings of a command
+    state: U8  # generation, not_after, most entries, what to do above: the same
+    nothing: U8  # between record and entry: never expires, no profile, none deleted, one entry
+
+
+class Labels(NamedTuple):
+    """Names in `names`, as spans, and what conditions read."""
+
+    names: U8
+    messages: I64  # (M, 2)
+    variants: I64  # (V, 2)
+    policies: I64  # (M, 2): empty where there is none
+    kinds: I64  # (T, 2): event types
+    revision: I64  # (2,)
+    missing: I64  # (3, 2): what stands for a value by state
+    paths: I64  # (P, 2)
+    reads_at: I64  # (M + 1,)
+    reads: I64  # inputs that a message's conditions read
+    inputs: I64  # (P, 3): source, type, where the currency is: a row of `units`, or -1
+    places: I64  # (T, P): where an input is, by event type
+    units: I64  # (.., 2)
+    reasons: I64  # (12, 8): reasons by stage and code
+    attribution_s: I64  # (M,)
+
+
+class Batch(NamedTuple):
+    """What is written of a batch beside what was chosen; by event."""
+
+    ids: I64  # (events, 4): spans of event and customer id in `data`
+    kinds: NDArray[np.int32]
+    content: U64
+    profile_version: U64
+    reasons: I64
+    bodies: U8  # the answers' bytes
+    body: I64  # (events, 2): spans in `bodies`
+    segments: U8  # the customers' segments, where a policy goes by them
+    segment: I64  # (events, 2): spans in `segments`
+    versions: U64  # of the records to be written
+
+
+class Kept(NamedTuple):
+    """How long answers are kept, and how many in a record."""
+
+    answer_ms: int
+    answers: int
+
+
+@part
+def _put_digest(out, at, low, high):  # type: ignore[no-untyped-def]
+    """16 bytes, two words, in base 64 without padding."""
+    bits, held = np.int64(0), 0
+    for k in range(16):
+        byte = (low >> _U(8 * k)) & _U(255) if k < 8 else (high >> _U(8 * (k - 8))) & _U(255)
+        bits = ((bits << 8) | np.int64(byte)) & 0xFFFFF
+        held += 8
+        while held >= 6:
+            held -= 6
+            out[at] = _ALPHABET[(bits >> held) & 63]
+            at += 1
+    out[at] = _ALPHABET[(bits << (6 - held)) & 63]
+    return at + 1
+
+
+@part
+def _decimals(value):  # type: ignore[no-untyped-def]
+    return 1 if value < 10 else 2 if value < 100 else 3 if value < 1000 else 4
+
+
+@part
+def _put_key(out, at, store, customers, i, letter, event):  # type: ignore[no-untyped-def]
+    """A key of event i's customer, as a string of a command: p, r, or a and an event's hash."""
+    low, high = customers.customer[i, 0], customers.customer[i, 1]
+    bucket = np.int64(low & _U(BUCKETS - 1))
+    size = len(store.prefix) + 1 + _decimals(bucket) + 3 + DIGEST_TEXT
+    if letter == 97:
+        size += 17
+    at = put(out, put_head(out, at, 36, size), store.prefix, 0, len(store.prefix))
+    out[at] = 123
+    at = put_decimal(out, at + 1, bucket)
+    out[at], out[at + 1], out[at + 2] = 125, letter, 58
+    at = _put_digest(out, at + 3, low, high)
+    if letter == 97:
+        out[at] = 58
+        at = put_hex(out, at + 1, event, 16)
+    out[at], out[at + 1] = 13, 10
+    return at + 2
+
+
+@part
+def _put_bucket_key(out, at, store, customers, i, log):  # type: ignore[no-untyped-def]
+    """A key of event i's bucket: its log stream, or its generation."""
+    bucket = np.int64(customers.customer[i, 0] & _U(BUCKETS - 1))
+    size = len(store.prefix) + 2 + _decimals(bucket) + (3 if log else 1)
+    at = put(out, put_head(out, at, 36, size), store.prefix, 0, len(store.prefix))
+    out[at] = 123
+    at = put_decimal(out, at + 1, bucket)
+    out[at] = 125
+    if log:
+        out[at + 1], out[at + 2], out[at + 3] = 108, 111, 103
+        at += 4
+    else:
+        out[at + 1] = 103
+        at += 2
+    out[at], out[at + 1] = 13, 10
+    return at + 2
+
+
+@kernel
+def read_command(events, store, customers, out):  # type: ignore[no-untyped-def]
+    """One MGET of profile, record and spilled answer of each of these events; returns its length.
+
+    events (n,)  their numbers; `out` has room for 32 bytes and three keys an event
+    """
+    at = put_head(out, 0, 42, 1 + 3 * len(events))
+    out[at], out[at + 1], out[at + 2], out[at + 3], out[at + 4], out[at + 5] = 36, 52, 13, 10, 77, 71
+    out[at + 6], out[at + 7], out[at + 8], out[at + 9] = 69, 84, 13, 10
+    at += 10
+    for n in range(len(events)):
+        i = events[n]
+        at = _put_key(out, at, store, customers, i, 112, customers.event[i])
+        at = _put_key(out, at, store, customers, i, 114, customers.event[i])
+        at = _put_key(out, at, store, customers, i, 97, customers.event[i])
+    return at
+
+
+# ---- log entries ----------------------------------------------------------------------------------
+
+
+@part
+def _pack_value(out, at, i, p, kind, labels, inputs, data):  # type: ignore[no-untyped-def]
+    """The value of an input of event i."""
+    source, type_, place = labels.inputs[p, 0], labels.inputs[p, 1], labels.places[kind, p]
+    state, first, second = np.int64(3), np.int64(0), np.int64(0)
+    if source == FEATURE:
+        state = np.int64(inputs.states[i, place])
+        first, second = inputs.features[i, place, 0], inputs.features[i, place, 1]
+    elif source == ATTRIBUTE:
+        state = 3 if inputs.sent[i, place] else 0
+        first, second = inputs.attributes[i, place, 0], inputs.attributes[i, place, 1]
+    elif source == WINDOW:
+        state = np.int64(inputs.kept[i, place])
+        first, second = inputs.windows[i, place, 0], inputs.windows[i, place, 1]
+    elif source == OCCURRED:
+        first, second = inputs.occurred[i, 0], inputs.occurred[i, 1]
+    else:
+        return pack_text(out, at, labels.names, labels.kinds[kind, 0], labels.kinds[kind, 1])
+    if state in (MISSING, STALE) or (source == WINDOW and state == INCOMPLETE):
+        word = 2 if source == WINDOW and state else state
+        return pack_text(out, at, labels.names, labels.missing[word, 0], labels.missing[word, 1])
+    if type_ == BOOL:
+        out[at] = 0xC3 if first else 0xC2
+        return at + 1
+    if type_ == INTEGER:
+        return pack_integer(out, at, first)
+    if type_ == NUMBER:
+        return pack_double(out, at, first)
+    if type_ == TEXT:
+        return pack_text(out, at, data, first, second)
+    unit = labels.inputs[p, 2]
+    begin, end = (labels.units[unit, 0], labels.units[unit, 1]) if unit >= 0 else (0, 0)
+    out[at], out[at + 1], out[at + 2] = 0xC7, 16 + end - begin, _EXTENSION[type_]
+    at = put_word(out, put_word(out, at + 3, _U(first)), _U(second))
+    return put(out, at, labels.names, begin, end)
+
+
+@part
+def _pack_values(out, at, i, kind, labels, inputs, data, chosen, marks):  # type: ignore[no-untyped-def]
+    """What the conditions of the messages that were looked at read, each input once."""
+    rows = chosen.rows
+    first, looked_at = rows[i, c.SEEN_AT], rows[i, c.FITS] + rows[i, c.STOPS]
+    count = 0
+    for k in range(first, first + looked_at):
+        m = chosen.seen[k, c.SEEN_MESSAGE]
+        for r in range(labels.reads_at[m], labels.reads_at[m + 1]):
+            p = labels.reads[r]
+            if marks[0, p] != i:
+                marks[0, p] = i
+                marks[1, count] = p
+                count += 1
+    at = pack_map(out, at, count)
+    for k in range(count):
+        p = marks[1, k]
+        at = pack_text(out, at, labels.names, labels.paths[p, 0], labels.paths[p, 1])
+        at = _pack_value(out, at, i, p, kind, labels, inputs, data)
+    return at
+
+
+@part
+def _pack_seen(out, at, i, reason, labels, chosen):  # type: ignore[no-untyped-def]
+    """The messages that were looked at: name, what stopped it, rank, share."""
+    rows, seen = chosen.rows, chosen.seen
+    first, count = rows[i, c.SEEN_AT], rows[i, c.FITS] + rows[i, c.STOPS] + rows[i, c.OUTRANKED]
+    at = pack_array(out, at, count)
+    for k in range(first, first + count):
+        m, stage = seen[k, c.SEEN_MESSAGE], seen[k, c.SEEN_STAGE]
+        stopped = np.int64(OUTRANKED)
+        if stage == 0:
+            stopped = np.int64(0)
+        elif 0 < stage < c.PAUSE:
+            stopped = reason
+        elif stage > 0:
+            stopped = labels.reasons[stage, seen[k, c.SEEN_CODE]]
+        at = pack_text(out, pack_array(out, at, 4), labels.names, labels.messages[m, 0], labels.messages[m, 1])
+        at = pack_double(out, pack_integer(out, at, stopped), seen[k, c.SEEN_RANK])
+        at = pack_integer(out, at, seen[k, c.SEEN_SHARE])
+    return at
+
+
+@part
+def _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends):  # type: ignore[no-untyped-def]
+    """The fields of an entry behind `message`, of a decision that was drawn."""
+    rows = chosen.rows
+    first = messages.table[m, c.VARIANT_AT]
+    variant = first + rows[i, c.VARIANT_NO]
+    channel = rows[i, c.CHANNEL_ROW]
+    shares = rows[i, c.SHARES]
+    at = pack_text(out, at, labels.names, labels.variants[variant, 0], labels.variants[variant, 1])
+    at = pack_text(out, at, messages.names, messages.channels[channel, 3], messages.channels[channel, 4])
+    at = pack_text(out, at, labels.names, labels.policies[m, 0], labels.policies[m, 1])
+    at = pack_integer(out, at, np.int64(0) if rows[i, c.IS_STICKY] else given.shares[shares, 2])
+    at = pack_text(out, at, batch.segments, batch.segment[i, 0], batch.segment[i, 1])
+    fit, count = rows[i, c.FITTING], 0
+    for v in range(first, messages.table[m, c.VARIANT_END]):
+        count += (fit >> (v - first)) & 1
+    at = pack_array(out, at, count)
+    place = 0
+    for v in range(first, messages.table[m, c.VARIANT_END]):
+        if not (fit >> (v - first)) & 1:
+            continue
+        if rows[i, c.IS_STICKY]:
+            share = rows[i, c.VARIANT_SHARE] if v == variant else np.int64(0)
+        else:
+            share = given.shares[shares, 3 + v - first]
+        at = pack_text(out, pack_array(out, at, 2), labels.names, labels.variants[v, 0], labels.variants[v, 1])
+        at = pack_integer(out, at, share)
+        place += 1
+    at = pack_integer(out, pack_integer(out, at, rows[i, c.U_MESSAGE]), rows[i, c.U_VARIANT])
+    at = pack_integer(out, at, rows[i, c.AT_MS])
+    at = pack_integer(out, at, labels.attribution_s[m] if sends else 0)
+    out[at], out[at + 1] = 0xC2 if sends else 0xC3, 0xC3 if rows[i, c.IS_STICKY] else 0xC2
+    return at + 2
+
+
+@part
+def _entry(out, at, i, batch, labels, chosen, messages, given, inputs, customers, records, data, marks):  # type: ignore[no-untyped-def]
+    """The log entry of event i: see state.log."""
+    rows, kind = chosen.rows, batch.kinds[i]
+    status, m = rows[i, c.STATUS], rows[i, c.MESSAGE]
+    sends, drawn = status == c.SENDS, status in (c.SENDS, c.HELD_OUT)
+    out[at] = DECISION
+    at = put_word(out, at + 1, _U(customers.now_ms[i]))
+    at = put_word(out, put_word(out, at, customers.customer[i, 0]), customers.customer[i, 1])
+    at = put_word(out, put_word(out, at, customers.event[i]), batch.content[i])
+    at = put_word(out, put_word(out, at, _U(records.rec[i, a.VERSION])), batch.profile_version[i])
+    at = pack_array(out, at, 20 if drawn else 8)
+    at = pack_text(out, at, labels.names, labels.kinds[kind, 0], labels.kinds[kind, 1])
+    at = pack_text(out, at, labels.names, labels.revision[0], labels.revision[1])
+    out[at], out[at + 1], out[at + 2] = SEND if sends else NO_MESSAGE, batch.reasons[i], 0
+    at = _pack_values(out, at + 3, i, kind, labels, inputs, data, chosen, marks)
+    at = _pack_seen(out, at, i, batch.reasons[i], labels, chosen)
+    if status == c.NO_RULE:
+        out[at] = 0xA0
+        return at + 1
+    at = pack_text(out, at, labels.names, labels.messages[m, 0], labels.messages[m, 1])
+    if drawn:
+        at = _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends)
+    return at
+
+
+# ---- commits and answers ----------------------------------------------------------------------------
+
+
+@part
+def _bulk_behind(out, at, begin, end):  # type: ignore[no-untyped-def]
+    """Makes what stands at [begin, end) of `out`, behind `at`, a string of a command at `at`."""
+    at = put_head(out, at, 36, end - begin)
+    for k in range(end - begin):
+        out[at + k] = out[begin + k]
+    at += end - begin
+    out[at], out[at + 1] = 13, 10
+    return at + 2
+
+
+@part
+def _put_version(out, at, version):  # type: ignore[no-untyped-def]
+    """A version as read, '' where there was none."""
+    if version == _U(0):
+        out[at], out[at + 1], out[at + 2], out[at + 3], out[at + 4], out[at + 5] = 36, 48, 13, 10, 13, 10
+        return at + 6
+    out[at], out[at + 1], out[at + 2], out[at + 3] = 36, 56, 13, 10
+    at = put_word(out, at + 4, version)
+    out[at], out[at + 1] = 13, 10
+    return at + 2
+
+
+@part
+def _commit(
+    out, at, i, moved, store, batch, labels, chosen, messages, given, inputs, customers, records, kept, data, marks
+):  # type: ignore[no-untyped-def]
+    """The command that commits event i, with the answers that move out of its record."""
+    first = records.rec[i, a.ANSWER_AT] - moved
+    at = put_head(out, at, 42, 3 + 4 + moved + 11 + 1 + 2 * moved)
+    at = put(out, at, store.commit, 0, len(store.commit))
+    at = put_bulk_decimal(out, at, 4 + moved)
+    at = _put_key(out, at, store, customers, i, 114, _U(0))
+    at = _put_key(out, at, store, customers, i, 112, _U(0))
+    at = _put_bucket_key(out, at, store, customers, i, True)
+    at = _put_bucket_key(out, at, store, customers, i, False)
+    for row in range(first, first + moved):
+        at = _put_key(out, at, store, customers, i, 97, _U(records.answers[row, a.A_EVENT]))
+    at = _put_version(out, at, _U(records.rec[i, a.VERSION]))
+    at = _put_version(out, at, batch.profile_version[i])
+    at = put(out, at, store.state, 0, len(store.state))
+    # a string's length stands ahead of it: written a little further on, then moved up
+    since_ms = records.rec[i, a.SINCE_MS]
+    since_ms = since_ms if since_ms else customers.now_ms[i]
+    end = write_record(data, batch.bodies, i, records, batch.versions[i], customers.now_ms[i], since_ms, out, at + 16)
+    at = _bulk_behind(out, at, at + 16, end)
+    at = put(out, at, store.nothing, 0, len(store.nothing))
+    end = _entry(out, at + 16, i, batch, labels, chosen, messages, given, inputs, customers, records, data, marks)
+    at = _bulk_behind(out, at, at + 16, end)
+    for row in range(first, first + moved):
+        begin, stop = records.answers[row, a.A_BEGIN], records.answers[row, a.A_END]
+        at = put_head(out, at, 36, 16 + stop - begin)
+        at = put_word(out, at, _U(records.answers[row, a.A_PRINT]))
+        at = put_word(out, at, _U(records.answers[row, a.A_AT]))
+        at = put(out, at, data, begin, stop)
+        out[at], out[at + 1] = 13, 10
+        life_ms = records.answers[row, a.A_AT] + kept.answer_ms - customers.now_ms[i]
+        at = put_bulk_decimal(out, at + 2, life_ms)
+    return at
+
+
+@part
+def _longest(spans):  # type: ignore[no-untyped-def]
+    """The most bytes that one of the names takes, with its head."""
+    longest = 0
+    for k in range(len(spans)):
+        longest = max(longest, spans[k, 1] - spans[k, 0])
+    return longest + 5
+
+
+@kernel
+def commits_room(events, batch, labels, chosen, records, store, inputs, data):  # type: ignore[no-untyped-def]
+    """Bytes that `write_commits` needs at most. To be asked before, as it keeps the answers first."""
+    message, variant, path = _longest(labels.messages), _longest(labels.variants), _longest(labels.paths)
+    unit = max(_longest(labels.units), 0) if len(labels.units) else 0
+    room = np.int64(1024)
+    for n in range(len(events)):
+        i = events[n]
+        body = batch.body[i, 1] - batch.body[i, 0]
+        room += record_room(i, records) + body + 64
+        answers = records.rec[i, a.ANSWER_AT]
+        for row in range(answers, answers + records.rec[i, a.ANSWER_N]):  # any of them may move to a key of its own
+            room += records.answers[row, a.A_END] - records.answers[row, a.A_BEGIN] + 2 * KEY_ROOM + 64
+        room += 6 * (len(store.prefix) + KEY_ROOM) + len(store.commit) + len(store.state) + len(store.nothing)
+        first, rows = chosen.rows[i, c.SEEN_AT], chosen.rows
+        looked_at = rows[i, c.FITS] + rows[i, c.STOPS]
+        room += ENTRY_ROOM + (looked_at + rows[i, c.OUTRANKED]) * (message + 32) + 64 * (variant + 16)
+        room += batch.segment[i, 1] - batch.segment[i, 0]
+        for k in range(first, first + looked_at):
+            m = chosen.seen[k, c.SEEN_MESSAGE]
+            room += (labels.reads_at[m + 1] - labels.reads_at[m]) * (path + unit + 64)
+            for r in range(labels.reads_at[m], labels.reads_at[m + 1]):
+                p = labels.reads[r]
+                if labels.inputs[p, 1] == TEXT:
+                    place = labels.places[batch.kinds[i], p]
+                    if labels.inputs[p, 0] == FEATURE and place >= 0:
+                        room += inputs.features[i, place, 1] - inputs.features[i, place, 0]
+                    elif labels.inputs[p, 0] == ATTRIBUTE and place >= 0:
+                        room += inputs.attributes[i, place, 1] - inputs.attributes[i, place, 0]
+    return room
+
+
+@kernel
+def write_commits(
+    events, store, batch, labels, chosen, messages, given, inputs, customers, records, kept, data, marks, out, ends
+):  # type: ignore[no-untyped-def]
+    """Keeps the answers of these events and writes their commits, one behind another.
+
+    events (n,), ends (n,): where each one's command ends in `out`. marks (2, inputs): scratch, -1.
+    """
+    at = 0
+    for n in range(len(events)):
+        i = events[n]
+        moved = keep_answer(
+            i, records, np.int64(customers.event[i]), np.int64(batch.content[i]), customers.now_ms[i], batch.body[i, 0], batch.body[i, 1],
+            kept.answer_ms, kept.answers,
+        )  # fmt: skip
+        at = _commit(
+            out, at, i, moved, store, batch, labels, chosen, messages, given, inputs, customers, records, kept, data,
+            marks,
+        )  # fmt: skip
+        ends[n] = at
+    return at
+
+
+@kernel
+def write_answers(events, batch, customers, data, out, ends):  # type: ignore[no-untyped-def]
+    """The callers' `DecideResponse`s, one behind another: what is kept of each (see engine.answer), with its ids.
+
+    ends (n,): where each one ends in `out`.
+    """
+    at = 0
+    for n in range(len(events)):
+        i = events[n]
+        begin, end = batch.body[i, 0] + 1, batch.body[i, 1]
+        while batch.bodies[begin] & 128:  # the length of what is kept
+            begin += 1
+        begin += 1
+        event, customer = batch.ids[i, 1] - batch.ids[i, 0], batch.ids[i, 3] - batch.ids[i, 2]
+        size = 2 + 51 + 1 + varint_size(_U(event)) + event + 1 + varint_size(_U(customer)) + customer + end - begin
+        out[at] = 0x0A
+        at = put_varint(out, at + 1, _U(size))
+        out[at], out[at + 1] = 0x0A, 51
+        at += 2
+        for word in range(2):
+            for k in range(8):
+                byte = (customers.customer[i, word] >> _U(8 * k)) & _U(255)
+                at = put_hex(out, at, byte, 2)
+        out[at] = 45
+        at = put_hex(out, at + 1, customers.event[i], 16)
+        out[at], out[at + 1], out[at + 2] = 45, 48, 0x12
+        at = put(out, put_varint(out, at + 3, _U(event)), data, batch.ids[i, 0], batch.ids[i, 1])
+        out[at] = 0x1A
+        at = put(out, put_varint(out, at + 1, _U(customer)), data, batch.ids[i, 2], batch.ids[i, 3])
+        at = put(out, at, batch.bodies, begin, end)
+        out[at] = 0x1A
+        at = put(out, put_varint(out, at + 1, _U(event)), data, batch.ids[i, 0], batch.ids[i, 1])
+        ends[n] = at
+    return at
