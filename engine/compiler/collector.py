@@ -12,7 +12,9 @@ def without_collector() -> Iterator[None]:
     """No collections meanwhile. Compiling makes millions of objects and keeps them: looking for garbage among
     them again and again took half of its time.
 
-    For the whole process, and safe side by side: whoever found the collector running starts it again.
+    For the whole process, and safe side by side: whoever found the collector running starts it again. What was
+    made is old by then: as young objects the very next collection would look through all of it, 0.7 of the 4.4 s
+    that 10,000 messages took.
     """
     if not gc.isenabled():
         yield
@@ -21,4 +23,7 @@ def without_collector() -> Iterator[None]:
     try:
         yield
     finally:
+        if not gc.get_freeze_count():  # else somebody keeps objects out of collections: they must stay there
+            gc.freeze()  # every object, and ..
+            gc.unfreeze()  # .. back into the oldest generation; neither looks at a single one
         gc.enable()

@@ -59,7 +59,7 @@ def assemble(builder: Builder, wanted: Sequence[Sequence[Wanted]], values: int, 
     """The machine for results `wanted` by event type, in so many columns of values and conditions."""
     needed = [_closure(builder, [w.value.number for w in own]) for own in wanted]
     reads = tuple(
-        frozenset(path for path, (_, value) in builder.inputs.items() if value.number in own | needed[0])
+        frozenset(p for p, (_, v) in builder.inputs.items() if v.number in own or v.number in needed[0])
         for own in needed
     )
     grid = _Grid(builder)
