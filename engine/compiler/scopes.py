@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from engine.compiler.checker import Scope, check
-from engine.compiler.conjuncts import conjuncts, joined
+from engine.compiler.conjuncts import Joiner, alternatives, conjuncts
 from engine.compiler.lexer import Refused, tokenize
 from engine.compiler.model import EventType, Expression, Feature
-from engine.compiler.nodes import Const, Fact, Node, Op, Ref, Type, Var
+from engine.compiler.nodes import Const, Fact, Node, Op, Ref, Span, Type, Var
 from engine.compiler.reading import Reading
 from engine.compiler.source import ERROR, Problem
 from engine.compiler.summary import Known
@@ -109,6 +109,7 @@ class Expressions:
         self._tables: dict[tuple[str, On], Built] = {}
         self._known_facts = Known()
         self._scopes: dict[tuple[On, frozenset[str], bool], Scope] = {}
+        self._joiner = Joiner()
         self._memo: dict[tuple[str, On, Type | None, frozenset[str], bool], _Checked] = {}
 
     def expression(
@@ -173,15 +174,23 @@ class Expressions:
     def _conjunction(
         self, text: str, on: On, expected: Type | None, roots: frozenset[str], personal: bool
     ) -> _Checked | None:
-        """`a && b` of parts with nothing wrong, each checked once for all expressions."""
-        parts = conjuncts(text) if expected in (None, Type.BOOL) else []
+        """`a && b` and `(a || b)` of parts with nothing wrong, each checked once for all expressions."""
+        if expected is not None and expected is not Type.BOOL:
+            return None
+        op, parts = "and", conjuncts(text)
+        if not parts:
+            op, parts = "or", alternatives(text)
         nodes: list[Node] = []
         for _, part in parts:
             node, problems = self._check(part, on, Type.BOOL, roots, personal)
             if node is None or problems:
                 return None
             nodes.append(node)
-        return _Checked(joined(parts, nodes), []) if parts else None
+        if not parts:
+            return None
+        last, end = parts[-1]
+        span = Span(parts[0][0], last + len(end)) if op == "and" else Span(0, len(text))
+        return _Checked(self._joiner.joined(op, span, [start for start, _ in parts], nodes), [])
 
     def _scope(self, on: On, roots: frozenset[str], personal: bool) -> Scope:
         key = (on, roots, personal)
