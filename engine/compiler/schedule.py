@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from engine.compiler.frozen import frozen
 from engine.compiler.instructions import INPUT, Builder, Call, Function, Lane, Value
 from engine.compiler.macros import ELEMENT
 from engine.compiler.nodes import Node, Type
@@ -37,7 +38,7 @@ class Places:
         return place
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wanted:
     """A result of the last stage: a row of so many cells, or a plane where `cells` is 0, and its column."""
 
