@@ -90,7 +90,7 @@ class TooLarge(ValueError):
     root = -1
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # never set: frozen, each would take three times as long to make
 class Value:
     """An instruction's result, or an input. `slot` is a row, or for conditions a plane.
 

@@ -32,8 +32,7 @@ def lower_roots(roots: Sequence[Root], event_types: Iterable[str]) -> Plan:
     outputs: dict[int, Output] = {}
     wanted: list[dict[Wanted, None]] = [{} for _ in range(len(kinds) + 1)]
     heard: dict[Types, tuple[frozenset[str] | None, list[int]]] = {None: (None, [0])}  # by few tuples, many roots
-    # what one event type needs lies together: 3 times faster at 100,000 messages
-    for number in sorted(range(len(roots)), key=lambda number: roots[number].on or ()):
+    for number in _by_types(roots):
         root = roots[number]
         node = stripped(root.node)
         if root.on not in heard:
@@ -57,6 +56,14 @@ def lower_roots(roots: Sequence[Root], event_types: Iterable[str]) -> Plan:
     builder.constants.settle()
     columns = [_columns(builder, assembly.columns, assembly.reads[0] | reads) for reads in assembly.reads]
     return Plan(assembly.machine, kinds, columns, [outputs[number] for number in range(len(roots))], builder.constants)
+
+
+def _by_types(roots: Sequence[Root]) -> list[int]:
+    """Numbers of the roots, those of one event type together: 3 times faster at 100,000 messages."""
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for number, root in enumerate(roots):
+        groups.setdefault(root.on or (), []).append(number)
+    return [number for on in sorted(groups) for number in groups[on]]
 
 
 def _columns(builder: Builder, columns: Mapping[str, int], paths: Collection[str]) -> Columns:
@@ -218,13 +225,15 @@ def _funnel(
         on = messages[entry[-1]].on
         for kind in range(len(ranked)) if on is None else {plan.kinds[name] for name in on}:
             ranked[kind].append(entry[-1])
-    column = [plan.outputs[root].column for root in passes]
+    column = np.array([plan.outputs[root].column for root in passes], np.uint32)
+    rows = np.array(table, np.int32).reshape(-1, 6)
+    heard, by_rank = (np.array([m for part in parts for m in part], np.int32) for parts in (listening, ranked))
     return FunnelTables(
         heard=tuple(map(len, ranked)),
         spans=np.concatenate((_spans(listening), _spans(ranked)), axis=1),
-        listening=np.array([(m, column[m]) for part in listening for m in part], np.uint32).reshape(-1, 2),
-        ranked=np.array([(m, table[m][4], table[m][3]) for part in ranked for m in part], np.int32).reshape(-1, 3),
-        messages=np.array(table, np.int32).reshape(-1, 6),
+        listening=np.stack((heard.astype(np.uint32), column[heard]), axis=1),
+        ranked=np.stack((by_rank, rows[by_rank, 4], rows[by_rank, 3]), axis=1),
+        messages=rows,
         eligible=np.array(eligible, np.int32),
         constant=np.array(constant, np.float64),
     )

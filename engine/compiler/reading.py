@@ -178,7 +178,7 @@ class Reading:
         self, node: Node, what: str, known: Iterable[str] | None = None, code: str = "unknown-name"
     ) -> tuple[str, ...]:
         """A list of names, each once; with `known`, only these."""
-        known = None if known is None else list(known)
+        known = known if known is None or isinstance(known, Mapping) else list(known)
         result: dict[str, None] = {}
         for item in self.list(node, what):
             name = self.name(item, f"an entry of {what}")
