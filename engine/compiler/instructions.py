@@ -90,7 +90,7 @@ class TooLarge(ValueError):
     root = -1
 
 
-@dataclass(slots=True, eq=False)  # never set: frozen, each would take three times as long to make
+@dataclass(slots=True, eq=False)  # never set: frozen, each takes 1.4 us to make instead of 0.5
 class Value:
     """An instruction's result, or an input. `slot` is a row, or for conditions a plane.
 
