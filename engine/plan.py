@@ -94,13 +94,13 @@ def unit_of(path: str, on: tuple[str, ...] | None, ruleset: RuleSet) -> str | No
     return units.pop() if len(units) == 1 else None
 
 
-def _currency(node: Node, on: tuple[str, ...] | None, ruleset: RuleSet) -> str | None:
+def _currency(node: Node, on: tuple[str, ...] | None, inputs: _Inputs) -> str | None:
     """The currency of a plain reference, or of money: all that an expression adds up is in the same one."""
     node = _bare(node)
     if isinstance(node, Op) and node.type is Type.MONEY:
-        found = (_currency(arg, on, ruleset) for arg in node.args if arg.type is Type.MONEY)
+        found = (_currency(arg, on, inputs) for arg in node.args if arg.type is Type.MONEY)
         return next((currency for currency in found if currency is not None), None)
-    unit = unit_of(node.path, on, ruleset) if isinstance(node, Ref) else None
+    unit = inputs.unit(node.path, on) if isinstance(node, Ref) else None
     return unit if unit is not None and is_currency(unit) else None
 
 
@@ -188,7 +188,7 @@ def _message_step(
                 root_of["message.slot:" + message.name, name],
                 slot.expression.node.type,
                 slot.shape,
-                _currency(slot.expression.node, message.on, ruleset),
+                _currency(slot.expression.node, message.on, inputs),
             )
             for name, slot in message.slots.items()
         },

@@ -1,12 +1,14 @@
-"""`a && b && c` cut into what it joins: the same conditions stand in many messages, and each is checked once.
+"""`a && b && c` and `(a || b)` cut into what they join: the same conditions stand in many messages, and each is
+checked once.
 
-Only what is plainly a conjunction is cut. Whatever might be read in another way, and whatever counts for the
+Only what is plainly one of these is cut. Whatever might be read in another way, and whatever counts for the
 limits of the whole expression (facts, macros, long texts), is left to the checker as it stands.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from engine.compiler.nodes import Const, Fact, Node, Op, Ref, Span, Type, Var
 
@@ -38,14 +40,41 @@ def conjuncts(text: str) -> list[tuple[int, str]]:
     return []
 
 
-def joined(parts: list[tuple[int, str]], nodes: list[Node]) -> Node:
-    """The conjunction of checked parts, in the flat form that the checker makes."""
-    args: list[Node] = []
-    for (start, _), node in zip(parts, nodes, strict=True):
-        flat = node.args if isinstance(node, Op) and node.op == "and" else (node,)
-        args += [moved(arg, start) for arg in flat]
-    last, text = parts[-1]
-    return Op(Type.BOOL, "and", tuple(args), Span(parts[0][0], last + len(text)))
+def alternatives(text: str) -> list[tuple[int, str]]:
+    """As `conjuncts`, of `(a || b)` in parentheses that enclose all of it."""
+    if not text.startswith("(") or "||" not in text or len(text) > _PART_MAX or _OTHER.search(text):
+        return []
+    parts: list[tuple[int, str]] = []
+    place, end = 1, len(text) - 1
+    while found := _PART.match(text, place, end):
+        parts.append((found.start(1), found[1].rstrip(" \t\n\f\r")))
+        place = found.end()
+        if place == end and len(parts) > 1 and text[end] == ")":
+            return parts
+        if not text.startswith("||", place):
+            return []
+        place += 2
+    return []
+
+
+class Joiner:
+    """Puts checked parts together. The same part at the same place is one node, as half of them are."""
+
+    def __init__(self) -> None:
+        self._moved: dict[tuple[int, int], tuple[Node, tuple[Node, ...]]] = {}  # by identity: with what it keeps alive
+
+    def joined(self, op: str, span: Span, starts: Iterable[int], nodes: Iterable[Node]) -> Node:
+        """`op` (and, or) of parts that begin at `starts`, in the flat form that the checker makes."""
+        args: list[Node] = []
+        for start, node in zip(starts, nodes, strict=True):
+            place = (id(node), start)
+            known = self._moved.get(place)
+            if known is None:
+                flat = node.args if type(node) is Op and node.op == op else (node,)
+                moved_args = tuple([moved(arg, start) for arg in flat]) if start else flat
+                known = self._moved[place] = (node, moved_args)
+            args += known[1]
+        return Op(Type.BOOL, op, tuple(args), span)
 
 
 def moved(node: Node, by: int) -> Node:

@@ -275,8 +275,12 @@ def _refusal(path: str, message: str, code: str) -> Read:
 
 def _limit_lines(builder: _Builder, text: str) -> None:
     """Refuses what the scanner would work on for long before its first event: it looks far ahead of them."""
+    lines = text.split("\n")
+    opening = (line for line in lines if len(line) > DEPTH_MAX and line.count("[") + line.count("{") > DEPTH_MAX)
+    if max(map(len, lines)) <= LINE_MAX and next(opening, None) is None:
+        return  # as nearly always
     start = 0
-    for line in text.split("\n"):
+    for line in lines:
         if len(line) > LINE_MAX:
             builder.refuse("too-large", start, f"a line of more than {LINE_MAX} characters")
         if len(line) > DEPTH_MAX and _opened(line) > DEPTH_MAX:
@@ -302,7 +306,7 @@ def read(path: str, content: bytes) -> Read:
     document = Document(path, text)
     tabs = [
         document.finding("yaml-tab", m.start(1), m.end(1), "a tab in the indentation", hint="use spaces")
-        for m in _TAB_INDENT.finditer(text)
+        for m in (_TAB_INDENT.finditer(text) if "\t" in text else ())
     ]
     if tabs:
         return Read(None, tabs[:REPEATS_MAX])

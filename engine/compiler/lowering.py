@@ -31,10 +31,13 @@ def lower_roots(roots: Sequence[Root], event_types: Iterable[str]) -> Plan:
     rows, planes = Places(), Places()
     outputs: dict[int, Output] = {}
     wanted: list[dict[Wanted, None]] = [{} for _ in range(len(kinds) + 1)]
-    # what one event type needs lies together: 3 times faster at 100,000 messages
-    for number in sorted(range(len(roots)), key=lambda number: roots[number].on or ()):
+    heard: dict[Types, tuple[frozenset[str] | None, list[int]]] = {None: (None, [0])}  # by few tuples, many roots
+    for number in _by_types(roots):
         root = roots[number]
-        node, on = stripped(root.node), None if root.on is None else frozenset(root.on)
+        node = stripped(root.node)
+        if root.on not in heard:
+            heard[root.on] = frozenset(root.on or ()), [kinds[name] for name in root.on or ()]
+        on, own = heard[root.on]
         if isinstance(node, Const) and node.type is not Type.BOOL:
             outputs[number] = Output(node.type, 0, node.value, on)
             continue
@@ -46,12 +49,21 @@ def lower_roots(roots: Sequence[Root], event_types: Iterable[str]) -> Plan:
         cells = 0 if node.type is Type.BOOL else width(node.type)
         column = rows.of(value, cells) if cells else planes.of(value, 1)
         outputs[number] = Output(node.type, column, None, on)
-        for kind in [0] if on is None else [kinds[name] for name in root.on or ()]:
-            wanted[kind][Wanted(value, cells, column)] = None
+        result = Wanted(value, cells, column)
+        for kind in own:
+            wanted[kind][result] = None
     assembly = assemble(builder, [list(own) for own in wanted], rows.size, planes.size)
     builder.constants.settle()
     columns = [_columns(builder, assembly.columns, assembly.reads[0] | reads) for reads in assembly.reads]
     return Plan(assembly.machine, kinds, columns, [outputs[number] for number in range(len(roots))], builder.constants)
+
+
+def _by_types(roots: Sequence[Root]) -> list[int]:
+    """Numbers of the roots, those of one event type together: 3 times faster at 100,000 messages."""
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for number, root in enumerate(roots):
+        groups.setdefault(root.on or (), []).append(number)
+    return [number for on in sorted(groups) for number in groups[on]]
 
 
 def _columns(builder: Builder, columns: Mapping[str, int], paths: Collection[str]) -> Columns:
@@ -187,8 +199,8 @@ def _funnel(
 ) -> FunnelTables:
     messages = list(ruleset.messages.values())
     by_name = {name: place for place, name in enumerate(sorted(ruleset.messages))}
-    table = np.full((len(messages), 6), -1, np.int32)
-    constant = np.zeros(len(messages))
+    table: list[tuple[int, ...]] = []
+    constant: list[float] = []
     eligible: list[int] = []
     order: list[tuple[int, bool, float, str, int]] = []
     for index, (message, made) in enumerate(zip(messages, plans, strict=True)):
@@ -196,18 +208,14 @@ def _funnel(
         eligible += [plan.outputs[root].column for root in made.eligible]
         output = plan.outputs[ranks[index]]
         fixed = output.constant is not None
-        if isinstance(output.constant, float):
-            constant[index] = -math.inf if math.isnan(output.constant) else output.constant
+        value = output.constant if isinstance(output.constant, float) else 0.0
+        value = -math.inf if math.isnan(value) else value
+        constant.append(value)
         tier = ruleset.purposes[message.purpose].tier
-        table[index] = (
-            begin,
-            len(eligible),
-            -1 if made.when is None else plan.outputs[made.when].column,
-            -1 if fixed else output.column,
-            tier,
-            by_name[message.name],
-        )
-        order.append((tier, not fixed, -constant[index], message.name, index))
+        when = -1 if made.when is None else plan.outputs[made.when].column
+        row = (begin, len(eligible), when, -1 if fixed else output.column, tier, by_name[message.name])
+        table.append(row)
+        order.append((tier, not fixed, -value, message.name, index))
     listening: list[list[int]] = [[] for _ in range(len(plan.kinds) + 1)]
     ranked: list[list[int]] = [[] for _ in listening]
     for index, message in enumerate(messages):
@@ -217,15 +225,17 @@ def _funnel(
         on = messages[entry[-1]].on
         for kind in range(len(ranked)) if on is None else {plan.kinds[name] for name in on}:
             ranked[kind].append(entry[-1])
-    column = [plan.outputs[root].column for root in passes]
+    column = np.array([plan.outputs[root].column for root in passes], np.uint32)
+    rows = np.array(table, np.int32).reshape(-1, 6)
+    heard, by_rank = (np.array([m for part in parts for m in part], np.int32) for parts in (listening, ranked))
     return FunnelTables(
         heard=tuple(map(len, ranked)),
         spans=np.concatenate((_spans(listening), _spans(ranked)), axis=1),
-        listening=np.array([(m, column[m]) for part in listening for m in part], np.uint32).reshape(-1, 2),
-        ranked=np.array([(m, table[m, 4], table[m, 3]) for part in ranked for m in part], np.int32).reshape(-1, 3),
-        messages=table,
+        listening=np.stack((heard.astype(np.uint32), column[heard]), axis=1),
+        ranked=np.stack((by_rank, rows[by_rank, 4], rows[by_rank, 3]), axis=1),
+        messages=rows,
         eligible=np.array(eligible, np.int32),
-        constant=constant,
+        constant=np.array(constant, np.float64),
     )
 
 

@@ -148,7 +148,7 @@ class Window:
     unit: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Text:
     """What is said in one language: text, per-channel texts, suggested replies."""
 
@@ -175,7 +175,7 @@ class Product:
     position: Position
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Slot:
     """A value put into texts. `shape` is text, integer, number, money, date or days. Texts are listed."""
 
@@ -184,7 +184,7 @@ class Slot:
     shape: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChannelChoice:
     """A channel a message may take, with its condition for this message, in order of preference."""
 
@@ -192,14 +192,14 @@ class ChannelChoice:
     when: Expression | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Variant:
     name: str
     texts: Mapping[str, Text]
     position: Position
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Message:
     """Something that can be said. `on` is None for every event type.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.compiler.frozen import frozen
 from engine.compiler.nodes import Node, Type
 from engine.compiler.pool import Constants, Pool, in_range, python_type, width
 from engine.compiler.reference import Absent, Defaulted
@@ -20,7 +21,7 @@ from engine.zones import ZONES
 _NS = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Root:
     """An expression to be evaluated, and the event types it is needed for (None: all)."""
 
@@ -39,7 +40,7 @@ class Columns:
     now: int  # column of `now`, -1 where it is not read
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Output:
     """Where the result of a root is: a column of the values or conditions, or `constant`, at once."""
 

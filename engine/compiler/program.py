@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from engine.compiler.frozen import frozen
 from engine.compiler.plan import Batch, Plan, Root
 from engine.compiler.stages import I32
 from engine.kernels.funnel import funnel as run_funnel
@@ -15,7 +16,7 @@ from engine.kernels.funnel import funnel as run_funnel
 __all__ = ["Batch", "Funnel", "FunnelTables", "MessagePlan", "Plan", "Program", "Root"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MessagePlan:
     """A message's conditions and value, as root numbers of the rules plan. `eligible` must all be true."""
 

@@ -37,6 +37,7 @@ class Reading:
 
     def __init__(self) -> None:
         self.findings: list[Finding] = []
+        self._fit: set[tuple[str, bool]] = set()  # for names: most are the same few
 
     def add(
         self,
@@ -162,19 +163,22 @@ class Reading:
 
     def named(self, scalar: Scalar, what: str, identifier: bool = False) -> bool:
         """Whether the scalar is fit as a name; `identifier` where expressions must be able to say it."""
+        if (scalar.value, identifier) in self._fit:
+            return True
         pattern = _IDENTIFIER if identifier else _NAME
         expected = "letters, digits and _" if identifier else "letters, digits, _ - and ."
         bad = not pattern.fullmatch(scalar.value) or len(scalar.value) > NAME_LENGTH_MAX
         if bad or (identifier and scalar.value in KEYWORDS):
             self.add("bad-name", scalar, f"'{scalar.value[:40]}' cannot name {what}", expected=expected)
             return False
+        self._fit.add((scalar.value, identifier))
         return True
 
     def names(
         self, node: Node, what: str, known: Iterable[str] | None = None, code: str = "unknown-name"
     ) -> tuple[str, ...]:
         """A list of names, each once; with `known`, only these."""
-        known = None if known is None else list(known)
+        known = known if known is None or isinstance(known, Mapping) else list(known)
         result: dict[str, None] = {}
         for item in self.list(node, what):
             name = self.name(item, f"an entry of {what}")

@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from engine.compiler.frozen import frozen
 from engine.compiler.instructions import INPUT, Builder, Call, Function, Lane, Value
 from engine.compiler.macros import ELEMENT
 from engine.compiler.nodes import Node, Type
@@ -37,7 +38,7 @@ class Places:
         return place
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wanted:
     """A result of the last stage: a row of so many cells, or a plane where `cells` is 0, and its column."""
 
@@ -59,7 +60,7 @@ def assemble(builder: Builder, wanted: Sequence[Sequence[Wanted]], values: int, 
     """The machine for results `wanted` by event type, in so many columns of values and conditions."""
     needed = [_closure(builder, [w.value.number for w in own]) for own in wanted]
     reads = tuple(
-        frozenset(path for path, (_, value) in builder.inputs.items() if value.number in own | needed[0])
+        frozenset(p for p, (_, v) in builder.inputs.items() if v.number in own or v.number in needed[0])
         for own in needed
     )
     grid = _Grid(builder)

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from engine.compiler.checker import Scope, check
-from engine.compiler.conjuncts import conjuncts, joined
+from engine.compiler.conjuncts import Joiner, alternatives, conjuncts
 from engine.compiler.lexer import Refused, tokenize
 from engine.compiler.model import EventType, Expression, Feature
-from engine.compiler.nodes import Const, Fact, Node, Op, Ref, Type, Var
+from engine.compiler.nodes import Const, Fact, Node, Op, Ref, Span, Type, Var
 from engine.compiler.reading import Reading
 from engine.compiler.source import ERROR, Problem
 from engine.compiler.summary import Known
@@ -23,6 +23,7 @@ from engine.compiler.tables.table import Table
 from engine.compiler.tree import Scalar
 
 On = tuple[str, ...] | None
+_Place = tuple[On, Type | None, frozenset[str], bool]  # event types, the type wanted, roots, personal
 
 ALL_ROOTS = frozenset(("event", "features", "windows", "facts", "now"))
 FACT_DEPTH_MAX = 16
@@ -109,7 +110,8 @@ class Expressions:
         self._tables: dict[tuple[str, On], Built] = {}
         self._known_facts = Known()
         self._scopes: dict[tuple[On, frozenset[str], bool], Scope] = {}
-        self._memo: dict[tuple[str, On, Type | None, frozenset[str], bool], _Checked] = {}
+        self._joiner = Joiner()
+        self._memo: dict[_Place, dict[str, _Checked]] = {}
 
     def expression(
         self,
@@ -158,30 +160,50 @@ class Expressions:
         return checked.problems[0].message if checked is not None and checked.node is None else ""
 
     def _check(self, text: str, on: On, expected: Type | None, roots: frozenset[str], personal: bool) -> _Checked:
-        if on is not None and "event" not in text and "facts" not in text:
-            anywhere = self._check(text, None, expected, roots, personal)
-            if not anywhere.problems:  # whose hints may speak of the event types
-                return anywhere
-        key = (text, on, expected, roots, personal)
-        known = self._memo.get(key)
+        place = (on, expected, roots, personal)
+        return self._checked(text, place, self._known(place), self._known((None, *place[1:])))
+
+    def _known(self, place: _Place) -> dict[str, _Checked]:
+        known = self._memo.get(place)
         if known is None:
-            known = self._conjunction(text, on, expected, roots, personal)
-            known = known or _Checked(*check(text, self._scope(on, roots, personal), expected))
-            self._memo[key] = known
+            known = self._memo[place] = {}
         return known
 
-    def _conjunction(
-        self, text: str, on: On, expected: Type | None, roots: frozenset[str], personal: bool
-    ) -> _Checked | None:
-        """`a && b` of parts with nothing wrong, each checked once for all expressions."""
-        parts = conjuncts(text) if expected in (None, Type.BOOL) else []
+    def _checked(self, text: str, place: _Place, here: dict[str, _Checked], anywhere: dict[str, _Checked]) -> _Checked:
+        """`here` and `anywhere` are what is known of texts at `place` and for all event types."""
+        if here is not anywhere and "event" not in text and "facts" not in text:
+            found = anywhere.get(text) or self._first_check(text, (None, *place[1:]), anywhere)
+            if not found.problems:  # whose hints may speak of the event types
+                return found
+        return here.get(text) or self._first_check(text, place, here)
+
+    def _first_check(self, text: str, place: _Place, known: dict[str, _Checked]) -> _Checked:
+        on, expected, roots, personal = place
+        found = self._chain(text, place) if expected is None or expected is Type.BOOL else None
+        found = found or _Checked(*check(text, self._scope(on, roots, personal), expected))
+        known[text] = found
+        return found
+
+    def _chain(self, text: str, place: _Place) -> _Checked | None:
+        """`a && b` and `(a || b)` of parts with nothing wrong, each checked once for all expressions."""
+        op, parts = "and", conjuncts(text)
+        if not parts:
+            op, parts = "or", alternatives(text)
+        if not parts:
+            return None
+        on, _, roots, personal = place
+        place = (on, Type.BOOL, roots, personal)
+        here = self._known(place)
+        anywhere = here if on is None else self._known((None, Type.BOOL, roots, personal))
         nodes: list[Node] = []
         for _, part in parts:
-            node, problems = self._check(part, on, Type.BOOL, roots, personal)
+            node, problems = self._checked(part, place, here, anywhere)
             if node is None or problems:
                 return None
             nodes.append(node)
-        return _Checked(joined(parts, nodes), []) if parts else None
+        last, end = parts[-1]
+        span = Span(parts[0][0], last + len(end)) if op == "and" else Span(0, len(text))
+        return _Checked(self._joiner.joined(op, span, [start for start, _ in parts], nodes), [])
 
     def _scope(self, on: On, roots: frozenset[str], personal: bool) -> Scope:
         key = (on, roots, personal)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from engine.compiler import parser
 from engine.compiler.checker import check
-from engine.compiler.conjuncts import conjuncts
+from engine.compiler.conjuncts import alternatives, conjuncts
 from engine.compiler.lexer import Refused, tokenize
 from engine.compiler.model import Attribute, EventType, Feature, Position
 from engine.compiler.names import Scope
@@ -34,6 +34,8 @@ PARTS = st.sampled_from(
     [
         "features.n >= 15.0", "features.n < -2", "features.i != 3", 'features.s == "a && b"', "features.b",
         "!features.b", "(features.b || features.i > 2)", "(features.b && features.n > 1.0)", "has(features.s)",
+        '(event.amount > 0.5 || features.s == "||" || features.b)', "(features.b || (features.i > 2 || features.b))",
+        "(features.b || features.x > 1)", "( features.b||has(features.s) )", "(features.n > 1 || features.m > 2)",
         "features.n + 0.5 * features.n >= 60.0", "event.amount >= 10.0", "event.amount >= 10", "event.amount > 0.5",
         "features.i in [1, 2]", "features.m in [10, 20.5]", 'features.s in ["a", "&&"]', "features.l.all(x, x > 1)",
         "features.l.exists(features, features > 1)", "features.l[0] == 1", "features.s.size() > 2", "'x' == r'y'",
@@ -117,6 +119,29 @@ def test_the_same_trees_and_problems(texts: list[str]) -> None:
 )
 def test_what_is_cut(text: str, parts: list[tuple[int, str]]) -> None:
     assert conjuncts(text) == parts
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("(a || b)", [(1, "a"), (6, "b")]),
+        ('( a == "||)"||(b || c) || d[0] )', [(2, 'a == "||)"'), (14, "(b || c)"), (26, "d[0]")]),
+        ("a || b", []),
+        ("(a) || (b)", []),
+        ("(a || b) || (c || d)", []),
+        ("(a || b && c)", []),
+        ("(a || b ? c : d)", []),
+        ("(a)", []),
+        ("(a || b", []),
+        ("(a ||)", []),
+        ("(a || ((b)))", []),
+        ("(a || facts.b)", []),
+        ("(a || !!b)", []),
+        ("(a || " + "b" * 200 + ")", []),
+    ],
+)
+def test_which_alternatives_are_cut(text: str, parts: list[tuple[int, str]]) -> None:
+    assert alternatives(text) == parts
 
 
 def cases() -> list[str]:

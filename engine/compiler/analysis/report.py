@@ -66,7 +66,7 @@ class Report:
         lines = self._lines.get(position.path)
         if lines is None:
             text = self._files.get(position.path, b"").decode("utf-8-sig", "replace")
-            lines = self._lines[position.path] = _LINE_BREAK.split(text)
+            lines = self._lines[position.path] = _LINE_BREAK.split(text) if "\r" in text else text.split("\n")
         return lines[position.line - 1] if position.line <= len(lines) else ""
 
 
