@@ -13,7 +13,7 @@ import orjson
 
 from bench.rows import FULL, QUICK, TINY, show
 
-PROGRAMS = ("transport", "pipeline", "kernels")
+PROGRAMS = ("compare", "pipeline", "kernels")
 
 
 def main(arguments: list[str] | None = None) -> int:

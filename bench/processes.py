@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -54,17 +53,15 @@ def store() -> Iterator[str]:
 class Child:
     """A process on the server's core that says where it listens, as JSON, in its first line."""
 
-    def __init__(self, arguments: list[str], log: Path) -> None:
+    def __init__(self, command: Sequence[str], log: Path) -> None:
         self._log = log
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         with pinned(SERVER_CORE), log.open("wb") as errors:
-            self._process = subprocess.Popen(
-                [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=errors, cwd=ROOT, env=environment
-            )
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, cwd=ROOT, env=environment)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{arguments[0]} did not start: {log.read_text(errors='replace')[-2000:]}")
+            raise RuntimeError(f"{' '.join(command)} did not start: {log.read_text(errors='replace')[-2000:]}")
         self.address: str = orjson.loads(line)["address"]
 
     def pause(self) -> None:
