@@ -79,7 +79,7 @@ def test_rules_are_the_same_for_peers() -> None:
 def test_a_seed_gives_the_same_again() -> None:
     assert generate.rules(50).files == generate.rules(50).files
     assert generate.rules(50, seed=9).files != generate.rules(50).files
-    assert generate.event_types(random.Random(1), 500).count("type_0") > 50
+    assert generate.event_types(random.Random(1), 500).count(generate.COUNTED) > 50
 
 
 def test_an_echo_that_is_missing_is_named() -> None:
