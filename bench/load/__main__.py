@@ -60,12 +60,12 @@ def _run(given: argparse.Namespace, console: Console) -> int:
 
     def probe(rate: float, seconds: float, seed: int) -> Result:
         times = send_times(rate, seconds, given.arrivals, seed)
-        if not 0 < len(times) <= _CALLS_MAX:
-            raise BadUse(f"{rate:g}/s for {seconds:g} s are {len(times):,} calls; 1 to {_CALLS_MAX:,} are sent")
+        if len(times) > _CALLS_MAX:
+            raise BadUse(f"{rate:g}/s for {seconds:g} s are {len(times):,} calls; at most {_CALLS_MAX:,} are sent")
         return uvloop.run(drive(target, made.one, times, rate, given.connections))
 
     settings = {"target": given.target, "arrivals": given.arrivals, "connections": given.connections}
-    if given.warm_up and round(given.rate * given.warm_up):
+    if given.warm_up > 0:
         probe(given.rate, given.warm_up, given.seed + 1)
     if given.find_capacity:
         rate, result = _capacity(given, console, probe)

@@ -19,6 +19,7 @@ from ngh2 import (
     ResponseReceived,
     Role,
     Setting,
+    SettingsReceived,
     StreamClosed,
     StreamReset,
     TrailersReceived,
@@ -27,6 +28,7 @@ from ngh2 import (
 OK, RESOURCE_EXHAUSTED, UNAVAILABLE = 0, 8, 14
 _PREFIX = struct.Struct(">BI")
 _WINDOW = 16 << 20
+_CLOSE_S = 1.0
 
 Done = Callable[[int, int, bytes], None]  # call number, gRPC status, answer
 
@@ -61,6 +63,9 @@ class Channel(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.usable = True  # until the server closes it or says that it will
         self.replaced = False  # another is being opened in its place
+        loop = asyncio.get_running_loop()
+        self.ready: asyncio.Future[bool] = loop.create_future()  # whether the server has greeted
+        self._gone: asyncio.Future[None] = loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
@@ -75,17 +80,22 @@ class Channel(asyncio.Protocol):
         self._calls[stream] = number
 
     def flush(self) -> None:
-        """Writes what is ready."""
+        """Writes what is ready; ends the calls of a connection that is gone."""
         assert self._transport is not None
+        if self._transport.is_closing():
+            for stream in list(self._calls):
+                self._end(stream)
+            return
         data = self._connection.data_to_send()
-        if data and not self._transport.is_closing():
+        if data:
             self._transport.write(data)
 
     def data_received(self, data: bytes) -> None:
         try:
             self._connection.receive_data(data)
         except NGH2Error:
-            self.close()
+            assert self._transport is not None
+            self._transport.abort()
             return
         answers = self._answers
         events: Iterable[Any] = self._connection.events()
@@ -102,6 +112,8 @@ class Channel(asyncio.Protocol):
                 self._end(event.stream_id)
             elif kind is GoAwayReceived:
                 self.usable = False
+            elif kind is SettingsReceived and not self.ready.done():
+                self.ready.set_result(True)
         self.flush()
 
     def _end(self, stream: int) -> None:
@@ -114,12 +126,19 @@ class Channel(asyncio.Protocol):
         self.usable = False
         for stream in list(self._calls):
             self._end(stream)
+        if not self.ready.done():
+            self.ready.set_result(False)
+        self._gone.set_result(None)
 
-    def close(self) -> None:
-        """Ends the connection."""
+    async def close(self) -> None:
+        """Ends the connection in good order, as TLS asks for it, or after a second without."""
         self.usable = False
         if self._transport is not None:
             self._transport.close()
+            try:
+                await asyncio.wait_for(asyncio.shield(self._gone), _CLOSE_S)
+            except TimeoutError:
+                self._transport.abort()
 
 
 async def connect(target: Target, path: str, done: Done, seconds: float = 5.0) -> Channel:
@@ -129,12 +148,13 @@ async def connect(target: Target, path: str, done: Done, seconds: float = 5.0) -
     name = (target.name or host) if target.tls else None
     scheme = "https" if target.tls else "http"
     loop = asyncio.get_running_loop()
-    _, channel = await asyncio.wait_for(
-        loop.create_connection(
+    async with asyncio.timeout(seconds):
+        _, channel = await loop.create_connection(
             lambda: Channel(target.address, path, done, scheme), host, int(port), ssl=target.tls, server_hostname=name
-        ),
-        seconds,
-    )
+        )
+        # with TLS 1.3 a client whose certificate was refused hears of it only now
+        if not await channel.ready:
+            raise ConnectionError("the server closed the connection at once")
     return channel
 
 
@@ -145,7 +165,7 @@ async def call(target: Target, path: str, body: bytes) -> bytes:
     channel.send(0, body)
     channel.flush()
     status, answer = await ended
-    channel.close()
+    await channel.close()
     if status != OK:
         raise OSError(f"{path} ended with status {status}")
     return answer

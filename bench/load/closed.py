@@ -57,7 +57,7 @@ async def closed_loop(
         await ended
     finally:
         for channel in channels:
-            channel.close()
+            await channel.close()
     elapsed = time.perf_counter() - begin
     return Measured(len(latencies) / elapsed, latencies, (time.process_time() - cpu) / elapsed)
 

@@ -94,7 +94,7 @@ class _Pool:
             task.cancel()
         await asyncio.gather(*self._opening, return_exceptions=True)
         for channel in self._channels:
-            channel.close()
+            await channel.close()
 
 
 class _Run:

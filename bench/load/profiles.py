@@ -38,6 +38,8 @@ async def put_profiles(target: Target, profiles: Iterable[profile_pb2.Profile]) 
             channel.send(number, profile_pb2.PutProfilesRequest(profiles=made).SerializeToString())
             channel.flush()
             status, answer = await answered
+            if not channel.usable:
+                raise ConnectionError("the server closed the connection")
             if not _wrong(first, status, answer, last=attempt == _TRIES - 1):
                 return
             await asyncio.sleep(_PAUSE_S * 2**attempt)
@@ -57,7 +59,7 @@ async def put_profiles(target: Target, profiles: Iterable[profile_pb2.Profile]) 
     finally:
         for task in under_way:
             task.cancel()
-        channel.close()
+        await channel.close()
     return count
 
 
