@@ -99,13 +99,12 @@ def p99_us(result: Result) -> float:
 
 
 async def _measure_one(
-    address: str, made: Requests, effort: Effort, figures: Figures, open_loop: bool, batches: bool
+    child: Child, made: Requests, effort: Effort, figures: Figures, open_loop: bool, batches: bool
 ) -> None:
-    target = Target(address)
+    """One call at a time first, as what a full load leaves behind (log, learning) would be in its way."""
+    target = Target(child.address)
     await wake(target, DECIDE, made.one)
-    at_once = await closed_loop(target, DECIDE, made.one, IN_FLIGHT, effort.seconds)
-    figures.rates.append(at_once.per_second)
-    figures.busy.append(at_once.busy)
+    await child.settle()
     alone = await closed_loop(target, DECIDE, made.one, 1, effort.seconds / 2)
     figures.p50_us.append(median(alone.latencies_s) * 1e6)
     if open_loop:
@@ -113,6 +112,9 @@ async def _measure_one(
         result = await drive(target, made.one, times, OPEN_RATE, 4)
         figures.p99_us.append(p99_us(result))
         figures.without_answer = max(figures.without_answer, 1 - result.latencies.total / result.sent)
+    at_once = await closed_loop(target, DECIDE, made.one, IN_FLIGHT, effort.seconds)
+    figures.rates.append(at_once.per_second)
+    figures.busy.append(at_once.busy)
     if batches:
         in_batches = await closed_loop(
             target, DECIDE_BATCH, lambda: made.batch(BATCH), BATCHES_IN_FLIGHT, effort.seconds
@@ -130,10 +132,10 @@ async def _measure(server: Child, echoes: Mapping[Echo, Child], effort: Effort) 
     for _ in range(effort.repeats):
         for echo, child in echoes.items():
             child.resume()
-            await _measure_one(child.address, made, effort, peers[echo], open_loop=echo is AIO, batches=False)
+            await _measure_one(child, made, effort, peers[echo], open_loop=echo is AIO, batches=False)
             child.pause()
         server.resume()
-        await _measure_one(server.address, made, effort, ours, open_loop=True, batches=True)
+        await _measure_one(server, made, effort, ours, open_loop=True, batches=True)
         server.pause()
     server.resume()
     return ours, peers
