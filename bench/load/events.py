@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from google.protobuf.json_format import Parse, ParseError
+from google.protobuf.json_format import ParseError
 from google.protobuf.message import Message
 
+from bench.load.lines import parse
 from bench.load.requests import Requests
 from engine.pb.tact.v1 import decision_pb2, profile_pb2
 
@@ -27,7 +28,7 @@ def _lines(file: Path, kind: type[Kind]) -> Iterator[Kind]:
             if line.strip():
                 empty = False
                 try:
-                    yield Parse(line, kind())
+                    yield cast(Kind, parse(line, kind))
                 except (ParseError, UnicodeDecodeError) as error:
                     raise BadFile(f"{file}:{number}: {error}") from None
     if empty:
