@@ -22,6 +22,7 @@ from bench.load.report import as_json, show
 from bench.load.schedule import ARRIVALS, send_times
 
 _CALLS_MAX = 2_000_000  # of one run: their times are kept
+_PROBE_OBJECTIVES = 4  # a rate of a third above capacity delays by a quarter of the probe, by its end
 _LINES_MAX = 200_000  # of an event file: what is more is not read
 
 
@@ -50,6 +51,11 @@ def _run(given: argparse.Namespace, console: Console) -> int:
     if given.png and not can_draw():
         raise BadUse(
             "--png needs matplotlib, which is not installed: `make bench-peers` installs it; --html needs nothing"
+        )
+    if given.find_capacity and given.probe_seconds * 1000 < _PROBE_OBJECTIVES * given.slo_p99_ms:
+        raise BadUse(
+            f"--probe-seconds is too short to see a queue grow to {given.slo_p99_ms:g} ms: "
+            f"expected at least {_PROBE_OBJECTIVES * given.slo_p99_ms / 1000:g}, better five times that"
         )
     target = Target(given.target, _tls(given), given.tls_name)
     if given.profiles:

@@ -10,13 +10,15 @@ from bench.load.drive import Result
 _STEP = 1.5
 _TRIES = 2
 _ERRORS_MAX = 0.001
-_ANSWERED_MIN = 0.99
 LATE_MS = 1.0  # later than this at p99 the client, not the server, may be what was measured
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """What a probe must hold: p99 in ms, at most 1 call in 1,000 refused or failed, and no backlog."""
+    """What a probe must hold: p99 in ms, and at most 1 call in 1,000 refused or failed.
+
+    A backlog shows in the p99, as latencies count from when calls were due.
+    """
 
     p99_ms: float
 
@@ -28,8 +30,6 @@ class Objective:
         if p99 > self.p99_ms:
             late = result.late.quantile(0.99) / 1e6
             return f"p99 {p99:.3g} ms" + (f", the client itself {late:.2g} ms late" if late > LATE_MS else "")
-        if result.answered_per_s < _ANSWERED_MIN * result.sent / max(result.seconds, 1e-9):
-            return f"{result.answered_per_s:,.0f} answers a second"
         return ""
 
 

@@ -265,13 +265,13 @@ def test_a_run_against_a_server(target: str, arrivals: str, tmp_path: Path, caps
 
 
 def test_the_capacity_of_a_server(target: str, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--target", target, "--events", EVENTS, "--rate", "50", "--warm-up", "0", "--find-capacity"]
-    assert main([*arguments, "--probe-seconds", "0.1", "--slo-p99-ms", "0.0001"]) == 1
+    arguments = ["--target", target, "--events", EVENTS, "--rate", "200", "--warm-up", "0", "--find-capacity"]
+    assert main([*arguments, "--probe-seconds", "0.05", "--slo-p99-ms", "0.0001"]) == 1
     assert "no rate holds p99 <= 0.0001 ms" in capsys.readouterr().out
-    assert main([*arguments, "--probe-seconds", "0.1", "--slo-p99-ms", "500", "--json"]) == 0
+    assert main([*arguments, "--probe-seconds", "0.25", "--slo-p99-ms", "60", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["capacity"] == figures["rate"] > 0
-    assert figures["latency_ms"]["p99"] <= figures["slo_p99_ms"] == 500
+    assert figures["latency_ms"]["p99"] <= figures["slo_p99_ms"] == 60
 
 
 def test_mutual_tls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -328,5 +328,8 @@ def test_what_cannot_run_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "127.0.0.1:1: " in says()
     assert "are for --tls" in says("--tls-ca", "ca.pem")
     assert "cannot use no.pem: No such file" in says("--tls", "--tls-ca", "no.pem")
+    assert "too short to see a queue grow to 30 ms: expected at least 0.12" in says(
+        "--find-capacity", "--slo-p99-ms", "30", "--probe-seconds", "0.1"
+    )
     if not can_draw():
         assert "--png needs matplotlib" in says("--png", "x.png")
