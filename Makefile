@@ -48,10 +48,11 @@ fuzz: install-dev
 bench: install-dev
 	$(BIN)/python -m bench
 
-# Other rule engines to measure beside, and what draws the chart: no dependencies of Tact's.
+# Rule engines and empty gRPC servers to measure beside, and what draws charts: no dependencies of Tact's.
 bench-peers: install-dev
 	@$(PIP) zen-engine common-expression-language rule-engine matplotlib
 	@if command -v npm >/dev/null; then npm install --silent --no-package-lock --prefix bench/peers/js; fi
+	@$(BIN)/python -m bench.echo.build
 
 # Locks again after a change of requirements/*.in: hashes, no addresses.
 lock: install-dev

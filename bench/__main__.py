@@ -1,6 +1,7 @@
 """`python -m bench [PROGRAM ..] [--quick] [--json]`: measures, and exits 1 where a bound does not hold.
 
-`python -m bench load ..` sends load to a server: see `python -m bench load --help`.
+`python -m bench load ..` sends load to a server, `python -m bench make ..` makes rules, customers and events for
+that: each has its own `--help`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import orjson
 
 from bench.rows import FULL, QUICK, TINY, show
 
-PROGRAMS = ("transport", "pipeline", "kernels")
+PROGRAMS = ("compare", "pipeline", "kernels")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,6 +24,10 @@ def main(arguments: list[str] | None = None) -> int:
         from bench.load.__main__ import main as load
 
         return load(arguments[1:])
+    if arguments[:1] == ["make"]:
+        from bench.make import main as make
+
+        return make(arguments[1:])
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("programs", nargs="*", metavar="PROGRAM", help=f"of {', '.join(PROGRAMS)}; none: all")
     parser.add_argument("--quick", action="store_true", help="for a glance: under 45 s a program")

@@ -9,10 +9,18 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-TYPES = 30
+EVENT_TYPES = (  # of a bank, the frequent ones first
+    "card_payment", "deposit", "app_login", "transfer_out", "direct_debit", "page_view", "cash_withdrawal",
+    "bill_payment", "transfer_in", "salary", "balance_check", "card_online", "mobile_top_up", "instalment_due",
+    "standing_order", "fx_payment", "card_declined", "savings_move", "support_contact", "document_viewed",
+    "instalment_paid", "loan_simulated", "limit_changed", "fund_viewed", "card_blocked", "address_changed",
+    "insurance_viewed", "loan_requested", "complaint", "account_opened",
+)  # fmt: skip
+COUNTED, SUMMED = EVENT_TYPES[:2]  # what the windows are over
+ZIPF = tuple(1 / (k + 1) for k in range(len(EVENT_TYPES)))
 NUMBERS, INTEGERS, TEXTS, FLAGS = 24, 8, 6, 2  # 40 features
 WINDOWS = ("events_30d", "deposited_7d", "deposit_months")
 PRODUCTS = 20
@@ -76,13 +84,12 @@ def as_zen(condition: str) -> str:
 
 def by_type(rules: Sequence[Rule]) -> dict[str, list[Rule]]:
     """For each event type the rules that hear it, in their order: how a caller of a plain engine would keep them."""
-    kinds = [f"type_{k}" for k in range(TYPES)]
-    return {kind: [rule for rule in rules if rule.on in (None, kind)] for kind in kinds}
+    return {kind: [rule for rule in rules if rule.on in (None, kind)] for kind in EVENT_TYPES}
 
 
 def event_types(chance: random.Random, count: int) -> list[str]:
     """Types of `count` events, the k-th about k times as rare as the first."""
-    return chance.choices([f"type_{k}" for k in range(TYPES)], [1 / (k + 1) for k in range(TYPES)], k=count)
+    return chance.choices(EVENT_TYPES, ZIPF, k=count)
 
 
 def rules(messages: int, seed: int = 1) -> Rules:
@@ -111,16 +118,19 @@ def rules(messages: int, seed: int = 1) -> Rules:
 
 def customers(count: int, seed: int = 2, missing: float = 0.03, consent: float = 1.0) -> list[Customer]:
     """Customers c0, c1, ..; each feature is missing with the chance `missing`."""
+    return list(draw_customers(count, seed, missing, consent))
+
+
+def draw_customers(count: int, seed: int = 2, missing: float = 0.03, consent: float = 1.0) -> Iterator[Customer]:
+    """The same, one after another."""
     chance = random.Random(seed)
-    made = []
     for k in range(count):
         features: Values = {f"n{i}": round(chance.uniform(0, 100), 2) for i in range(NUMBERS)}
         features |= {f"i{i}": chance.randint(0, 20) for i in range(INTEGERS)}
         features |= {f"s{i}": f"v{chance.randrange(TEXT_VALUES)}" for i in range(TEXTS)}
         features |= {f"b{i}": chance.random() < 0.5 for i in range(FLAGS)}
         kept = {name: value for name, value in features.items() if chance.random() >= missing}
-        made.append(Customer(f"c{k}", {**kept, "phone": "+34600000000"}, chance.random() < consent))
-    return made
+        yield Customer(f"c{k}", {**kept, "phone": "+34600000000"}, chance.random() < consent)
 
 
 def events(count: int, seed: int = 3) -> list[Happening]:
@@ -198,7 +208,7 @@ def _products(products: list[str]) -> str:
 
 def _schema() -> str:
     lines = ["events:"]
-    lines += [f"  type_{k}: {{amount: number, channel: text}}" for k in range(TYPES)]
+    lines += [f"  {kind}: {{amount: number, channel: text}}" for kind in EVENT_TYPES]
     lines.append("features:")
     for letter, kind, count in (("n", "number", NUMBERS), ("i", "integer", INTEGERS), ("s", "text", TEXTS)):
         lines += [f"  {letter}{k}: {kind}" for k in range(count)]
@@ -208,9 +218,9 @@ def _schema() -> str:
         "  language: {type: text, default: en}",
         "  timezone: {type: text, default: Europe/Madrid}",
         "windows:",
-        "  events_30d: {count: type_0, over: 30 days, since_start: zero}",
-        "  deposited_7d: {sum: type_1.amount, over: 7 days, since_start: zero}",
-        "  deposit_months: {months_with: type_1, over: 12 months, since_start: zero}",
+        f"  events_30d: {{count: {COUNTED}, over: 30 days, since_start: zero}}",
+        f"  deposited_7d: {{sum: {SUMMED}.amount, over: 7 days, since_start: zero}}",
+        f"  deposit_months: {{months_with: {SUMMED}, over: 12 months, since_start: zero}}",
     ]
     return "\n".join(lines) + "\n"
 

@@ -149,7 +149,8 @@ def _ready_s() -> float:
     """From starting server.py (shipped rules, embedded store) to its ready line."""
     with tempfile.TemporaryDirectory(prefix="tact-bench-") as name:
         start = time.perf_counter()
-        server = Child(["server.py", "--listen", "127.0.0.1:0", "--data", f"{name}/data"], Path(name) / "log")
+        command = [sys.executable, "server.py", "--listen", "127.0.0.1:0", "--data", f"{name}/data"]
+        server = Child(command, Path(name) / "log")
         elapsed = time.perf_counter() - start
         server.stop()
     return elapsed

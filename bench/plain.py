@@ -23,7 +23,7 @@ from typing import Any
 import orjson
 import redis
 
-from bench.generate import Customer, Happening, Rule, as_python
+from bench.generate import COUNTED, SUMMED, Customer, Happening, Rule, as_python
 
 CAP_WEEK, CAP_DAY = 60, 30
 _DAY_MS = 86_400_000
@@ -100,9 +100,9 @@ class Plain:
             for a in asked:
                 attributes: dict[str, Any] = a.event.attributes
                 pipe.get(f"a:{a.customer_id}:{a.event_id}")
-                if a.event.type == "type_0":
+                if a.event.type == COUNTED:
                     pipe.hincrby(f"w:{a.customer_id}", f"events_30d:{today}", 1)
-                elif a.event.type == "type_1":
+                elif a.event.type == SUMMED:
                     pipe.hincrbyfloat(f"w:{a.customer_id}", f"deposited_7d:{today}", attributes["amount"])
                     pipe.hset(f"w:{a.customer_id}", f"deposit_months:{today - today % 30}", "1")
                 pipe.hgetall(f"c:{a.customer_id}")
@@ -113,7 +113,7 @@ class Plain:
         with self._redis.pipeline(transaction=False) as pipe:
             for a in asked:
                 known = next(replies)
-                for _ in range({"type_0": 1, "type_1": 2}.get(a.event.type, 0)):
+                for _ in range({COUNTED: 1, SUMMED: 2}.get(a.event.type, 0)):
                     next(replies)
                 stored, kept = next(replies), next(replies)
                 if known is not None:

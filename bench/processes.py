@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from engine.state.embedded import EmbeddedStore
 SERVER_CORE, CLIENT_CORE = 0, 1
 ROOT = Path(__file__).resolve().parents[1]
 _STOP_S = 40
+_SETTLE_S, _SETTLE_STEP_S, _QUIET = 3.0, 0.1, 0.25
 
 
 @contextmanager
@@ -54,17 +56,15 @@ def store() -> Iterator[str]:
 class Child:
     """A process on the server's core that says where it listens, as JSON, in its first line."""
 
-    def __init__(self, arguments: list[str], log: Path) -> None:
+    def __init__(self, command: Sequence[str], log: Path) -> None:
         self._log = log
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         with pinned(SERVER_CORE), log.open("wb") as errors:
-            self._process = subprocess.Popen(
-                [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=errors, cwd=ROOT, env=environment
-            )
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, cwd=ROOT, env=environment)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{arguments[0]} did not start: {log.read_text(errors='replace')[-2000:]}")
+            raise RuntimeError(f"{' '.join(command)} did not start: {log.read_text(errors='replace')[-2000:]}")
         self.address: str = orjson.loads(line)["address"]
 
     def pause(self) -> None:
@@ -74,6 +74,23 @@ class Child:
     def resume(self) -> None:
         """Lets it go on."""
         self._process.send_signal(signal.SIGCONT)
+
+    def processor_s(self) -> float:
+        """Processor time so far; 0 where the system does not say (macOS)."""
+        try:
+            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    async def settle(self) -> None:
+        """Waits, for a few seconds at most, until it has made up in the background for a pause."""
+        end = time.monotonic() + _SETTLE_S
+        while time.monotonic() < end:
+            before = self.processor_s()
+            await asyncio.sleep(_SETTLE_STEP_S)
+            if self.processor_s() - before < _QUIET * _SETTLE_STEP_S:
+                return
 
     def stop(self) -> None:
         """SIGTERM, and waits."""

@@ -22,6 +22,7 @@ class Effort:
     sizes: tuple[int, ...] = (100, 1000, 10_000)
     batches: tuple[int, ...] = (1, 256)
     customers: int = 4000
+    served: int = 20_000  # customers of a running server: so many that each has a few events, not hundreds
 
 
 FULL = Effort(
@@ -30,9 +31,12 @@ FULL = Effort(
     sizes=(10, 100, 1000, 10_000, 100_000),
     batches=(1, 64, 256, 4096),
     customers=10_000,
+    served=60_000,
 )
 QUICK = Effort(seconds=0.6, repeats=3)
-TINY = Effort(seconds=0.05, repeats=1, messages=60, sizes=(20, 60), customers=100)  # for tests: shape, not figures
+TINY = Effort(  # for tests: shape, not figures
+    seconds=0.05, repeats=1, messages=60, sizes=(20, 60), customers=100, served=100
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,11 @@ ARRIVALS = ("constant", "poisson")
 
 
 def send_times(rate: float, seconds: float, arrivals: str, seed: int) -> npt.NDArray[np.int64]:
-    """Nanoseconds from the start, ascending: `rate` calls a second, evenly or as independent customers come."""
-    count = round(rate * seconds)
+    """Nanoseconds from the start, ascending: `rate` calls a second, evenly or as independent customers come.
+
+    At least one.
+    """
+    count = max(1, round(rate * seconds))
     if arrivals == "constant":
         return (np.arange(count) * (1e9 / rate)).astype(np.int64)
     gaps = np.random.default_rng(seed).exponential(1e9 / rate, count)

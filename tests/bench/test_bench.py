@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
+import numpy as np
 import orjson
 import pytest
 
-from bench import generate, kernels
+from bench import compare, generate, kernels
 from bench.__main__ import PROGRAMS, main
+from bench.echo import AIO, CXX, ECHOES
+from bench.load.drive import DRAIN_S, Result
+from bench.load.histogram import Histogram
 from bench.rows import Row
 from engine.bundle import compile_bundle
 
@@ -32,7 +37,7 @@ def test_an_unknown_program_is_a_usage_error(capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit) as stopped:
         main(["kernel"])
     assert stopped.value.code == 2
-    assert "found 'kernel', expected one of transport, pipeline, kernels" in capsys.readouterr().err
+    assert "found 'kernel', expected one of compare, pipeline, kernels" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -74,4 +79,30 @@ def test_rules_are_the_same_for_peers() -> None:
 def test_a_seed_gives_the_same_again() -> None:
     assert generate.rules(50).files == generate.rules(50).files
     assert generate.rules(50, seed=9).files != generate.rules(50).files
-    assert generate.event_types(random.Random(1), 500).count("type_0") > 50
+    assert generate.event_types(random.Random(1), 500).count(generate.COUNTED) > 50
+
+
+def test_an_echo_that_is_missing_is_named() -> None:
+    """Its rows stay, without a ratio and without a bound."""
+    figures = compare.Figures([100.0], [10.0], [20.0], [300.0], [0.5])
+    rows = compare.rows(figures, {AIO: figures}, {echo: "not built" for echo in ECHOES if echo is not AIO}, 1000)
+    missing = [row for row in rows if row.name.endswith(CXX.name)]
+    assert len(missing) == 2
+    for row in missing:
+        assert row.ratios() is None
+        assert row.bound is None
+        assert row.note == f"{CXX.name}: not built"
+    bounds = {row.name: row.bound for row in rows if row.bound is not None}
+    assert list(bounds.values()) == [10.0, 1.5, 1.0, 20.0]
+
+
+def test_calls_without_a_good_answer_count_as_slow() -> None:
+    def of(good: int, failed: int) -> float:
+        latencies = Histogram()
+        latencies.record(np.arange(1, good + 1) * 1_000_000)
+        sent = good + failed
+        return compare.p99_us(Result(2000, 1.0, sent, latencies, Histogram(), Counter({0: good, 14: failed}), 0, 1.0))
+
+    assert of(1000, 0) == pytest.approx(990_000, rel=0.002)
+    assert of(992, 8) == pytest.approx(990_000, rel=0.002)
+    assert of(980, 20) == DRAIN_S * 1e6
