@@ -25,12 +25,14 @@ from engine.plan import MessageStep, SlotPlan
 from engine.step.reasons import ELIGIBILITY, UNLESS, WHEN, Stop, said, sentence
 from engine.step.render import fill, language_for, shown, slots_used
 
-KNOWN_MAX = 65_536  # pieces and texts remembered; then all are forgotten
+KNOWN_MAX = 65_536  # pieces remembered; then all are forgotten
 I64 = npt.NDArray[np.int64]
 
 
 def varint(value: int) -> bytes:
     """As protobuf has it."""
+    if value < 128:
+        return bytes((value,))
     out = bytearray()
     while value >= 128:
         out.append(value & 127 | 128)
@@ -73,7 +75,6 @@ class Bodies:
         self._rows: list[list[int]] = []
         self._numbers: dict[object, tuple[int, Reason]] = {}
         self.messages: dict[int, Message] = {}  # by row of `Messages.texts`, those with slots
-        self._texts: dict[object, bytes] = {}
         self.of_text: npt.NDArray[np.int64] = np.full(len(self._tables.messages.texts), -1, np.int64)
         self._revision = self._put(field(32, self._bundle.revision.encode()))
         self._made: Pieces | None = None
@@ -85,7 +86,7 @@ class Bodies:
 
     def begin(self) -> None:
         """To be called ahead of a batch."""
-        if len(self._rows) > KNOWN_MAX or len(self._texts) > KNOWN_MAX:
+        if len(self._rows) > KNOWN_MAX:
             self._clear()
 
     def pieces(self) -> Pieces:
@@ -251,22 +252,14 @@ class Bodies:
         self.of_text[text] = self._row(MESSAGE, [to_bytes(encode_decision(head)), plain, middle, policy])
 
     def text(self, row: int, values: tuple[object, ...], zone: str | None) -> bytes:
-        """Text, slots and replies of a text with slots, these values in them.
-
-        Remembered: Babel takes some 10 us for a number.
-        """
-        key = (row, values, zone)
-        found = self._texts.get(key) if all(values) else None  # zeros with either sign compare equal
-        if found is None:
-            message = self.messages[row]
-            shows = {
-                name: shown(value, slot.type, slot.shape, message.language, slot.currency, zone)
-                for (name, slot), value in zip(message.slots, values, strict=True)
-            }
-            pairs = [_item(13, _pair(name.encode(), text.encode())) for name, text in sorted(shows.items())]
-            text = field(12, fill(message.template, shows).encode())
-            found = self._texts[key] = b"".join((text, *pairs, message.replies))
-        return found
+        """Text, slots and replies of a text with slots, these values in them."""
+        message = self.messages[row]
+        shows = {
+            name: shown(value, slot.type, slot.shape, message.language, slot.currency, zone)
+            for (name, slot), value in zip(message.slots, values, strict=True)
+        }
+        pairs = [_item(13, _pair(name.encode(), text.encode())) for name, text in sorted(shows.items())]
+        return b"".join((field(12, fill(message.template, shows).encode()), *pairs, message.replies))
 
 
 def _item(number: int, payload: bytes) -> bytes:

@@ -64,25 +64,47 @@ def shown(value: object, kind: Type, shape: str, language: str, currency: str | 
     two decimals. The date of a time is the one in the customer's zone, UTC where it is unknown. Days of
     a duration are whole ones. Texts are listed with the language's commas and 'and'.
     """
-    locale = _locale(language)
     if isinstance(value, tuple):
-        return format_list([str(item) for item in value], locale=locale)
+        return format_list([str(item) for item in value], locale=_locale(language))
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if shape == "date":
         day = local_day(int(value) // 1_000_000, zone) if kind is Type.TIME else int(value)
-        return format_date(to_date(max(DATE_MIN, min(DATE_MAX, day))), "long", locale)
+        return _date(max(DATE_MIN, min(DATE_MAX, day)), language)
     if shape == "days":
-        days = abs(int(value)) // _DAY_NS * (1 if value > 0 else -1) if kind is Type.DURATION else int(value)
-        return format_unit(days, "duration-day", locale=locale)
+        return _days(
+            abs(int(value)) // _DAY_NS * (1 if value > 0 else -1) if kind is Type.DURATION else int(value), language
+        )
     if shape == "integer":
-        return format_decimal(int(value), locale=locale)
+        return _whole(int(value), language)
     if shape == "money":
         amount = Decimal(int(value)) / BILLION if kind is Type.MONEY else value
-        if currency is None:
-            return format_decimal(amount, "#,##0.00", locale=locale)
-        return format_currency(amount, currency, locale=locale)
-    return format_decimal(value, locale=locale)
+        return _money(amount, currency, language)
+    return format_decimal(value, locale=_locale(language))
+
+
+# Remembered: Babel takes some 10 us for each, and the same few come again and again.
+
+
+@lru_cache(maxsize=16384)
+def _whole(value: int, language: str) -> str:
+    return format_decimal(value, locale=_locale(language))
+
+
+@lru_cache(maxsize=1024)
+def _days(value: int, language: str) -> str:
+    return format_unit(value, "duration-day", locale=_locale(language))
+
+
+@lru_cache(maxsize=4096)
+def _date(day: int, language: str) -> str:
+    return format_date(to_date(day), "long", _locale(language))
+
+
+def _money(amount: Decimal | float, currency: str | None, language: str) -> str:
+    if currency is None:
+        return format_decimal(amount, "#,##0.00", locale=_locale(language))
+    return format_currency(amount, currency, locale=_locale(language))
 
 
 def language_for(wanted: str | None, default: str, texts: Mapping[str, Text]) -> str | None:
