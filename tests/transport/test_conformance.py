@@ -282,3 +282,16 @@ async def _aio(address: str) -> None:
 
 def test_the_asyncio_client(server: Served, plain_loop: LoopThread) -> None:
     plain_loop.run(_aio(server.address))
+
+
+@pytest.mark.parametrize("kind", ["http2-uvloop", "http2-asyncio"], indirect=True)
+def test_no_call_fails_where_connections_end_of_age(serve: Serve) -> None:
+    now_s = [0.0]
+    server = serve(clock=lambda: now_s[0])
+    peers = set()
+    with open_channel(server.address) as channel:
+        for _ in range(10):
+            peers.add(json.loads(call(channel, "Metadata"))["peer"])
+            now_s[0] += 700
+            server.loop.call(server.transport.tick)  # type: ignore[attr-defined]  # the next call crosses with GOAWAY
+    assert len(peers) > 1
