@@ -48,6 +48,7 @@ LAME_DUCK_S = 0.25  # between NOT_SERVING and the end of accepting: balancers lo
 LEARN_EVERY_S = 5.0
 REFRESH_EVERY_S = 2.0
 ARCHIVE_EVERY_S = 10.0
+COUNT_EVERY_S = 1.0
 CANCEL_AGAIN_S = 0.5
 
 
@@ -95,22 +96,25 @@ async def build(settings: Settings, store_url: str) -> App:
     revisions = Revisions(store.admin, store.key, settings.data / "last_good" / "rules")
     active = await revisions.start(settings.rules)
     learnt = Learnt()
-    metrics = Metrics()
-    metrics.log_dropped.set_function(lambda: store.log_dropped)
+    metrics = Metrics(settings.worker_of if settings.metrics else None)
     limits = DeciderSettings(
         salt=settings.secret or b"tact", secret=settings.secret, commit_budget_ms=settings.commit_budget_ms
     )
     decider = create_decider(active, store, limits, learnt, metrics, Journal(settings.data / "provisional.jsonl").write)
     table = Table(decider, revisions, metrics if settings.metrics else None)
     transport = _transport(settings, table.methods)
-    background = [revisions.watch(), keep_learnt_fresh(store, learnt, REFRESH_EVERY_S)]
+    background = [
+        revisions.watch(),
+        keep_learnt_fresh(store, learnt, REFRESH_EVERY_S),
+        keep_counting(metrics, store),
+    ]
     closing: list[Callable[[], Coroutine[Any, Any, None]]] = [store.close]
     if not settings.worker_of:  # one process of a deployment's server is enough
         learner = Learner(store, active)
         archiver = Archiver(store, settings.data / "archive", learner.safe_id)
         background += [keep_learning(learner, LEARN_EVERY_S, SystemClock().now_ms), keep_archiving(archiver)]
         closing += [learner.close, archiver.close]
-    if settings.metrics is not None:
+    if settings.metrics is not None and settings.worker_of is None:  # of workers the supervisor serves the sums
         _serve_metrics(metrics, settings)
     return App(settings, store, revisions, decider, table, transport, background, closing)
 
@@ -152,9 +156,16 @@ def _serve_metrics(metrics: Metrics, settings: Settings) -> None:
     assert settings.metrics is not None
     host, port = settings.metrics
     try:
-        metrics.serve(host, port + (settings.worker_of or 0) if port else 0)
+        logger.info("metrics are served on %s", metrics.serve(host, port))
     except OSError as error:
         raise CannotServe(f"cannot serve metrics on {settings.metrics}: {error.strerror or error}") from error
+
+
+async def keep_counting(metrics: Metrics, store: RedisStore) -> None:
+    """Keeps what is counted elsewhere up to date, for ever."""
+    while True:
+        metrics.log_dropped.set(store.log_dropped)
+        await asyncio.sleep(COUNT_EVERY_S)
 
 
 async def keep_archiving(archiver: Archiver) -> None:
