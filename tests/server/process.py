@@ -26,7 +26,9 @@ WAIT_S = 60
 class Server:
     """A server process; stopped with the test."""
 
-    def __init__(self, tmp_path: Path, *arguments: str, rules: str = RULES) -> None:
+    def __init__(
+        self, tmp_path: Path, *arguments: str, rules: str = RULES, environment: dict[str, str] | None = None
+    ) -> None:
         directory = tmp_path / "rules"
         directory.mkdir(exist_ok=True)
         (directory / "rules.yaml").write_text(rules)
@@ -40,7 +42,7 @@ class Server:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 cwd=tmp_path,
-                env={k: v for k, v in os.environ.items() if not k.startswith("TACT_")},
+                env={k: v for k, v in os.environ.items() if not k.startswith("TACT_")} | (environment or {}),
                 start_new_session=True,
             )
 
