@@ -10,33 +10,36 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from types import TracebackType
 
 from engine.errors import Overloaded
 from engine.service.fairness import Pace, Turns
-from engine.transport import Call, deadline_exceeded
+from engine.service.status import rpc_error
+from engine.transport import Call, RpcError, deadline_exceeded
 
-WINDOW = 1024  # items inside the pipeline: it never runs dry, and nobody's turn is further away
-QUEUE_S = 0.25  # of work may wait: longer queues only make answers late
+WINDOW = 4096  # items inside the pipeline, at most
+WINDOW_MIN = 256  # at least: one batch of the pipeline
+QUEUE_S = 0.25  # of work may be inside, and as much wait: longer queues only make answers late
 _ALWAYS = 16  # items of one connection that are no matter of shares
-_DELAY_MAX_MS = 2000
+_DELAY_MAX_MS, _DELAY_STEP_MS = 2000, 50
 
 Waiting = asyncio.Future[None]
 
 
 class Limiter:
-    """At most `capacity` items (events, reports, profiles) at once, `window` of them inside the pipeline.
+    """At most `capacity` items (events, reports, profiles) at once, and inside the pipeline what it does in QUEUE_S.
 
-    A connection (`Call.peer`) with `held` items is refused more where these are its share: what the pipeline does in
-    QUEUE_S (a window at least), divided by the connections that have items here. So the wait of what is admitted stays
-    short whatever comes, and a newcomer always finds room. What counts is what is ahead: a batch goes in whole.
+    A connection (`Call.peer`) is refused more where it holds its share: as much again, divided by the connections that
+    have items here. So the wait of what is admitted stays short whatever comes, and a newcomer always finds room. What
+    counts is what is ahead: a batch goes in whole.
     """
 
     def __init__(
         self,
         capacity: int,
         retry_delay_ms: int = 100,
-        window: int = WINDOW,
+        window: tuple[int, int] = (WINDOW_MIN, WINDOW),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.capacity = capacity
@@ -67,6 +70,13 @@ class Limiter:
         finally:
             self.in_flight -= items
 
+    def gate(self, call: Call) -> RpcError | None:
+        """Whether `enter` would refuse the call, before anything else is done for it: as transports ask."""
+        held = self._held.get(call.peer, 0)
+        if self.in_flight < self.capacity and (held < _ALWAYS or held < self._share()):
+            return None
+        return _refused(-(-self._delay_ms() // _DELAY_STEP_MS) * _DELAY_STEP_MS)
+
     def enter(self, call: Call, items: int = 1, patient: bool = False) -> Waiting | None:
         """Holds `items` places, as `turn` does; ends with `leave`, also where waiting failed.
 
@@ -79,7 +89,7 @@ class Limiter:
             raise self._refusal(f"this connection has {held} items in flight, its share is {share}")
         self.in_flight += items
         self._held[call.peer] = held + items
-        if not self._turns and self._fits(items):
+        if not self._turns and self._fits():
             self._let(items)
             return None
         waiting: Waiting = asyncio.get_running_loop().create_future()
@@ -107,17 +117,24 @@ class Limiter:
             raise self._refusal(f"{self.in_flight} items are in flight, at most {self.capacity} are taken")
 
     def _share(self) -> int:
-        queue = min(self.capacity // 2, int(self._pace.per_s * QUEUE_S))
-        return max(self._window, queue) // max(1, len(self._held))
+        return self._ahead() // max(1, len(self._held))
+
+    def _ahead(self) -> int:
+        """How many items may be ahead of one that begins."""
+        low, high = self._window
+        return max(low, min(high, int(self._pace.per_s * QUEUE_S)))
 
     def _refusal(self, what: str) -> Overloaded:
-        delay_ms = self._retry_delay_ms
-        if self._pace.per_s:
-            delay_ms = max(delay_ms, min(_DELAY_MAX_MS, int(1000 * self.in_flight / self._pace.per_s)))
-        return Overloaded(what, delay_ms)
+        return Overloaded(what, self._delay_ms())
 
-    def _fits(self, items: int) -> bool:
-        return not self._inside or self._inside + items <= self._window
+    def _delay_ms(self) -> int:
+        """How long what is in flight will take."""
+        if not self._pace.per_s:
+            return self._retry_delay_ms
+        return max(self._retry_delay_ms, min(_DELAY_MAX_MS, int(1000 * self.in_flight / self._pace.per_s)))
+
+    def _fits(self) -> bool:
+        return self._inside < self._ahead()
 
     def _let(self, items: int) -> None:
         if not self._inside:
@@ -130,12 +147,17 @@ class Limiter:
             if not waiting.done():
                 if deadline_s is not None and deadline_s <= self._clock():
                     waiting.set_exception(deadline_exceeded(started=False))  # nobody waits for it: it is not looked at
-                elif self._fits(items):
+                elif self._fits():
                     self._let(items)
                     waiting.set_result(None)
                 else:
                     return
             self._turns.pop()
+
+
+@lru_cache
+def _refused(delay_ms: int) -> RpcError:
+    return rpc_error(Overloaded("more is in flight than this connection's share of what can be done now", delay_ms))
 
 
 class _Turn:

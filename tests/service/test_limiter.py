@@ -95,7 +95,7 @@ def busy(limiter: Limiter, call: Call, items: int) -> Callable[[], None]:
 
 def test_a_connection_is_refused_beyond_its_share_and_others_are_not(runner: asyncio.Runner) -> None:
     async def scenario() -> None:
-        limiter = Limiter(8000, window=1000, clock=Clock())
+        limiter = Limiter(8000, window=(1000, 1000), clock=Clock())
         taken = [busy(limiter, BATCHER, 500) for _ in range(2)]
         with pytest.raises(Overloaded, match="this connection has 1000 items in flight, its share is 1000"):
             limiter.enter(BATCHER, 1)
@@ -116,7 +116,7 @@ def test_a_connection_is_refused_beyond_its_share_and_others_are_not(runner: asy
 def test_shares_grow_with_the_pace_and_the_delay_says_how_long_it_will_take(runner: asyncio.Runner) -> None:
     async def scenario() -> None:
         clock = Clock()
-        limiter = Limiter(100_000, window=100, clock=clock)
+        limiter = Limiter(100_000, window=(100, 5000), clock=clock)
         leave = busy(limiter, BATCHER, 2000)
         with pytest.raises(Overloaded) as refused:
             limiter.enter(BATCHER)
@@ -149,7 +149,7 @@ def test_single_calls_pass_a_batch_of_10000(runner: asyncio.Runner) -> None:
     """The pipeline does 100 items a step; a batcher has 10 batches of 1,000, another connection single calls."""
 
     async def scenario() -> None:
-        limiter = Limiter(20_000, window=1000)
+        limiter = Limiter(20_000, window=(1000, 1000))
         order: list[str] = []
 
         async def work(call: Call, items: int) -> None:
@@ -172,7 +172,7 @@ def test_single_calls_pass_a_batch_of_10000(runner: asyncio.Runner) -> None:
 def test_what_has_no_time_left_is_not_looked_at(runner: asyncio.Runner) -> None:
     async def scenario() -> None:
         clock = Clock()
-        limiter = Limiter(1000, window=1, clock=clock)
+        limiter = Limiter(1000, window=(1, 1), clock=clock)
         leave = busy(limiter, BATCHER, 1)
         late = limiter.enter(Call(deadline_s=1.0, peer="late"))
         patient = limiter.enter(Call(deadline_s=9.0, peer="patient"))
@@ -195,11 +195,11 @@ def test_what_has_no_time_left_is_not_looked_at(runner: asyncio.Runner) -> None:
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 30), st.sampled_from("rcf")), max_size=40))
 def test_places_come_back_however_work_ends(work: list[tuple[str, int, str]]) -> None:
     async def scenario() -> None:
-        limiter = Limiter(200, window=40)
+        limiter = Limiter(200, window=(40, 40))
 
         async def one(peer: str, items: int, end: str) -> None:
             async with limiter.turn(Call(peer=peer), items):
-                assert limiter._inside <= 40
+                assert limiter._inside < 70
                 await asyncio.sleep(0)
                 if end == "f":
                     raise ValueError
@@ -214,3 +214,21 @@ def test_places_come_back_however_work_ends(work: list[tuple[str, int, str]]) ->
 
     with asyncio.Runner() as own:
         own.run(scenario())
+
+
+def test_the_gate_says_what_enter_would(runner: asyncio.Runner) -> None:
+    async def scenario() -> None:
+        clock = Clock()
+        limiter = Limiter(8000, window=(100, 5000), clock=clock)
+        assert limiter.gate(BATCHER) is None
+        leave = busy(limiter, BATCHER, 500)
+        refusal = limiter.gate(BATCHER)
+        assert refusal is not None
+        assert refusal is limiter.gate(BATCHER)  # made once
+        assert refusal.code is Code.RESOURCE_EXHAUSTED
+        assert [detail.DESCRIPTOR.name for detail in refusal.details] == ["ErrorInfo", "RetryInfo"]
+        assert limiter.gate(SINGLE) is None
+        leave()
+        assert limiter.gate(BATCHER) is None
+
+    runner.run(scenario())

@@ -172,6 +172,17 @@ def test_special_status_messages(channel: grpc.Channel, text: str) -> None:
     assert (error.code(), error.details()) == (grpc.StatusCode.UNKNOWN, text)
 
 
+def test_a_gate_refuses_before_the_handler(server: Served, channel: grpc.Channel) -> None:
+    assert call(channel, "Gated", b"x") == b"x"
+    server.methods.full = True
+    for _ in range(3):
+        error = failed(channel, "Gated", bytes(1_000_000))
+        assert (error.code(), error.details()) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
+    assert call(channel, "Echo", b"x") == b"x"
+    server.methods.full = False
+    assert call(channel, "Gated", b"x") == b"x"
+
+
 def test_what_breaks_its_promise_is_internal(channel: grpc.Channel) -> None:
     error = failed(channel, "BreakPromise")
     assert (error.code(), error.details()) == (grpc.StatusCode.INTERNAL, "internal error")

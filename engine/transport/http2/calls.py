@@ -101,6 +101,8 @@ class Calls:
             shared.deadlines.add(stream, call.deadline_s, now_s)
         if isinstance(method, Bidi):
             self._begin_bidi(stream, method)
+        elif method.gate is not None and (refusal := method.gate(call)) is not None:
+            self.fail(stream, refusal)
         elif stream.complete:
             raise _cardinality(0)
 

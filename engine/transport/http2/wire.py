@@ -45,7 +45,9 @@ def timeout_s(text: bytes) -> float:
 
 
 def status_headers(error: RpcError) -> list[tuple[bytes, bytes]]:
-    """The trailers of a call that failed. Details that clients would not take are left out."""
+    """The trailers of a call that failed, not to be changed. Details that clients would not take are left out."""
+    if isinstance(error.wire, list):
+        return error.wire
     message = quote(error.message, safe=_PRINTABLE).encode()
     fields = [(b"grpc-status", b"%d" % error.code), (b"grpc-message", message)]
     details = base64.b64encode(error.status().SerializeToString()).rstrip(b"=")
@@ -53,6 +55,7 @@ def status_headers(error: RpcError) -> list[tuple[bytes, bytes]]:
         fields.append((b"grpc-status-details-bin", details))
     elif len(message) > MAX_TRAILER_BYTES:
         fields[1] = (b"grpc-message", quote(error.message[:_MAX_STATUS_CHARACTERS], safe=_PRINTABLE).encode())
+    error.wire = fields
     return fields
 
 
