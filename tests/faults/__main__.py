@@ -7,9 +7,9 @@ import sys
 
 import uvloop
 
-from tests.faults import cancels, floods, half_open, stops
+from tests.faults import cancels, floods, half_open, overload, stops
 
-FAULTS = {15: stops.run, 16: cancels.run, 23: half_open.run, 24: floods.run}
+FAULTS = {15: stops.run, 16: cancels.run, 23: half_open.run, 24: floods.run, 25: overload.run}
 
 
 def main() -> int:

@@ -27,6 +27,11 @@ class Measured:
         return self.statuses[OK] / self.seconds
 
     @property
+    def p50_ms(self) -> float:
+        """Of good answers."""
+        return quantile(self.latencies_s, 0.5) * 1000
+
+    @property
     def p99_ms(self) -> float:
         """Of good answers."""
         return quantile(self.latencies_s, 0.99) * 1000

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import orjson
 
-from tests.server.process import Server
+from tests.server.process import RULES, Server
 
 
 @dataclass(slots=True)
@@ -48,10 +48,12 @@ class Report:
 
 
 @contextmanager
-def serving(*arguments: str, environment: dict[str, str] | None = None) -> Iterator[tuple[Server, str]]:
+def serving(
+    *arguments: str, rules: str = RULES, environment: dict[str, str] | None = None
+) -> Iterator[tuple[Server, str]]:
     """A server with small rules and a store of its own; and its address."""
     with tempfile.TemporaryDirectory(prefix="tact-fault-") as directory:
-        server = Server(Path(directory), *arguments, environment=environment)
+        server = Server(Path(directory), *arguments, rules=rules, environment=environment)
         try:
             yield server, server.ready()["address"]
         finally:
