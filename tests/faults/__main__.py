@@ -7,9 +7,18 @@ import sys
 
 import uvloop
 
-from tests.faults import cancels, floods, half_open, overload, stops
+from tests.faults import cancels, cold, floods, half_open, limits, overload, retries, stops
 
-FAULTS = {15: stops.run, 16: cancels.run, 23: half_open.run, 24: floods.run, 25: overload.run}
+FAULTS = {
+    15: stops.run,
+    16: cancels.run,
+    22: limits.run,
+    23: half_open.run,
+    24: floods.run,
+    25: overload.run,
+    26: retries.run,
+    27: cold.run,
+}
 
 
 def main() -> int:

@@ -51,7 +51,7 @@ class Line(asyncio.Protocol):
     def __init__(self) -> None:
         self.going = False  # the server has said that it goes
         self.closed = asyncio.get_running_loop().create_future()
-        self._h2 = Connection(Role.CLIENT, Configuration(auto_window_update=True))
+        self._h2 = Connection(Role.CLIENT, Configuration(auto_window_update=True, max_send_header_block_length=1 << 20))
         self._open: dict[int, tuple[asyncio.Future[Answer], Answer, float]] = {}
         self._last = _LAST
         self._due = False

@@ -11,7 +11,7 @@ from tests.faults.good import Measured, measure
 from tests.faults.line import DEADLINE_EXCEEDED, OK, RESOURCE_EXHAUSTED, Answer, Line, connect, event
 from tests.faults.report import Report, memory_mib, quantile, serving
 
-SECONDS, SECONDS_LONG = 2, 60
+SECONDS, SECONDS_LONG = 1, 60
 TIMES = 10
 _LINES, _TIMEOUT_MS = 8, 2000
 _TICK_S = 0.005

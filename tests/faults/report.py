@@ -49,13 +49,13 @@ class Report:
 
 @contextmanager
 def serving(
-    *arguments: str, rules: str = RULES, environment: dict[str, str] | None = None
+    *arguments: str, rules: str = RULES, environment: dict[str, str] | None = None, ready: bool = True
 ) -> Iterator[tuple[Server, str]]:
-    """A server with small rules and a store of its own; and its address."""
+    """A server with small rules and a store of its own; and its address, where it is waited for."""
     with tempfile.TemporaryDirectory(prefix="tact-fault-") as directory:
         server = Server(Path(directory), *arguments, rules=rules, environment=environment)
         try:
-            yield server, server.ready()["address"]
+            yield server, server.ready()["address"] if ready else ""
         finally:
             server.close()
 
