@@ -10,10 +10,12 @@ import gc
 import importlib.util
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,7 @@ REFRESH_EVERY_S = 2.0
 ARCHIVE_EVERY_S = 10.0
 COUNT_EVERY_S = 1.0
 CANCEL_AGAIN_S = 0.5
+FILES_OF_OUR_OWN = 128  # store, rules, log, archive: never left to connections
 
 
 class CannotServe(Exception):
@@ -133,9 +136,21 @@ def _transport(settings: Settings, methods: Sequence[Method]) -> Transport:
         )
         return GrpcioTransport(methods, host, port, reuse_port=shared, tls=tls, options=options)
     limits = Limits(
-        ping_every_s=settings.keepalive_s, age_s=settings.max_connection_age_s, streams=settings.max_streams
+        connections=max(1, min(Limits().connections, _open_files() - FILES_OF_OUR_OWN)),
+        ping_every_s=settings.keepalive_s,
+        age_s=settings.max_connection_age_s,
+        streams=settings.max_streams,
     )
     return Http2Transport(methods, host, port, reuse_port=shared, tls=tls, limits=limits)
+
+
+def _open_files() -> int:
+    """How many files and sockets this process may have: as many as the system lets it ask for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # some systems say "no limit" and mean another
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return soft if soft >= 0 else sys.maxsize
 
 
 async def _check(store: RedisStore) -> None:
