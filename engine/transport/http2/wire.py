@@ -12,7 +12,7 @@ from itertools import chain
 from typing import overload
 from urllib.parse import quote
 
-from engine.transport import Code, RpcError
+from engine.transport import Code, RpcError, error_info
 
 Headers = tuple[tuple[bytes, bytes], ...]
 Pair = tuple[str, str | bytes]
@@ -96,3 +96,18 @@ def _pairs(name: str, value: bytes) -> list[Pair]:
         return [(name, base64.b64decode(part + b"=" * (-len(part) % 4), validate=True)) for part in value.split(b",")]
     except binascii.Error:
         raise RpcError(Code.INVALID_ARGUMENT, f"metadata {name}: expected base64") from None
+
+
+def unimplemented(what: str) -> RpcError:
+    """What this server does not do."""
+    return RpcError(Code.UNIMPLEMENTED, what, [error_info("UNIMPLEMENTED")])
+
+
+def cardinality(found: int) -> RpcError:
+    """A unary call with another number of messages than one."""
+    return unimplemented(f"a unary call with {found or 'no'} messages: expected one")
+
+
+def cancelled() -> RpcError:
+    """The work was cancelled from within."""
+    return RpcError(Code.CANCELLED, "the call was cancelled")
