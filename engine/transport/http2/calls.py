@@ -26,7 +26,7 @@ from engine.transport.http2.wire import (
     Metadata,
     cancelled,
     cardinality,
-    header_size,
+    check_metadata,
     status_headers,
     timeout_s,
     unimplemented,
@@ -52,7 +52,7 @@ class Calls:
         self._early: list[int] = []  # answered before the caller had sent everything
         self._writers: dict[int, asyncio.Future[None]] = {}  # streaming handlers that wait for room
         self._running = 0  # handlers under way, those of streams that are gone included
-        self._held = Held(shared)
+        self.held = Held(shared)
         self.peer = ""
         self.last = 0  # the newest stream
 
@@ -84,9 +84,7 @@ class Calls:
 
     def _begin(self, stream: Stream, headers: Headers, fields: dict[bytes, bytes]) -> None:
         limits, shared = self._limits, self._shared
-        if header_size(headers) > limits.header_bytes or len(headers) > limits.header_fields:
-            what = f"metadata: at most {limits.header_bytes} bytes and {limits.header_fields} fields are taken"
-            raise RpcError(Code.RESOURCE_EXHAUSTED, what, [error_info("METADATA_TOO_LARGE")])
+        check_metadata(headers, limits.header_bytes, limits.header_fields)
         method = shared.methods.get(fields[b":path"])
         if method is None:
             raise unimplemented(f"no method {fields[b':path'].decode('latin-1')} is served")
@@ -137,7 +135,7 @@ class Calls:
             self.complete(number, ready)
 
     def _unary_data(self, stream: Stream, reader: Reader, data: bytes) -> None:
-        self._held.hold(stream, len(data))
+        self.held.hold(stream, len(data))
         for message in reader.feed(data):
             if stream.request is not None:
                 raise cardinality(2)
@@ -148,7 +146,7 @@ class Calls:
         # So they are acknowledged as they come, and those of whole messages as these are read.
         acknowledged, left = reader.partial, len(data)
         try:
-            self._held.hold(stream, len(data))
+            self.held.hold(stream, len(data))
             for message in reader.feed(data):
                 size = PREFIX.size + len(message.body) - acknowledged
                 requests.put(message, size)
@@ -171,12 +169,6 @@ class Calls:
             self.fail(stream, cardinality(0))
         else:
             ready.append(stream)
-
-    # ---- what is held -----------------------------------------------------------------------------
-
-    def release(self, stream: Stream, size: int) -> None:
-        """These bytes are here no more."""
-        self._held.release(stream, size)
 
     def acknowledge(self, number: int, size: int) -> None:
         """Lets the caller send as many bytes more."""
@@ -207,7 +199,7 @@ class Calls:
         body = request.body
         if request.compressed:
             body = unpack(request, stream.gzip, self._limits.message_bytes)
-            self._held.hold(stream, len(body))
+            self.held.hold(stream, len(body))
         work = stream.work = asyncio.ensure_future(stream.method.handler(body, stream.call))
         self._running += 1
         if work.done():
@@ -331,7 +323,7 @@ class Calls:
     def _end(self, stream: Stream) -> None:
         stream.ended = True
         stream.let_go()
-        self._held.release(stream, stream.held)
+        self.held.release(stream, stream.held)
         self._credit.earn(_EARNED)
         if not stream.complete:
             self._early.append(stream.number)
@@ -346,7 +338,7 @@ class Calls:
         """Ends a call without a word."""
         stream.ended = True
         stream.let_go()
-        self._held.release(stream, stream.held)
+        self.held.release(stream, stream.held)
         self._reset(stream.number, code)
 
     def _reset(self, number: int, code: ErrorCode) -> None:
@@ -363,7 +355,7 @@ class Calls:
             return
         stream.gone = True
         stream.let_go()
-        self._held.release(stream, stream.held)
+        self.held.release(stream, stream.held)
         writer = self._writers.pop(number, None)
         if writer is not None:
             writer.cancel()

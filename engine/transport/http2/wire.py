@@ -35,6 +35,13 @@ def header_size(headers: Headers) -> int:
     return sum(map(len, chain.from_iterable(headers))) + 32 * len(headers)
 
 
+def check_metadata(headers: Headers, most_bytes: int, most_fields: int) -> None:
+    """Raises RpcError where there is more than is taken."""
+    if header_size(headers) > most_bytes or len(headers) > most_fields:
+        what = f"metadata: at most {most_bytes} bytes and {most_fields} fields are taken"
+        raise RpcError(Code.RESOURCE_EXHAUSTED, what, [error_info("METADATA_TOO_LARGE")])
+
+
 def timeout_s(text: bytes) -> float:
     """The seconds of a `grpc-timeout`. Raises RpcError where it is none."""
     digits, unit = text[:-1], _UNITS_S.get(text[-1] if text else 0)
