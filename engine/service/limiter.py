@@ -20,7 +20,8 @@ from engine.transport import Call, RpcError, deadline_exceeded
 
 WINDOW = 4096  # items inside the pipeline, at most
 WINDOW_MIN = 256  # at least: one batch of the pipeline
-QUEUE_S = 0.25  # of work may be inside, and as much wait: longer queues only make answers late
+QUEUE_S = 0.25  # of work may be inside, and as much of a connection wait: longer queues only make answers late
+QUEUE_MAX_S = 2.0  # of a connection, where its call has time: it waits at most for a quarter of what is left
 _ALWAYS = 16  # items of one connection that are no matter of shares
 _DELAY_MAX_MS, _DELAY_STEP_MS = 2000, 50
 
@@ -30,9 +31,10 @@ Waiting = asyncio.Future[None]
 class Limiter:
     """At most `capacity` items (events, reports, profiles) at once, and inside the pipeline what it does in QUEUE_S.
 
-    A connection (`Call.peer`) is refused more where it holds its share: as much again, divided by the connections that
-    have items here. So the wait of what is admitted stays short whatever comes, and a newcomer always finds room. What
-    counts is what is ahead: a batch goes in whole.
+    A connection (`Call.peer`) is refused more where it holds its share: what the pipeline does in QUEUE_S, or in a
+    quarter of the call's time where that is more, divided by the connections that have items here. So the wait of what
+    is admitted stays short whatever comes, and a newcomer always finds room. What counts is what is ahead: a batch goes
+    in whole.
     """
 
     def __init__(
@@ -73,7 +75,7 @@ class Limiter:
     def gate(self, call: Call) -> RpcError | None:
         """Whether `enter` would refuse the call, before anything else is done for it: as transports ask."""
         held = self._held.get(call.peer, 0)
-        if self.in_flight < self.capacity and (held < _ALWAYS or held < self._share()):
+        if self.in_flight < self.capacity and (held < _ALWAYS or held < self._share(call)):
             return None
         return _refused(-(-self._delay_ms() // _DELAY_STEP_MS) * _DELAY_STEP_MS)
 
@@ -85,7 +87,7 @@ class Limiter:
         """
         held = self._held.get(call.peer, 0)
         self._check(items)
-        if not patient and held >= _ALWAYS and held >= (share := self._share()):
+        if not patient and held >= _ALWAYS and held >= (share := self._share(call)):
             raise self._refusal(f"this connection has {held} items in flight, its share is {share}")
         self.in_flight += items
         self._held[call.peer] = held + items
@@ -116,8 +118,11 @@ class Limiter:
         if self.in_flight and self.in_flight + items > self.capacity:
             raise self._refusal(f"{self.in_flight} items are in flight, at most {self.capacity} are taken")
 
-    def _share(self) -> int:
-        return self._ahead() // max(1, len(self._held))
+    def _share(self, call: Call) -> int:
+        left_s = 4 * QUEUE_MAX_S if call.deadline_s is None else call.deadline_s - self._clock()
+        queue_s = min(QUEUE_MAX_S, max(QUEUE_S, left_s / 4))
+        queue = min(self.capacity // 2, int(self._pace.per_s * queue_s))
+        return max(self._window[0], queue) // max(1, len(self._held))
 
     def _ahead(self) -> int:
         """How many items may be ahead of one that begins."""

@@ -43,7 +43,7 @@ class Report:
             **self.figures,
             **({} if holds else {"broken": self.broken, "slow": self.slow}),
         }
-        sys.stdout.write(orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY).decode() + "\n")
+        sys.stdout.write(orjson.dumps(line, option=orjson.OPT_NON_STR_KEYS).decode() + "\n")
         sys.stdout.flush()
 
 

@@ -122,11 +122,18 @@ def test_shares_grow_with_the_pace_and_the_delay_says_how_long_it_will_take(runn
             limiter.enter(BATCHER)
         assert refused.value.retry_delay_ms == 100  # the pace is not known
         clock.now_s = 0.5
-        leave()  # 4,000 a second: 1,000 in a quarter
+        leave()  # 4,000 a second: 1,000 in a quarter, 2,000 in a quarter of two seconds, 8,000 at most
+        hasty, patient = Call(deadline_s=1.0, peer="batcher"), Call(deadline_s=2.5, peer="batcher")
         taken = [busy(limiter, BATCHER, 100) for _ in range(10)]
         with pytest.raises(Overloaded) as refused:
-            limiter.enter(BATCHER)
+            limiter.enter(hasty)
         assert refused.value.retry_delay_ms == 250
+        taken += [busy(limiter, patient, 100) for _ in range(10)]
+        with pytest.raises(Overloaded):
+            limiter.enter(patient)
+        taken += [busy(limiter, BATCHER, 100) for _ in range(60)]
+        with pytest.raises(Overloaded):
+            limiter.enter(BATCHER)
         for leave in taken:
             leave()
 
