@@ -196,7 +196,7 @@ class Connection(asyncio.Protocol):
                 if event.opaque_data == _DRAIN:
                     self._say_last()
             elif kind is ConnectionClosed:
-                self._close()
+                self._finish()
             elif kind in _CONTROL:
                 control += 1
         if control and not self._credit.spend(control, self._shared.now_s):
@@ -298,6 +298,9 @@ class Connection(asyncio.Protocol):
 
     def give_up(self) -> None:
         """Ends at once: calls under way are UNAVAILABLE."""
+        if self._closing_s is not None:  # all is said; the peer has not closed its side
+            self._transport.abort()
+            return
         self._calls.fail_all()
         self._flush()
         self._cut(ErrorCode.NO_ERROR, "the server is going away")
@@ -321,6 +324,19 @@ class Connection(asyncio.Protocol):
             logger.info("%s: connection dropped, %s", self._peer, why)
             self._closing_s = self._shared.now_s
             self._transport.abort()
+
+    def _finish(self) -> None:
+        """All is said: ends our side, and lets the peer end its own.
+
+        Closed at once, a socket answers what the peer still sends (a WINDOW_UPDATE, the PING's answer) with a reset,
+        and the peer may drop the last answers unread.
+        """
+        if self._closing_s is None and self._transport.can_write_eof():
+            self._closing_s = self._shared.now_s
+            self._transport.write_eof()
+            self._shared.loop.call_later(self._limits.linger_s, self._transport.abort)
+        else:
+            self._close()
 
     def _close(self) -> None:
         if self._closing_s is None:
