@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: install install-dev serve test lint proto docs fuzz bench bench-peers lock clean
+.PHONY: install install-dev serve test lint proto docs fuzz conformance bench bench-peers lock clean
 
 install: .venv/.runtime
 install-dev: .venv/.dev
@@ -44,6 +44,11 @@ docs: install-dev
 # A hundred thousand damaged rule sets on all cores: about ten minutes. `--only N` shows one again.
 fuzz: install-dev
 	$(BIN)/python tests/faults/mutate_rules.py --count 100000
+
+# Clients of other makes for tests/transport/test_clients.py; g++ builds its own there, where libgrpc++-dev is.
+conformance: install-dev
+	@if command -v npm >/dev/null; then npm install --silent --no-package-lock --prefix tests/transport/js; fi
+	$(BIN)/python -m pytest -q -rs tests/transport
 
 bench: install-dev
 	$(BIN)/python -m bench

@@ -10,10 +10,12 @@ import gc
 import importlib.util
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,9 @@ LAME_DUCK_S = 0.25  # between NOT_SERVING and the end of accepting: balancers lo
 LEARN_EVERY_S = 5.0
 REFRESH_EVERY_S = 2.0
 ARCHIVE_EVERY_S = 10.0
+COUNT_EVERY_S = 1.0
 CANCEL_AGAIN_S = 0.5
+FILES_OF_OUR_OWN = 128  # store, rules, log, archive: never left to connections
 
 
 class CannotServe(Exception):
@@ -96,22 +100,25 @@ async def build(settings: Settings, store_url: str) -> App:
     revisions = Revisions(store.admin, store.key, settings.data / "last_good" / "rules")
     active = await revisions.start(settings.rules)
     learnt = Learnt()
-    metrics = Metrics()
-    metrics.log_dropped.set_function(lambda: store.log_dropped)
+    metrics = Metrics(settings.worker_of if settings.metrics else None)
     limits = DeciderSettings(
         salt=settings.secret or b"tact", secret=settings.secret, commit_budget_ms=settings.commit_budget_ms
     )
     decider = create_decider(active, store, limits, learnt, metrics, Journal(settings.data / "provisional.jsonl").write)
     table = Table(decider, revisions, metrics if settings.metrics else None, lane=Lane(decider, store))
     transport = _transport(settings, table.methods)
-    background = [revisions.watch(), keep_learnt_fresh(store, learnt, REFRESH_EVERY_S)]
+    background = [
+        revisions.watch(),
+        keep_learnt_fresh(store, learnt, REFRESH_EVERY_S),
+        keep_counting(metrics, store),
+    ]
     closing: list[Callable[[], Coroutine[Any, Any, None]]] = [store.close]
     if not settings.worker_of:  # one process of a deployment's server is enough
         learner = Learner(store, active)
         archiver = Archiver(store, settings.data / "archive", learner.safe_id)
         background += [keep_learning(learner, LEARN_EVERY_S, SystemClock().now_ms), keep_archiving(archiver)]
         closing += [learner.close, archiver.close]
-    if settings.metrics is not None:
+    if settings.metrics is not None and settings.worker_of is None:  # of workers the supervisor serves the sums
         _serve_metrics(metrics, settings)
     return App(settings, store, revisions, decider, table, transport, background, closing)
 
@@ -130,9 +137,21 @@ def _transport(settings: Settings, methods: Sequence[Method]) -> Transport:
         )
         return GrpcioTransport(methods, host, port, reuse_port=shared, tls=tls, options=options)
     limits = Limits(
-        ping_every_s=settings.keepalive_s, age_s=settings.max_connection_age_s, streams=settings.max_streams
+        connections=max(1, min(Limits().connections, _open_files() - FILES_OF_OUR_OWN)),
+        ping_every_s=settings.keepalive_s,
+        age_s=settings.max_connection_age_s,
+        streams=settings.max_streams,
     )
     return Http2Transport(methods, host, port, reuse_port=shared, tls=tls, limits=limits)
+
+
+def _open_files() -> int:
+    """How many files and sockets this process may have: as many as the system lets it ask for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # some systems say "no limit" and mean another
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return soft if soft >= 0 else sys.maxsize
 
 
 async def _check(store: RedisStore) -> None:
@@ -153,9 +172,16 @@ def _serve_metrics(metrics: Metrics, settings: Settings) -> None:
     assert settings.metrics is not None
     host, port = settings.metrics
     try:
-        metrics.serve(host, port + (settings.worker_of or 0) if port else 0)
+        logger.info("metrics are served on %s", metrics.serve(host, port))
     except OSError as error:
         raise CannotServe(f"cannot serve metrics on {settings.metrics}: {error.strerror or error}") from error
+
+
+async def keep_counting(metrics: Metrics, store: RedisStore) -> None:
+    """Keeps what is counted elsewhere up to date, for ever."""
+    while True:
+        metrics.log_dropped.set(store.log_dropped)
+        await asyncio.sleep(COUNT_EVERY_S)
 
 
 async def keep_archiving(archiver: Archiver) -> None:

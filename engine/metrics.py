@@ -1,22 +1,32 @@
-"""Counters and histograms for Prometheus, served only where asked for."""
+"""Counters and histograms for Prometheus, served only where asked for.
+
+Workers share a directory: each keeps its figures in files of its own there (prometheus_client's multiprocess mode),
+and their supervisor serves the sums. The files are named by the worker's number, not its process: a worker that was
+started again counts on, so that no sum ever falls.
+"""
 
 from __future__ import annotations
 
 from collections import Counter as CountOf
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server, values
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from engine.decision import Decision, Reason
 
+DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"  # in a worker's environment: where the files are; read by prometheus_client
 _LATENCY_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _SIZES = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
 
 
 class Metrics:
-    """One process's figures, in a registry of its own."""
+    """One process's figures, in a registry of its own; `worker`: in files beside those of other workers."""
 
-    def __init__(self) -> None:
+    def __init__(self, worker: int | None = None) -> None:
+        if worker is not None:
+            values.ValueClass = values.MultiProcessValue(lambda: worker)  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         decisions = Counter("tact_decisions", "Decisions answered, by reason.", ["reason"], registry=self.registry)
         self._decisions = {reason: decisions.labels(reason.name) for reason in Reason}
@@ -28,7 +38,9 @@ class Metrics:
         self._store_errors = Counter(
             "tact_store_errors", "Accesses to the store that did not go through.", ["what"], registry=self.registry
         )
-        self.log_dropped = Gauge("tact_log_dropped", "Log entries dropped since start.", registry=self.registry)
+        self.log_dropped = Gauge(
+            "tact_log_dropped", "Log entries dropped since start.", registry=self.registry, multiprocess_mode="sum"
+        )
 
     def decisions(self, decisions: Sequence[Decision]) -> None:
         """One event was answered."""
@@ -52,6 +64,26 @@ class Metrics:
         """The store did not do what it was asked: read, commit, collision, or a commit's status."""
         self._store_errors.labels(what).inc()
 
-    def serve(self, host: str, port: int) -> None:
-        """Serves /metrics from a thread. Raises OSError where it cannot bind."""
-        start_http_server(port, host, self.registry)
+    def serve(self, host: str, port: int) -> str:
+        """Serves /metrics from a thread; returns HOST:PORT as bound. Raises OSError where it cannot bind."""
+        return _serve(self.registry, host, port)
+
+
+class Summed:
+    """The supervisor's figures, beside the sums over its workers', which are in `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.registry = CollectorRegistry()
+        MultiProcessCollector(self.registry, str(directory))  # type: ignore[no-untyped-call]
+        self.workers = Gauge("tact_workers", "Workers that serve.", registry=self.registry)
+        about = "Workers that ended and were started again."
+        self.restarts = Counter("tact_worker_restarts", about, registry=self.registry)
+
+    def serve(self, host: str, port: int) -> str:
+        """Serves /metrics from a thread; returns HOST:PORT as bound. Raises OSError where it cannot bind."""
+        return _serve(self.registry, host, port)
+
+
+def _serve(registry: CollectorRegistry, host: str, port: int) -> str:
+    server, _ = start_http_server(port, host, registry)
+    return f"{host}:{server.server_port}"

@@ -134,7 +134,7 @@ _OPTIONS = (
     _Option("keepalive_s", _integer(1, 86_400), "S", "silence before a peer is asked for a sign of life (30)"),
     _Option("max_connection_age_s", _integer(1, 31_536_000), "S", "then a connection is closed in good order (600)"),
     _Option("max_streams", _integer(1, 100_000), "N", "calls at once on one connection (1000)"),
-    _Option("metrics", _address, "HOST:PORT", "where to serve Prometheus metrics; worker n takes PORT + n"),
+    _Option("metrics", _address, "HOST:PORT", "where to serve Prometheus metrics, summed over workers"),
     _Option("log_level", _one_of("debug", "info", "warning", "error"), "LEVEL", "what is logged (info)"),
 )
 

@@ -1,4 +1,4 @@
-"""Several serving processes behind one port: spawned, never forked, restarted when they die.
+"""Several serving processes behind one port: spawned, never forked, restarted when they die; one /metrics for all.
 
 Workers share the port by SO_REUSEPORT. Each has a pipe as standard input that ends with the
 supervisor, so none outlives it.
@@ -11,12 +11,14 @@ import logging
 import signal
 import socket
 import sys
+import tempfile
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import orjson
 
+from engine.metrics import DIRECTORY, Summed
 from engine.settings import Address, Settings, without_password
 
 logger = logging.getLogger("tact.supervisor")
@@ -31,13 +33,24 @@ _KILL_AFTER_S = 5.0  # beyond the grace
 def supervise(settings: Settings, command: Sequence[str], environment: Mapping[str, str], announce: Announce) -> int:
     """Runs `settings.workers` workers until told to stop; returns the exit status.
 
-    Raises OSError where the address is in use.
+    Raises OSError where the address, or that of metrics, is in use.
     """
-    with _reserve(settings.listen) as held:
+    with _reserve(settings.listen) as held, tempfile.TemporaryDirectory(prefix="tact-metrics-") as directory:
         port = held.getsockname()[1]
         address = Address(settings.listen.host, port)
-        supervisor = _Supervisor(settings, [*command, "--listen", str(address)], environment)
+        summed = Summed(Path(directory))
+        if settings.metrics is not None:
+            environment = {**environment, DIRECTORY: directory}
+            _serve_metrics(summed, settings.metrics)
+        supervisor = _Supervisor(settings, [*command, "--listen", str(address)], environment, summed)
         return asyncio.run(supervisor.run(lambda ready: _announce(settings, announce, str(address), ready)))
+
+
+def _serve_metrics(summed: Summed, listen: Address) -> None:
+    try:
+        logger.info("metrics are served on %s", summed.serve(*listen))
+    except OSError as error:
+        raise OSError(f"cannot serve metrics on {listen}: {error.strerror or error}") from error
 
 
 def _announce(settings: Settings, announce: Announce, address: str, ready: Mapping[str, str]) -> None:
@@ -62,10 +75,13 @@ def _reserve(listen: Address) -> socket.socket:
 
 
 class _Supervisor:
-    def __init__(self, settings: Settings, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, settings: Settings, command: Sequence[str], environment: Mapping[str, str], summed: Summed
+    ) -> None:
         self._settings = settings
         self._command = command
         self._environment = environment
+        self._summed = summed
         self._stop = asyncio.Event()
         self._running: dict[int, Process] = {}
 
@@ -130,15 +146,20 @@ class _Supervisor:
                 process.terminate()
             assert process.stdout is not None
             line = await process.stdout.readline()
-            if line and not first.done():
-                first.set_result(orjson.loads(line))
+            if line:
+                self._summed.workers.inc()
+                if not first.done():
+                    first.set_result(orjson.loads(line))
             status = await process.wait()
+            if line:
+                self._summed.workers.dec()
             del self._running[number]
             if not first.done():
                 first.set_exception(RuntimeError(str(status if status > 0 else 1)))
                 return
             if not self._stop.is_set():
                 logger.error("worker %d ended with status %d and is started again", number, status)
+                self._summed.restarts.inc()
                 if loop.time() - began < _SOON_S:
                     await asyncio.sleep(_PAUSE_S)
 

@@ -20,10 +20,10 @@ from engine.revisions import Revisions
 from engine.service.codec import check_decision_id, content_fingerprint, decode_outcome, decode_request, parse, split
 from engine.service.encode import encode_confirmation, encode_explanation, encode_response
 from engine.service.guard import Guard
-from engine.service.limiter import Limiter
+from engine.service.limiter import Limiter, Waiting
 from engine.service.status import item_status
 from engine.service.values import Violations
-from engine.transport import Call, Method
+from engine.transport import Call, Method, RpcError
 
 STREAM_IN_FLIGHT = 256
 _PATH = "/tact.v1.DecisionService/"
@@ -65,21 +65,19 @@ class DecisionService:
 
     def decide(self, payload: bytes, call: Call) -> asyncio.Future[bytes]:
         """One event."""
-        self._limiter.enter(1)
-        item = _Item(self, payload, 0, asyncio.get_running_loop().create_future())
-        self._submit([item])
-        return item.answer
+        answers = _Answers(self._limiter, call, 1, framed=False)
+        answers.begin(self._submit, [_Item(self, payload, 0, answers)])
+        return answers.future
 
     def decide_batch(self, payload: bytes, call: Call) -> asyncio.Future[bytes]:
         """Up to 1,000 events; what is wrong with one costs that one."""
         items = split(payload, "requests")
-        self._limiter.enter(len(items))
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        gathered = _Gathered(answer, len(items))
-        self._submit([_Item(self, item, i, None, gathered) for i, item in enumerate(items)])
-        if not items:
-            answer.set_result(b"")
-        return answer
+        answers = _Answers(self._limiter, call, len(items))
+        if items:
+            answers.begin(self._submit, [_Item(self, item, i, answers) for i, item in enumerate(items)])
+        else:
+            answers.future.set_result(b"")
+        return answers.future
 
     def _submit(self, items: list[_Item]) -> None:
         if self._lane is not None:
@@ -92,7 +90,7 @@ class DecisionService:
         """Answers as they come. At most 256 are under way: a caller that does not read is not read from."""
         if self._draining:
             raise Unavailable(_GOING_AWAY)
-        stream = _Stream(requests, self._decide_streamed)
+        stream = _Stream(requests, partial(self._decide_streamed, call))
         self._streams.add(stream)
         try:
             while (answer := await stream.answers.get()) is not None:
@@ -104,14 +102,13 @@ class DecisionService:
             self._streams.discard(stream)
             stream.stop()
 
-    async def _decide_streamed(self, payload: bytes, index: int) -> bytes:
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    async def _decide_streamed(self, call: Call, payload: bytes, index: int) -> bytes:
+        answers = _Answers(self._limiter, call, 1, framed=False)
         try:
-            self._limiter.enter(1)
-        except TactError as error:
+            answers.begin(self._submit, [_Item(self, payload, index, answers)], patient=True)
+            return await answers.future
+        except (TactError, RpcError) as error:
             return to_bytes(_failed(error, "", index))
-        self._submit([_Item(self, payload, index, None, _Gathered(answer, 1, framed=False))])
-        return await answer
 
     # ---- the ordinary way -------------------------------------------------------------------------
 
@@ -149,17 +146,13 @@ class DecisionService:
         else:
             item.told(to_bytes(encode_response(known, event.event_id, item.index)))
 
-    def release(self) -> None:
-        """An item has its answer."""
-        self._limiter.leave(1)
-
     async def confirm_send(self, payload: bytes, call: Call) -> bytes:
         """Whether a deferred message may still be sent."""
         request = parse(pb.ConfirmSendRequest, payload)
         into = Violations()
         check_decision_id(request.decision_id, "decision_id", into)
         into.check()
-        with self._limiter.take():
+        async with self._limiter.turn(call):
             return to_bytes(encode_confirmation(await self._decider.confirm_send(request.decision_id)))
 
     async def record_outcomes(self, payload: bytes, call: Call) -> bytes:
@@ -176,7 +169,7 @@ class DecisionService:
                 places.append(i)
             except InvalidInput as error:
                 results[i].error.CopyFrom(item_status(error))
-        with self._limiter.take(len(items)):
+        async with self._limiter.turn(call, len(items)):
             outcomes = await self._decider.record_outcomes(reports) if reports else []
         for place, outcome in zip(places, outcomes, strict=True):
             if isinstance(outcome, TactError):
@@ -202,7 +195,7 @@ class DecisionService:
             subject = request.decision_id
         else:
             raise InvalidInput([Violation("subject", "is missing: expected a decision_id or a what_if")])
-        with self._limiter.take():
+        async with self._limiter.turn(call):
             told = await self._decider.explain(subject, bundle, request.locale, request.conditions_of)
             return to_bytes(encode_explanation(told))
 
@@ -248,57 +241,82 @@ class _Stream:
         self.answers.put_nowait(None)
 
 
-class _Gathered:
-    """The answers of a call's items, in order, until all are there. `framed`: as entries of a DecideBatchResponse."""
+class _Answers:
+    """The answers of a call's items, in order, until all are there, and the call's place among others.
 
-    __slots__ = ("_answer", "_framed", "_left", "_parts")
+    `framed`: as entries of a DecideBatchResponse; else the one item's own response, or the call's error.
+    """
 
-    def __init__(self, answer: asyncio.Future[bytes], count: int, framed: bool = True) -> None:
-        self._answer = answer
-        self._left = count
-        self._parts = [b""] * count
+    __slots__ = ("_call", "_framed", "_left", "_limiter", "_parts", "_waiting", "future")
+
+    def __init__(self, limiter: Limiter, call: Call, items: int, framed: bool = True) -> None:
+        self.future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._limiter = limiter
+        self._call = call
+        self._left = items
+        self._parts = [b""] * items
         self._framed = framed
+        self._waiting: Waiting | None = None
+
+    def begin(self, submit: Callable[[list[_Item]], None], items: list[_Item], patient: bool = False) -> None:
+        """Hands the items over when it is their turn. Raises Overloaded."""
+        self._waiting = waiting = self._limiter.enter(self._call, len(items), patient)
+        if waiting is None:
+            submit(items)
+        else:
+            waiting.add_done_callback(partial(self._begun, submit, items))
+
+    def _begun(self, submit: Callable[[list[_Item]], None], items: list[_Item], turn: Waiting) -> None:
+        error = None if turn.cancelled() else turn.exception()
+        if error is None and not self.future.done():
+            submit(items)
+            return
+        self._limiter.leave(self._call, len(items), turn)  # too late, or nobody waits any more
+        if error is not None and not self.future.done():
+            self.future.set_exception(error)
 
     def put(self, index: int, response: bytes) -> None:
         """The response of one item."""
-        if not self._framed:
-            self._finish(response)
-            return
-        self._parts[index] = b"\x0a" + varint(len(response)) + response
+        if self._framed:
+            self._parts[index] = b"\x0a" + varint(len(response)) + response
+        else:
+            self._parts[0] = response
         self._left -= 1
         if not self._left:
-            self._finish(b"".join(self._parts))
+            self._end()
+            if not self.future.done():  # else nobody waits any more
+                self.future.set_result(b"".join(self._parts))
 
-    def _finish(self, body: bytes) -> None:
-        if not self._answer.done():  # else nobody waits any more
-            self._answer.set_result(body)
+    def fail(self, error: TactError, event_id: str, index: int) -> None:
+        """The error of one item, which is the call's own where it has but one."""
+        if self._framed:
+            self.put(index, to_bytes(_failed(error, event_id, index)))
+            return
+        self._end()
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def _end(self) -> None:
+        self._limiter.leave(self._call, len(self._parts), self._waiting)
 
 
 class _Item:
-    """A request of a call: `answer` is the call's own, or `gathered` takes it among others."""
+    """A request of a call, as the lane takes it."""
 
-    __slots__ = ("_gathered", "_service", "answer", "index", "payload")
+    __slots__ = ("_answers", "_service", "index", "payload")
 
-    def __init__(
-        self,
-        service: DecisionService,
-        payload: bytes,
-        index: int,
-        answer: asyncio.Future[bytes] | None,
-        gathered: _Gathered | None = None,
-    ) -> None:
+    def __init__(self, service: DecisionService, payload: bytes, index: int, answers: _Answers) -> None:
         self._service = service
+        self._answers = answers
         self.payload = payload
         self.index = index
-        self.answer: asyncio.Future[bytes] = answer  # type: ignore[assignment]
-        self._gathered = gathered
 
     def answered(self, answer: bytes | TactError) -> None:
         """By the lane: a response without its index."""
         if isinstance(answer, TactError):
             self.failed(answer, "")
         else:
-            self.told(answer + b"\x20" + varint(self.index) if self.index else answer)
+            self._answers.put(self.index, answer + b"\x20" + varint(self.index) if self.index else answer)
 
     def handed_back(self, ahead: bool) -> None:
         """The lane did nothing."""
@@ -306,20 +324,11 @@ class _Item:
 
     def told(self, response: bytes) -> None:
         """The item's DecideResponse."""
-        self._service.release()
-        if self._gathered is not None:
-            self._gathered.put(self.index, response)
-        elif not self.answer.done():
-            self.answer.set_result(response)
+        self._answers.put(self.index, response)
 
     def failed(self, error: TactError, event_id: str) -> None:
-        """The error of a call of its own, or of this item alone."""
-        if self._gathered is not None:
-            self.told(to_bytes(_failed(error, event_id, self.index)))
-            return
-        self._service.release()
-        if not self.answer.done():
-            self.answer.set_exception(error)
+        """The item's error."""
+        self._answers.fail(error, event_id, self.index)
 
 
 def _failed(error: BaseException, event_id: str, index: int) -> pb.DecideResponse:

@@ -50,7 +50,7 @@ class ProfileService:
                 places.append(i)
             except InvalidInput as error:
                 results[i].error.CopyFrom(item_status(error))
-        with self._limiter.take(len(items)):
+        async with self._limiter.turn(call, len(items)):
             errors = await self._decider.put_profiles(changes) if changes else []
         for place, failed in zip(places, errors, strict=True):
             if failed is not None:
@@ -60,7 +60,7 @@ class ProfileService:
     async def get_profile(self, payload: bytes, call: Call) -> bytes:
         """What the bank wrote of a customer."""
         customer_id = _checked(parse(pb.GetProfileRequest, payload).customer_id)
-        with self._limiter.take():
+        async with self._limiter.turn(call):
             profile = await self._decider.get_profile(customer_id)
         if profile is None:
             raise NotFound("no profile is kept of this customer")
@@ -69,7 +69,7 @@ class ProfileService:
     async def erase_customer(self, payload: bytes, call: Call) -> bytes:
         """Deletes all that is kept of a customer."""
         customer_id = _checked(parse(pb.EraseCustomerRequest, payload).customer_id)
-        with self._limiter.take():
+        async with self._limiter.turn(call):
             existed = await self._decider.erase(customer_id)
         return to_bytes(pb.EraseCustomerResponse(existed=existed))
 

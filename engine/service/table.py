@@ -15,7 +15,7 @@ from engine.service.limiter import Limiter
 from engine.service.profiles import ProfileService
 from engine.service.reflection import Reflection
 from engine.service.rules import RuleService
-from engine.transport import Method
+from engine.transport import Method, Unary
 
 SERVICES = ("tact.v1.DecisionService", "tact.v1.ProfileService", "tact.v1.RuleService")
 MAX_ITEMS_IN_FLIGHT = 8192
@@ -41,8 +41,8 @@ class Table:
         self._decisions = DecisionService(decider, active, revisions, limiter, lane)
         described = (*SERVICES, health.SERVICE, reflection.SERVICES[1])
         self.methods: list[Method] = [
-            *self._decisions.methods(guard),
-            *ProfileService(decider, active, limiter).methods(guard),
+            *_gated(limiter, self._decisions.methods(guard)),
+            *_gated(limiter, ProfileService(decider, active, limiter).methods(guard)),
             *RuleService(revisions).methods(guard),
             *self._health.methods(plain),
             *Reflection(described).methods(plain),
@@ -59,3 +59,7 @@ class Table:
     async def settle(self) -> None:
         """Waits for work that outlived its call."""
         await self._guard.settle()
+
+
+def _gated(limiter: Limiter, methods: list[Method]) -> list[Method]:
+    return [method._replace(gate=limiter.gate) if isinstance(method, Unary) else method for method in methods]

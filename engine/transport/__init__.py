@@ -46,6 +46,7 @@ class RpcError(Exception):
         self.code = code
         self.message = message
         self.details = tuple(details)
+        self.wire: object = None  # a transport's own form of it, made once: refusals are sent thousands of times
 
     def status(self) -> status_pb2.Status:
         """The error as google.rpc.Status: an item's error, or `grpc-status-details-bin`."""
@@ -72,6 +73,8 @@ class Call:
 # a Future, instead of being a coroutine, saves the transport a task per call: some 10 us.
 UnaryHandler = Callable[[bytes, Call], Awaitable[bytes]]
 BidiHandler = Callable[[AsyncIterator[bytes], Call], AsyncIterator[bytes]]
+# Asked as soon as a call's header is here: an error refuses the call before its body is read, at a third of the price.
+Gate = Callable[[Call], RpcError | None]
 
 
 class Unary(NamedTuple):
@@ -80,6 +83,7 @@ class Unary(NamedTuple):
     path: str  # "/tact.v1.DecisionService/Decide"
     handler: UnaryHandler
     kind: Literal["unary"] = "unary"
+    gate: Gate | None = None
 
 
 class Bidi(NamedTuple):

@@ -172,7 +172,10 @@ def _unary(method: Unary, gate: _Gate) -> Any:
     async def handle(payload: bytes, context: Any) -> bytes | None:
         try:
             gate.enter()
-            return await method.handler(payload, _call(context))
+            call = _call(context)
+            if method.gate is not None and (refusal := method.gate(call)) is not None:
+                await _abort(context, refusal)
+            return await method.handler(payload, call)
         except RpcError as error:
             await _abort(context, error)
         except asyncio.CancelledError:  # escaping, it would leave the caller waiting (grpc#29248)

@@ -6,12 +6,8 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
@@ -21,78 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from engine.cli.acknowledge import acknowledge
 from engine.pb.tact.v1 import decision_pb2 as pb
 from engine.pb.tact.v1 import decision_pb2_grpc, rules_pb2, rules_pb2_grpc
-
-ROOT = Path(__file__).parents[2]
-RULES = """\
-events: {deposit: {amount: number}}
-purposes: {service: {consent: not_required, if_state_unknown: send}}
-channels: {push: {}}
-messages:
-  thanks: {purpose: service, on: [deposit], value: 1.0, channels: [push], variants: {plain: {en: "Thank you."}}}
-"""
-WAIT_S = 60
-
-
-class Server:
-    """A server process; stopped with the test."""
-
-    def __init__(self, tmp_path: Path, *arguments: str, rules: str = RULES) -> None:
-        directory = tmp_path / "rules"
-        directory.mkdir(exist_ok=True)
-        (directory / "rules.yaml").write_text(rules)
-        command = [sys.executable, str(ROOT / "server.py"), "--rules", str(directory), "--data", str(tmp_path / "data")]
-        if "--listen" not in arguments:
-            arguments = ("--listen", "127.0.0.1:0", *arguments)
-        self.errors = tmp_path / "stderr"
-        with self.errors.open("wb") as errors:
-            self.process = subprocess.Popen(
-                [*command, *arguments],
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                cwd=tmp_path,
-                env={k: v for k, v in os.environ.items() if not k.startswith("TACT_")},
-                start_new_session=True,
-            )
-
-    def ready(self) -> dict[str, Any]:
-        """The ready line; fails with what the server said where there is none."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line, self.said()
-        ready: dict[str, Any] = json.loads(line)
-        return ready
-
-    def said(self) -> str:
-        return self.errors.read_text()
-
-    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(WAIT_S)
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-
-@pytest.fixture
-def servers() -> Iterator[list[Server]]:
-    started: list[Server] = []
-    yield started
-    for server in started:
-        server.close()
-
-
-def decide(stub: Any, number: int, ready: bool = False) -> pb.DecideResponse:
-    event = pb.Event(event_id=f"e{number}", customer_id=f"c{number}", type="deposit")
-    answer: pb.DecideResponse = stub.Decide(pb.DecideRequest(event=event), timeout=20, wait_for_ready=ready)
-    return answer
+from tests.server.process import RULES, WAIT_S, Server, decide
 
 
 def test_serves_stops_and_keeps_its_state(servers: list[Server], tmp_path: Path) -> None:
@@ -193,28 +118,6 @@ def test_without_its_store_it_serves_and_says_so(servers: list[Server], tmp_path
         health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
         assert health.status == health_pb2.HealthCheckResponse.SERVING
     assert server.end() == 0
-
-
-def test_workers_share_a_port_and_are_started_again(servers: list[Server], tmp_path: Path) -> None:
-    servers.append(server := Server(tmp_path, "--workers", "2"))
-    ready = server.ready()
-    assert (ready["workers"], ready["store"], ready["pid"]) == (2, "embedded", server.process.pid)
-
-    def ask(number: int) -> str:
-        options = (("grpc.use_local_subchannel_pool", 1),)
-        with grpc.insecure_channel(ready["address"], options) as channel:
-            # A worker that was killed may still have had a connection in its queue: those come again.
-            return str(decide(decision_pb2_grpc.DecisionServiceStub(channel), number, True).decisions[0].text)
-
-    assert {ask(i) for i in range(10)} == {"Thank you."}
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
-    workers = [int(c) for c in children if b"server.py" in Path(f"/proc/{c}/cmdline").read_bytes()]
-    assert len(workers) == 2
-    os.kill(workers[0], signal.SIGKILL)
-    assert {ask(i) for i in range(10, 20)} == {"Thank you."}
-    assert server.end() == 0
-    assert "ended with status -9 and is started again" in server.said()
-    assert not any(Path(f"/proc/{w}").exists() for w in workers)
 
 
 def test_an_embedded_store_that_is_killed_comes_back_with_its_state(servers: list[Server], tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from google.rpc import error_details_pb2
 from engine.transport import Bidi, Call, Code, Method, RpcError, Unary
 
 SERVICE = "/test.Service/"
+_FULL = RpcError(Code.RESOURCE_EXHAUSTED, "full", [error_details_pb2.ErrorInfo(reason="OVERLOADED")])
 
 
 class Methods:
@@ -23,6 +24,7 @@ class Methods:
         self._changed = threading.Condition()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._gate = asyncio.Event()
+        self.full = False  # Gated is refused
 
     def reached(self, word: str, times: int = 1) -> None:
         """Waits until `word` happened so often. Fails after 20 s."""
@@ -49,8 +51,12 @@ class Methods:
         bidi = [self.chat, self.count_up, self.total, self.fail_after_one, self.hang, self.pour]
         return [
             *(Unary(SERVICE + _name(handler.__name__), handler) for handler in unary),
+            Unary(SERVICE + "Gated", self.echo, gate=self._refuse),
             *(Bidi(SERVICE + _name(handler.__name__), handler) for handler in bidi),
         ]
+
+    def _refuse(self, call: Call) -> RpcError | None:
+        return _FULL if self.full else None
 
     # ---- unary ------------------------------------------------------------------------------------
 

@@ -172,6 +172,17 @@ def test_special_status_messages(channel: grpc.Channel, text: str) -> None:
     assert (error.code(), error.details()) == (grpc.StatusCode.UNKNOWN, text)
 
 
+def test_a_gate_refuses_before_the_handler(server: Served, channel: grpc.Channel) -> None:
+    assert call(channel, "Gated", b"x") == b"x"
+    server.methods.full = True
+    for _ in range(3):
+        error = failed(channel, "Gated", bytes(1_000_000))
+        assert (error.code(), error.details()) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
+    assert call(channel, "Echo", b"x") == b"x"
+    server.methods.full = False
+    assert call(channel, "Gated", b"x") == b"x"
+
+
 def test_what_breaks_its_promise_is_internal(channel: grpc.Channel) -> None:
     error = failed(channel, "BreakPromise")
     assert (error.code(), error.details()) == (grpc.StatusCode.INTERNAL, "internal error")
@@ -282,3 +293,16 @@ async def _aio(address: str) -> None:
 
 def test_the_asyncio_client(server: Served, plain_loop: LoopThread) -> None:
     plain_loop.run(_aio(server.address))
+
+
+@pytest.mark.parametrize("kind", ["http2-uvloop", "http2-asyncio"], indirect=True)
+def test_no_call_fails_where_connections_end_of_age(serve: Serve) -> None:
+    now_s = [0.0]
+    server = serve(clock=lambda: now_s[0])
+    peers = set()
+    with open_channel(server.address) as channel:
+        for _ in range(10):
+            peers.add(json.loads(call(channel, "Metadata"))["peer"])
+            now_s[0] += 700
+            server.loop.call(server.transport.tick)  # type: ignore[attr-defined]  # the next call crosses with GOAWAY
+    assert len(peers) > 1

@@ -14,6 +14,7 @@ from ngh2 import ErrorCode, NGH2Error
 
 from engine.transport import Bidi, Call, Code, RpcError, Unary, deadline_exceeded, error_info, going_away
 from engine.transport.http2.credit import Credit
+from engine.transport.http2.held import Held
 from engine.transport.http2.messages import PREFIX, Message, Reader, pack, unpack
 from engine.transport.http2.shared import Shared
 from engine.transport.http2.stream import Requests, Stream
@@ -23,9 +24,12 @@ from engine.transport.http2.wire import (
     RESPONSE_GZIP,
     Headers,
     Metadata,
-    header_size,
+    cancelled,
+    cardinality,
+    check_metadata,
     status_headers,
     timeout_s,
+    unimplemented,
 )
 
 logger = logging.getLogger(__name__)
@@ -48,7 +52,7 @@ class Calls:
         self._early: list[int] = []  # answered before the caller had sent everything
         self._writers: dict[int, asyncio.Future[None]] = {}  # streaming handlers that wait for room
         self._running = 0  # handlers under way, those of streams that are gone included
-        self._held = 0
+        self.held = Held(shared)
         self.peer = ""
         self.last = 0  # the newest stream
 
@@ -80,16 +84,14 @@ class Calls:
 
     def _begin(self, stream: Stream, headers: Headers, fields: dict[bytes, bytes]) -> None:
         limits, shared = self._limits, self._shared
-        if header_size(headers) > limits.header_bytes or len(headers) > limits.header_fields:
-            what = f"metadata: at most {limits.header_bytes} bytes and {limits.header_fields} fields are taken"
-            raise RpcError(Code.RESOURCE_EXHAUSTED, what, [error_info("METADATA_TOO_LARGE")])
+        check_metadata(headers, limits.header_bytes, limits.header_fields)
         method = shared.methods.get(fields[b":path"])
         if method is None:
-            raise _unimplemented(f"no method {fields[b':path'].decode('latin-1')} is served")
+            raise unimplemented(f"no method {fields[b':path'].decode('latin-1')} is served")
         encoding = fields.get(b"grpc-encoding", b"identity")
         if encoding != b"identity":
             if encoding != b"gzip":
-                raise _unimplemented(f"grpc-encoding: found '{encoding.decode('latin-1')}', expected identity or gzip")
+                raise unimplemented(f"grpc-encoding: found '{encoding.decode('latin-1')}', expected identity or gzip")
             stream.gzip = True
             stream.reply_gzip = b"gzip" in fields.get(b"grpc-accept-encoding", b"")
         stream.method = method
@@ -101,8 +103,10 @@ class Calls:
             shared.deadlines.add(stream, call.deadline_s, now_s)
         if isinstance(method, Bidi):
             self._begin_bidi(stream, method)
+        elif method.gate is not None and (refusal := method.gate(call)) is not None:
+            self.fail(stream, refusal)
         elif stream.complete:
-            raise _cardinality(0)
+            raise cardinality(0)
 
     def data(self, number: int, data: bytes, complete: bool, ready: list[Stream]) -> None:
         """A part of a call's body. Unary calls that are whole with it are added to `ready`."""
@@ -131,10 +135,10 @@ class Calls:
             self.complete(number, ready)
 
     def _unary_data(self, stream: Stream, reader: Reader, data: bytes) -> None:
-        self._hold(stream, len(data))
+        self.held.hold(stream, len(data))
         for message in reader.feed(data):
             if stream.request is not None:
-                raise _cardinality(2)
+                raise cardinality(2)
             stream.request = message
 
     def _bidi_data(self, stream: Stream, requests: Requests, reader: Reader, data: bytes) -> None:
@@ -142,7 +146,7 @@ class Calls:
         # So they are acknowledged as they come, and those of whole messages as these are read.
         acknowledged, left = reader.partial, len(data)
         try:
-            self._hold(stream, len(data))
+            self.held.hold(stream, len(data))
             for message in reader.feed(data):
                 size = PREFIX.size + len(message.body) - acknowledged
                 requests.put(message, size)
@@ -162,27 +166,9 @@ class Calls:
         elif stream.requests is not None:
             stream.requests.end()
         elif stream.request is None:
-            self.fail(stream, _cardinality(0))
+            self.fail(stream, cardinality(0))
         else:
             ready.append(stream)
-
-    # ---- what is held -----------------------------------------------------------------------------
-
-    def _hold(self, stream: Stream, size: int) -> None:
-        """Counts bytes that stay here. Raises RpcError where there are too many."""
-        stream.held += size
-        self._held += size
-        self._shared.held += size
-        if self._held > self._limits.buffered_bytes or self._shared.held > self._limits.buffered_bytes_all:
-            what = "too many bytes of requests are under way"
-            raise RpcError(Code.RESOURCE_EXHAUSTED, what, [error_info("OVERLOADED")])
-
-    def release(self, stream: Stream, size: int) -> None:
-        """These bytes are here no more."""
-        size = min(size, stream.held)
-        stream.held -= size
-        self._held -= size
-        self._shared.held -= size
 
     def acknowledge(self, number: int, size: int) -> None:
         """Lets the caller send as many bytes more."""
@@ -213,7 +199,7 @@ class Calls:
         body = request.body
         if request.compressed:
             body = unpack(request, stream.gzip, self._limits.message_bytes)
-            self._hold(stream, len(body))
+            self.held.hold(stream, len(body))
         work = stream.work = asyncio.ensure_future(stream.method.handler(body, stream.call))
         self._running += 1
         if work.done():
@@ -227,7 +213,7 @@ class Calls:
         if stream.ended or stream.gone:
             return
         if work.cancelled():
-            self.fail(stream, _cancelled())
+            self.fail(stream, cancelled())
         elif error is None:
             self._answer(stream, work.result())
         elif isinstance(error, RpcError):
@@ -273,7 +259,7 @@ class Calls:
         except NGH2Error:  # ended or reset meanwhile
             return
         except asyncio.CancelledError:
-            self.fail(stream, _cancelled())
+            self.fail(stream, cancelled())
         except Exception as error:
             self._broken(stream, error)
         finally:
@@ -337,7 +323,7 @@ class Calls:
     def _end(self, stream: Stream) -> None:
         stream.ended = True
         stream.let_go()
-        self.release(stream, stream.held)
+        self.held.release(stream, stream.held)
         self._credit.earn(_EARNED)
         if not stream.complete:
             self._early.append(stream.number)
@@ -352,7 +338,7 @@ class Calls:
         """Ends a call without a word."""
         stream.ended = True
         stream.let_go()
-        self.release(stream, stream.held)
+        self.held.release(stream, stream.held)
         self._reset(stream.number, code)
 
     def _reset(self, number: int, code: ErrorCode) -> None:
@@ -369,7 +355,7 @@ class Calls:
             return
         stream.gone = True
         stream.let_go()
-        self.release(stream, stream.held)
+        self.held.release(stream, stream.held)
         writer = self._writers.pop(number, None)
         if writer is not None:
             writer.cancel()
@@ -411,15 +397,3 @@ class Calls:
             elif not stream.complete and stream.requests is None and now_s - stream.opened_s > limits.request_s:
                 what = f"the request was not here to its end within {limits.request_s:g} s"
                 self.fail(stream, RpcError(Code.DEADLINE_EXCEEDED, what, [error_info("DEADLINE_EXCEEDED")]))
-
-
-def _unimplemented(what: str) -> RpcError:
-    return RpcError(Code.UNIMPLEMENTED, what, [error_info("UNIMPLEMENTED")])
-
-
-def _cardinality(found: int) -> RpcError:
-    return _unimplemented(f"a unary call with {found or 'no'} messages: expected one")
-
-
-def _cancelled() -> RpcError:
-    return RpcError(Code.CANCELLED, "the call was cancelled")

@@ -41,9 +41,11 @@ _REFUSAL = (
     b"Content-Type: text/plain\r\nContent-Length: %d\r\n\r\n%b" % (len(_REFUSAL_TEXT), _REFUSAL_TEXT)
 )
 _CHUNK = 256 << 10  # bytes per write; more is framed only once that is on its way
+_SLICE = 64 << 10  # bytes taken at once: a flood is noticed before all of a large read is parsed
 _KEEPALIVE, _DRAIN = b"tactlive", b"tactstop"  # what our PINGs carry
 _DRAIN_S = 1.0  # for the peer to answer the drain's PING
 _NO_RESET_LIMIT = (1 << 40, 1 << 40)  # ours counts resets against answered calls
+_NONE: frozenset[int] = frozenset()
 _CONTROL = frozenset((StreamReset, PingReceived, SettingsReceived, WindowUpdated))
 
 
@@ -102,8 +104,11 @@ class Connection(asyncio.Protocol):
             return
         self._receiving = True
         try:
-            self._h2.receive_data(data)
-            self._take(self._h2.events())
+            for at in range(0, len(data), _SLICE):
+                self._h2.receive_data(data if len(data) <= _SLICE else data[at : at + _SLICE])
+                self._take(self._h2.events())
+                if self._closing_s is not None:
+                    return
         except DenialOfServiceError as error:
             self._cut(ErrorCode.ENHANCE_YOUR_CALM, str(error))
         except ConnectionProtocolError as error:
@@ -168,15 +173,21 @@ class Connection(asyncio.Protocol):
         calls = self._calls
         ready: list[Stream] = []
         control = 0
-        for event in events:
-            kind = type(event)
+        # Opened and reset in one read: not looked at. Each would cost 25 us, and a rapid reset has thousands.
+        kinds = list(map(type, events))
+        gone = {e.stream_id for e in events if type(e) is StreamReset} if StreamReset in kinds else _NONE
+        for kind, event in zip(kinds, events, strict=True):
             if kind is DataReceived:
-                calls.data(event.stream_id, event.data, event.end_stream, ready)
                 if not event.data and not event.end_stream:
                     control += 1
+                else:
+                    calls.data(event.stream_id, event.data, event.end_stream, ready)
             elif kind is RequestReceived:
                 self._active_s = self._shared.now_s
-                calls.open(event.stream_id, event.headers, event.end_stream)
+                if event.stream_id in gone:
+                    calls.last = event.stream_id
+                else:
+                    calls.open(event.stream_id, event.headers, event.end_stream)
             elif kind is StreamClosed:
                 calls.closed(event.stream_id)
             elif kind is TrailersReceived:
@@ -185,7 +196,7 @@ class Connection(asyncio.Protocol):
                 if event.opaque_data == _DRAIN:
                     self._say_last()
             elif kind is ConnectionClosed:
-                self._close()
+                self._finish()
             elif kind in _CONTROL:
                 control += 1
         if control and not self._credit.spend(control, self._shared.now_s):
@@ -287,6 +298,9 @@ class Connection(asyncio.Protocol):
 
     def give_up(self) -> None:
         """Ends at once: calls under way are UNAVAILABLE."""
+        if self._closing_s is not None:  # all is said; the peer has not closed its side
+            self._transport.abort()
+            return
         self._calls.fail_all()
         self._flush()
         self._cut(ErrorCode.NO_ERROR, "the server is going away")
@@ -310,6 +324,19 @@ class Connection(asyncio.Protocol):
             logger.info("%s: connection dropped, %s", self._peer, why)
             self._closing_s = self._shared.now_s
             self._transport.abort()
+
+    def _finish(self) -> None:
+        """All is said: ends our side, and lets the peer end its own.
+
+        Closed at once, a socket answers what the peer still sends (a WINDOW_UPDATE, the PING's answer) with a reset,
+        and the peer may drop the last answers unread.
+        """
+        if self._closing_s is None and self._transport.can_write_eof():
+            self._closing_s = self._shared.now_s
+            self._transport.write_eof()
+            self._shared.loop.call_later(self._limits.linger_s, self._transport.abort)
+        else:
+            self._close()
 
     def _close(self) -> None:
         if self._closing_s is None:

@@ -33,3 +33,4 @@ class Limits:
     idle_s: float = 900.0  # without calls: the connection is closed in good order
     age_s: float = 600.0  # of a connection, +-10 %: closed in good order, so that channels spread anew
     close_s: float = 5.0  # for the last bytes of a connection to leave
+    linger_s: float = 0.5  # for a peer that has all its answers to close its side

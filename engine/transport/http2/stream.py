@@ -114,7 +114,7 @@ class Requests(AsyncIterator[bytes]):
                 self._waiter = None
         message, unacknowledged = self._waiting.popleft()
         stream = self._stream
-        stream.calls.release(stream, PREFIX.size + len(message.body))
+        stream.calls.held.release(stream, PREFIX.size + len(message.body))
         stream.calls.acknowledge(stream.number, unacknowledged)
         return unpack(message, stream.gzip, self._limit)
 

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import overload
 from urllib.parse import quote
 
-from engine.transport import Code, RpcError
+from engine.transport import Code, RpcError, error_info
 
 Headers = tuple[tuple[bytes, bytes], ...]
 Pair = tuple[str, str | bytes]
@@ -35,6 +35,13 @@ def header_size(headers: Headers) -> int:
     return sum(map(len, chain.from_iterable(headers))) + 32 * len(headers)
 
 
+def check_metadata(headers: Headers, most_bytes: int, most_fields: int) -> None:
+    """Raises RpcError where there is more than is taken."""
+    if header_size(headers) > most_bytes or len(headers) > most_fields:
+        what = f"metadata: at most {most_bytes} bytes and {most_fields} fields are taken"
+        raise RpcError(Code.RESOURCE_EXHAUSTED, what, [error_info("METADATA_TOO_LARGE")])
+
+
 def timeout_s(text: bytes) -> float:
     """The seconds of a `grpc-timeout`. Raises RpcError where it is none."""
     digits, unit = text[:-1], _UNITS_S.get(text[-1] if text else 0)
@@ -45,7 +52,9 @@ def timeout_s(text: bytes) -> float:
 
 
 def status_headers(error: RpcError) -> list[tuple[bytes, bytes]]:
-    """The trailers of a call that failed. Details that clients would not take are left out."""
+    """The trailers of a call that failed, not to be changed. Details that clients would not take are left out."""
+    if isinstance(error.wire, list):
+        return error.wire
     message = quote(error.message, safe=_PRINTABLE).encode()
     fields = [(b"grpc-status", b"%d" % error.code), (b"grpc-message", message)]
     details = base64.b64encode(error.status().SerializeToString()).rstrip(b"=")
@@ -53,6 +62,7 @@ def status_headers(error: RpcError) -> list[tuple[bytes, bytes]]:
         fields.append((b"grpc-status-details-bin", details))
     elif len(message) > MAX_TRAILER_BYTES:
         fields[1] = (b"grpc-message", quote(error.message[:_MAX_STATUS_CHARACTERS], safe=_PRINTABLE).encode())
+    error.wire = fields
     return fields
 
 
@@ -93,3 +103,18 @@ def _pairs(name: str, value: bytes) -> list[Pair]:
         return [(name, base64.b64decode(part + b"=" * (-len(part) % 4), validate=True)) for part in value.split(b",")]
     except binascii.Error:
         raise RpcError(Code.INVALID_ARGUMENT, f"metadata {name}: expected base64") from None
+
+
+def unimplemented(what: str) -> RpcError:
+    """What this server does not do."""
+    return RpcError(Code.UNIMPLEMENTED, what, [error_info("UNIMPLEMENTED")])
+
+
+def cardinality(found: int) -> RpcError:
+    """A unary call with another number of messages than one."""
+    return unimplemented(f"a unary call with {found or 'no'} messages: expected one")
+
+
+def cancelled() -> RpcError:
+    """The work was cancelled from within."""
+    return RpcError(Code.CANCELLED, "the call was cancelled")

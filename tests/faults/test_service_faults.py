@@ -1,0 +1,18 @@
+"""Faults of the service in their brief form; `python -m tests.faults NUMBER --long` for the whole of each."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.faults.__main__ import FAULTS
+
+# What is left to the programs: 27 compiles all kernels anew, minutes of it on some machines.
+_BRIEF = [number for number in FAULTS if number != 27]
+
+
+@pytest.mark.parametrize("number", _BRIEF)
+def test_fault(number: int, runner: asyncio.Runner) -> None:
+    report = runner.run(FAULTS[number]())
+    assert report.broken == [], report.figures
