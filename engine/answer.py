@@ -83,7 +83,7 @@ def encode_answer(decisions: Sequence[Decision]) -> bytes:
     kept = pb.DecideResponse(decisions=[encode_decision(d) for d in decisions])
     for d in kept.decisions:
         for name in _IDS:
-            d.ClearField(name)  # type: ignore[arg-type]
+            d.ClearField(name)
     return to_bytes(kept)
 
 

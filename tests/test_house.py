@@ -35,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "learning": LEAVES | {"compiler", "kernels", "state", "bundle"},
     "answer": LEAVES | {"pb"},
     "step": STEP,
-    "columns": PIPELINE,
+    "columns": PIPELINE | {"pb"},
     "decider": PIPELINE - {"decider"},
     "trial": PIPELINE,
     "journal": LEAVES,

@@ -31,7 +31,7 @@ from engine.kernels.arena import FINE, LEFT, records
 from engine.kernels.bodies import bodies_room, write_bodies
 from engine.kernels.fill import Codes, fill
 from engine.kernels.fill import Inputs as Columns
-from engine.kernels.profiles import profiles
+from engine.kernels.profiles import UNKNOWN_SCHEMA, profiles
 from engine.kernels.requests import read_requests
 from engine.step.operations import ANSWER_KEPT_MS, ANSWERS_KEPT
 from engine.step.reasons import stopped_by_rules
@@ -113,7 +113,7 @@ class ColumnBatch:
             again, self.data, spans, rules.profile_schemas.tables, rules.features, self.now_ms, self.profiles,
             self.status,
         ):  # fmt: skip
-            again = np.flatnonzero(self.status == k.UNKNOWN_SCHEMA)
+            again = np.flatnonzero(self.status == UNKNOWN_SCHEMA)
             i = int(again[0])
             if not rules.profile_schemas.learn(data[int(spans[i, 0]) : int(spans[i, 1])]):
                 self.status[i] = LEFT

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
-from numba.core import config
+import numba
 
 _HERE = Path(__file__).parent
 
@@ -23,5 +24,6 @@ def _sources() -> str:
     return held.hexdigest()
 
 
-_BASE = Path(config.CACHE_DIR) if config.CACHE_DIR else _HERE / "__pycache__"
-config.CACHE_DIR = str(_BASE / f"kernels-{_sources()}")
+_config: Any = numba.config  # its settings are made at run time
+_BASE = Path(_config.CACHE_DIR) if _config.CACHE_DIR else _HERE / "__pycache__"
+_config.CACHE_DIR = str(_BASE / f"kernels-{_sources()}")

@@ -200,7 +200,7 @@ def _pack_value(out, at, i, p, kind, labels, inputs, data):  # type: ignore[no-u
         state = np.int64(inputs.states[i, place])
         first, second = inputs.features[i, place, 0], inputs.features[i, place, 1]
     elif source == ATTRIBUTE:
-        state = 3 if inputs.sent[i, place] else 0
+        state = np.int64(3 if inputs.sent[i, place] else 0)
         first, second = inputs.attributes[i, place, 0], inputs.attributes[i, place, 1]
     elif source == WINDOW:
         state = np.int64(inputs.kept[i, place])
@@ -359,9 +359,9 @@ def _put_version(out, at, version):  # type: ignore[no-untyped-def]
 
 
 @part
-def _commit(
+def _commit(  # type: ignore[no-untyped-def]
     out, at, i, moved, store, batch, labels, chosen, messages, given, inputs, customers, records, kept, data, marks
-):  # type: ignore[no-untyped-def]
+):
     """The command that commits event i, with the answers that move out of its record."""
     first = records.rec[i, a.ANSWER_AT] - moved
     at = put_head(out, at, 42, 3 + 4 + moved + 11 + 1 + 2 * moved)
@@ -438,9 +438,9 @@ def commits_room(events, batch, labels, chosen, records, store, inputs, data):  
 
 
 @kernel
-def write_commits(
+def write_commits(  # type: ignore[no-untyped-def]
     events, store, batch, labels, chosen, messages, given, inputs, customers, records, kept, data, marks, out, ends
-):  # type: ignore[no-untyped-def]
+):
     """Keeps the answers of these events and writes their commits, one behind another.
 
     events (n,), ends (n,): where each one's command ends in `out`. marks (2, inputs): scratch, -1.
@@ -449,8 +449,8 @@ def write_commits(
     for n in range(len(events)):
         i = events[n]
         moved = keep_answer(
-            i, records, np.int64(customers.event[i]), np.int64(batch.content[i]), customers.now_ms[i], batch.body[i, 0], batch.body[i, 1],
-            kept.answer_ms, kept.answers,
+            i, records, np.int64(customers.event[i]), np.int64(batch.content[i]), customers.now_ms[i],
+            batch.body[i, 0], batch.body[i, 1], kept.answer_ms, kept.answers,
         )  # fmt: skip
         at = _commit(
             out, at, i, moved, store, batch, labels, chosen, messages, given, inputs, customers, records, kept, data,

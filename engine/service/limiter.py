@@ -22,7 +22,7 @@ WINDOW = 4096  # items inside the pipeline, at most
 WINDOW_MIN = 256  # at least: one batch of the pipeline
 QUEUE_S = 0.25  # of work may be inside, and as much of a connection wait: longer queues only make answers late
 QUEUE_MAX_S = 2.0  # of a connection, where its call has time: it waits at most for a quarter of what is left
-_ALWAYS = 16  # items of one connection that are no matter of shares
+_ALWAYS = 64  # items of one connection that are no matter of shares: what a client with a few threads has
 _DELAY_MAX_MS, _DELAY_STEP_MS = 2000, 50
 
 Waiting = asyncio.Future[None]

@@ -61,11 +61,11 @@ TYPES = (
 _TEXTUAL = (Type.TEXT, Type.TEXTS)
 _CODE_OF_TYPE = {t: i for i, t in enumerate(TYPES)}
 
-# How a value is kept, by hex digit: its code in `struct`. 0: there is none; 1 to 4: integers, times, durations, dates, and
-# money in whole hundredths; 5 to b: numbers as f64, f32, hundredths (7, 8) and whole ones (9 to b);
-# c: bool; d: whole seconds of a time or a duration; e and f: the length of a text, of other money in
-# digits, or of texts as a JSON array.
-_KEPT: dict[int, str | None] = {**str.maketrans("123456789abcdef", "bhiqdfhibhi?IBI"), ord("0"): None}
+# How a value is kept, by hex digit: its code in `struct`. 0: there is none; 1 to 4: integers, times, durations,
+# dates, and money in whole hundredths; 5 to b: numbers as f64, f32, hundredths (7, 8) and whole ones (9 to b);
+# c: bool; d: whole seconds of a time or a duration; e and f: the length of a text, of other money or a far
+# time in digits, or of texts as a JSON array.
+_KEPT: dict[int, int | None] = {**str.maketrans("123456789abcdef", "bhiqdfhibhi?IBI"), ord("0"): None}
 _NO_VALUE = object()
 _SECOND_NS = 1_000_000_000
 _INT64 = 1 << 63
@@ -123,9 +123,11 @@ def _keep(cell: Cell) -> tuple[str, object]:
     whole = int(value)  # type: ignore[call-overload]
     if kind == Type.MONEY:
         hundredths, rest = divmod(whole, _HUNDREDTH)
-        if rest or not -_INT64 <= hundredths < _INT64:
+        if rest:
             return _keep_text(cell)
         whole = hundredths
+    if kind in (Type.TIME, Type.MONEY) and not -_INT64 <= whole < _INT64:  # a time after 2262
+        return _keep_text(cell)
     seconds, rest = divmod(whole, _SECOND_NS)
     if digit := _digit_of_whole(whole, "123"):
         return digit, whole
@@ -162,13 +164,15 @@ def _read_values(reader: Reader, schema: ProfileSchema, layout: int) -> list[obj
             elif digit == "d":
                 values[i] *= _SECOND_NS
             else:
-                values[i] = heap.take(values[i]).decode()
+                text = heap.take(values[i]).decode()
+                values[i] = text if schema.types[i] in _TEXTUAL else int(text)
     if heap is not reader:
         heap.end()
     for i in schema.money:
         if values[i] is _NO_VALUE:
             continue
-        values[i] = int(values[i]) if kept[i] in "ef" else values[i] * _HUNDREDTH
+        if kept[i] not in "ef":
+            values[i] *= _HUNDREDTH
     for i in schema.texts:
         if values[i] is _NO_VALUE:
             continue

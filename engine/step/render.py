@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 from functools import lru_cache
 
 from babel import Locale, UnknownLocaleError
@@ -19,6 +19,7 @@ from engine.compiler.written import BILLION, DATE_MAX, DATE_MIN, to_date
 from engine.zones import local_day
 
 _DAY_NS = 86_400 * BILLION
+_ALL_DIGITS = Context(prec=400)  # of any double: Babel rounds to a place, which takes all digits ahead of it
 _PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 
 
@@ -80,7 +81,7 @@ def shown(value: object, kind: Type, shape: str, language: str, currency: str | 
     if shape == "money":
         amount = Decimal(int(value)) / BILLION if kind is Type.MONEY else value
         return _money(amount, currency, language)
-    return format_decimal(value, locale=_locale(language))
+    return _decimal(value, None, language)
 
 
 # Remembered: Babel takes some 10 us for each, and the same few come again and again.
@@ -88,7 +89,7 @@ def shown(value: object, kind: Type, shape: str, language: str, currency: str | 
 
 @lru_cache(maxsize=16384)
 def _whole(value: int, language: str) -> str:
-    return format_decimal(value, locale=_locale(language))
+    return _decimal(value, None, language)
 
 
 @lru_cache(maxsize=1024)
@@ -103,8 +104,14 @@ def _date(day: int, language: str) -> str:
 
 def _money(amount: Decimal | float, currency: str | None, language: str) -> str:
     if currency is None:
-        return format_decimal(amount, "#,##0.00", locale=_locale(language))
-    return format_currency(amount, currency, locale=_locale(language))
+        return _decimal(amount, "#,##0.00", language)
+    with localcontext(_ALL_DIGITS):
+        return format_currency(amount, currency, locale=_locale(language))
+
+
+def _decimal(value: Decimal | float, pattern: str | None, language: str) -> str:
+    with localcontext(_ALL_DIGITS):
+        return format_decimal(value, pattern, locale=_locale(language))
 
 
 def language_for(wanted: str | None, default: str, texts: Mapping[str, Text]) -> str | None:
