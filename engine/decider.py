@@ -96,6 +96,7 @@ class Decider:
         self._batches: set[asyncio.Task[None]] = set()
         self._scheduled = False
         self._draining = False
+        self.before_drain: list[Callable[[], None]] = []  # who still holds requests hands them over
         self._stateless = False  # said once, not with every batch
         self._idle = asyncio.Event()
         self._idle.set()
@@ -191,6 +192,8 @@ class Decider:
 
     async def drain(self) -> None:
         """Waits until everything accepted is answered; what comes now is refused with Unavailable."""
+        for hand_over in self.before_drain:
+            hand_over()
         self._draining = True
         await self._idle.wait()
 
@@ -233,7 +236,7 @@ class Decider:
         self._settle()
 
     def _submit(self, key: CustomerKey, pending: Pending, ahead: bool = False) -> None:
-        if self._draining:
+        if self._draining and not ahead:  # `ahead` was accepted before, and its customer is claimed
             pending.finish(Unavailable("the server is stopping"))
             return
         self._idle.clear()

@@ -74,10 +74,9 @@ class ColumnBatch:
         return found
 
     def read_command(self, events: I64, prefix: U8) -> bytes:
-        """The MGET that reads these events' customers."""
-        out = np.empty(32 + len(events) * 3 * (w.KEY_ROOM + len(prefix)), np.uint8)
-        nothing = np.zeros(0, np.uint8)
-        size = w.read_command(events, w.Store(prefix, nothing, nothing, nothing), self._customers(), out)
+        """The WATCH and the MGET that read these events' customers."""
+        out = np.empty(64 + len(events) * 5 * (w.KEY_ROOM + len(prefix)), np.uint8)
+        size = w.read_command(events, _store(prefix), self._customers(), out)
         return out[:size].tobytes()
 
     def _customers(self) -> c.Customers:
@@ -351,35 +350,24 @@ class ColumnBatch:
 
     # ---- bytes --------------------------------------------------------------------------------------
 
-    def commits(self, events: I64, prefix: U8, words: tuple[bytes, bytes]) -> tuple[bytes, list[int]]:
-        """The commands that commit these events, and where each one ends."""
-        n, rules, r = self.events, self.rules, self.requests
+    def commit(self, events: I64, prefix: U8) -> tuple[bytes, int]:
+        """The transaction that commits these events, and how many commands lie within it."""
+        n, rules, r, labels = self.events, self.rules, self.requests, self.rules.tables.labels
         versions = np.frombuffer(os.urandom(8 * n), np.uint64) | np.uint64(1)
         batch = w.Batch(
-            r.ids,
-            r.kind,
-            r.content,
-            self.profiles.version,
-            self.reasons,
-            self.bodies,
-            self.body,
-            *self.segments,
+            r.ids, r.kind, r.content, self.profiles.version, self.reasons, self.bodies, self.body, *self.segments,
             versions,
-        )
-        commit, state = (np.frombuffer(word, np.uint8) for word in words)
-        store = w.Store(prefix, commit, state, _NOTHING)
-        room = w.commits_room(
-            events, batch, rules.tables.labels, self.chosen, self.records, store, self._inputs, self.data
-        )
-        out = np.empty(room, np.uint8)
-        ends = np.zeros(len(events), np.int64)
+        )  # fmt: skip
+        store = _store(prefix)
+        room = w.commit_room(events, batch, labels, self.chosen, self.records, store, self._inputs, self.data)
+        out, total = np.empty(room, np.uint8), np.zeros(1, np.int64)
         marks = np.full((2, len(rules.paths.known) + 1), -1, np.int64)
-        size = w.write_commits(
-            events, store, batch, rules.tables.labels, self.chosen, rules.tables.messages, self.given, self._inputs,
-            self.customers, self.records, w.Kept(ANSWER_KEPT_MS, ANSWERS_KEPT), self.data, marks, out, ends,
+        size = w.write_commit(
+            events, store, batch, labels, self.chosen, rules.tables.messages, self.given, self._inputs, self.customers,
+            self.records, w.Kept(ANSWER_KEPT_MS, ANSWERS_KEPT), self.data, marks, out, total,
         )  # fmt: skip
         self._written = batch
-        return out[:size].tobytes(), ends.tolist()
+        return out[:size].tobytes(), int(total[0])
 
     def answers(self, events: I64) -> tuple[bytes, list[int]]:
         """The callers' answers for these events, and where each one ends."""
@@ -392,9 +380,6 @@ class ColumnBatch:
         return out[:size].tobytes(), ends.tolist()
 
 
-_NOTHING = np.frombuffer(b"$1\r\n0\r\n$0\r\n\r\n$1\r\n0\r\n$1\r\n1\r\n", np.uint8)
-
-
 def _segments(kinds: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """Runs of one type in a word, as `evaluate` wants them."""
     rows = len(kinds)
@@ -404,3 +389,19 @@ def _segments(kinds: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     begins = np.flatnonzero((places % 64 == 0) | np.concatenate(([True], kinds[1:] != kinds[:-1])))
     ends = np.append(begins[1:], rows)
     return np.stack((begins >> 6, kinds[begins], begins & 63, (ends - 1 & 63) + 1), axis=1).astype(np.int32)
+
+
+def _words(*words: bytes, of: int = 0) -> U8:
+    """Strings of a command in RESP; `of`: ahead of them the head of a command of so many."""
+    head = b"*%d\r\n" % of if of else b""
+    return np.frombuffer(head + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words), np.uint8)
+
+
+_PIECES = (
+    _words(b"XADD", of=5), _words(b"*", b"d"), _words(b"SET", of=3), _words(b"SET", of=5), _words(b"PX"),
+    _words(b"MULTI", of=1), _words(b"EXEC", of=1),
+)  # fmt: skip
+
+
+def _store(prefix: U8) -> w.Store:
+    return w.Store(prefix, *_PIECES)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
@@ -25,29 +26,13 @@ from engine.identity import BUCKETS, CustomerKey
 from engine.kernels.arena import FINE
 from engine.learning.policies import Posteriors
 from engine.learning.shares import salt_keys
-from engine.state.model import CommitStatus
+from engine.state.redis import RedisStore
 
 log = logging.getLogger("tact.lane")
 
 OVERLAP = 2  # batches under way: one computes while another waits for the store
-
-
-class PackedStore(Protocol):
-    """A store that takes requests as the bytes of its protocol."""
-
-    prefix: str
-
-    async def read_packed(self, command: bytes, count: int) -> tuple[int, list[bytes | None]]:
-        """See `RedisStore`."""
-        ...
-
-    async def commit_words(self, not_after_ms: int) -> tuple[bytes, bytes] | None:
-        """See `RedisStore`."""
-        ...
-
-    async def commit_packed(self, commands: bytes, ends: Sequence[int], not_after_ms: int) -> list[CommitStatus]:
-        """See `RedisStore`."""
-        ...
+MEASURE_EVERY_S = 2.0
+LOG_MIN = 20_000  # shorter logs than this may fill between two measurements: those are left to the ordinary way
 
 
 class Ask(Protocol):
@@ -67,20 +52,27 @@ class Ask(Protocol):
 class Lane:
     """One per event loop, beside its decider."""
 
-    def __init__(self, decider: Decider, store: PackedStore, batch_max: int = 256) -> None:
+    def __init__(self, decider: Decider, store: RedisStore, batch_max: int = 256) -> None:
         self._decider = decider
         self._store = store
         self._batch_max = batch_max
         self._prefix = np.frombuffer(store.prefix.encode(), np.uint8)
         self._draw = Draw(*salt_keys(decider.settings.salt))
         self._rules: RuleColumns | None = None
-        self._shares: ShareTable | None = None
+        self._shares: tuple[RuleColumns, ShareTable] | None = None
         self._waiting: deque[Ask] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._scheduled = False
+        self._slots = list(range(OVERLAP))  # of the store's connections, those that are free
+        self._measured_at = -math.inf
+        decider.before_drain.append(self._hand_over)
 
     def submit(self, asks: Sequence[Ask]) -> None:
         """Takes requests, in their order."""
+        if self._decider.draining:
+            for ask in asks:
+                ask.handed_back(False)
+            return
         self._waiting.extend(asks)
         if not self._scheduled:
             self._scheduled = True
@@ -88,11 +80,17 @@ class Lane:
 
     def _start(self) -> None:
         self._scheduled = False
-        while self._waiting and len(self._running) < OVERLAP:
-            taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batch_max))]
-            task = asyncio.get_running_loop().create_task(self._run(taken))
+        wanted = min(OVERLAP - len(self._running), -(-len(self._waiting) // self._batch_max))
+        for _ in range(wanted):
+            task = asyncio.get_running_loop().create_task(self._run())
             self._running.add(task)
             task.add_done_callback(self._ended)
+
+    def _hand_over(self) -> None:
+        """The decider is about to take nothing more: what waits here goes to it."""
+        waiting, self._waiting = self._waiting, deque()
+        for ask in waiting:
+            ask.handed_back(False)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
@@ -103,47 +101,69 @@ class Lane:
     def _rules_of(self, bundle: Bundle) -> RuleColumns:
         if self._rules is None or self._rules.bundle is not bundle:
             self._rules = RuleColumns(bundle, self._decider.settings.secret)
-            self._shares = None
         return self._rules
 
     def _shares_of(self, posteriors: Posteriors, rules: RuleColumns) -> ShareTable:
-        if self._shares is None or self._shares.posteriors is not posteriors or self._shares.full:
-            self._shares = ShareTable(posteriors, rules.bundle.steps.messages)
-        return self._shares
+        """Of these rules: a batch of those before may still be under way after a deploy."""
+        if self._shares is not None:
+            of, table = self._shares
+            if of is rules and table.posteriors is posteriors and not table.full:
+                return table
+        table = ShareTable(posteriors, rules.bundle.steps.messages)
+        self._shares = rules, table
+        return table
 
     # ---- one batch --------------------------------------------------------------------------------
 
-    async def _run(self, asks: list[Ask]) -> None:
-        world = self._decider.world()
-        rules = self._rules_of(world.bundle)
-        if not rules.usable or self._decider.draining:
-            for ask in asks:
-                ask.handed_back(False)
-            return
-        batch = ColumnBatch(rules, [ask.payload for ask in asks])
-        open_asks = dict(enumerate(asks))
-        keys = self._claim(batch, open_asks)
+    async def _run(self) -> None:
+        slot = self._slots.pop()
+        asks: dict[int, Ask] = {}
+        keys: dict[int, CustomerKey] = {}
         try:
-            if keys:
-                await self._decide(batch, open_asks, keys)
+            fit = await self._logs_fit()  # nobody's requests are in hand meanwhile: their order and `drain` rely on it
+            taken = min(len(self._waiting), self._batch_max)
+            asks.update(enumerate([self._waiting.popleft() for _ in range(taken)]))
+            if asks and fit and not self._decider.draining:
+                rules = self._rules_of(self._decider.world().bundle)
+                if rules.usable:
+                    batch = ColumnBatch(rules, [ask.payload for ask in asks.values()])
+                    self._claim(batch, asks, keys)
+                    if keys:
+                        await self._decide(batch, asks, keys, slot)
         except StoreUnavailable as error:
             log.debug("left to the ordinary way: %s", error)
         except Exception:
             log.exception("a batch could not be decided in columns")
         finally:
-            for i, ask in open_asks.items():  # whoever has no answer: before the customer is free for others
-                if i in keys:
-                    ask.handed_back(True)
+            for i, ask in asks.items():  # whoever has no answer: before the customer is free for others
+                ask.handed_back(i in keys)
             self._decider.release(keys.values())
+            self._slots.append(slot)
 
-    def _claim(self, batch: ColumnBatch, asks: dict[int, Ask]) -> dict[int, CustomerKey]:
-        """The customers that are this batch's now, by event; the others' requests are handed back.
+    async def _logs_fit(self) -> bool:
+        """Whether the lane may log; every so often it looks which logs are nearly full.
+
+        Customers whose log is are left to the ordinary way, which counts exactly.
+        """
+        if self._store.max_log_length < LOG_MIN:
+            return False
+        now = asyncio.get_running_loop().time()
+        if now - self._measured_at > MEASURE_EVERY_S:
+            self._measured_at = now
+            try:
+                await self._store.measure_logs()
+            except StoreUnavailable as error:
+                log.debug("left to the ordinary way: %s", error)
+                return False
+        return True
+
+    def _claim(self, batch: ColumnBatch, asks: dict[int, Ask], keys: dict[int, CustomerKey]) -> None:
+        """Puts the customers that are this batch's now into `keys`, by event; the others' requests are handed back.
 
         Of a customer with several events here all are handed back, so that they are taken in order.
         """
         digests = batch.digests()
         fine = (batch.status == FINE).tolist()
-        keys: dict[int, CustomerKey] = {}
         first: dict[bytes, int] = {}
         twice: set[bytes] = set()
         for i, is_fine in enumerate(fine):
@@ -153,15 +173,19 @@ class Lane:
                     twice.add(digest)
                 first[digest] = i
         for i, is_fine in enumerate(fine):
-            digest = digests[16 * i : 16 * i + 16]
-            key = CustomerKey(digest, int.from_bytes(digest[:2], "little") % BUCKETS)
-            if is_fine and digest not in twice and self._decider.claim(key):
+            key = _key(digests, i)
+            if (
+                is_fine
+                and key.digest not in twice
+                and key.bucket not in self._store.full_buckets
+                and self._decider.claim(key)
+            ):
                 keys[i] = key
             else:
                 asks.pop(i).handed_back(False)
-        return keys
 
-    async def _decide(self, batch: ColumnBatch, asks: dict[int, Ask], keys: dict[int, CustomerKey]) -> None:
+    async def _decide(self, batch: ColumnBatch, asks: dict[int, Ask], keys: dict[int, CustomerKey], slot: int) -> None:
+        """Answers what it can of the claimed events, which are in `keys`; answers leave `asks`."""
         decider, store = self._decider, self._store
         world = decider.world()
         if world.bundle is not batch.rules.bundle:
@@ -171,27 +195,42 @@ class Lane:
         budget_ms = decider.settings.commit_budget_ms
         try:
             async with asyncio.timeout(budget_ms / 1000):
-                now_ms, blobs = await store.read_packed(batch.read_command(events, self._prefix), 3 * len(events))
+                look = await store.look(slot, batch.read_command(events, self._prefix), len(events), budget_ms)
         except TimeoutError:
             return
-        batch.open(events, now_ms, blobs)
+        batch.open(events, look.now_ms, look.blobs)
         batch.step(world, self._draw, self._shares_of(world.posteriors, batch.rules))
         done = batch.answer()
-        not_after_ms = now_ms + budget_ms
-        words = await store.commit_words(not_after_ms)
-        if words is None or not len(done):
+        if not len(done):
             return
-        commands, ends = batch.commits(done, self._prefix, words)
-        statuses = await store.commit_packed(commands, ends, not_after_ms)
-        answers, ends = batch.answers(done)
-        begin, committed = 0, []
-        for i, end, (status, _) in zip(done.tolist(), ends, statuses, strict=True):
-            if status == "done":
-                committed.append(i)
+        status = await store.commit_look(look, *batch.commit(done, self._prefix))
+        if status == "done":
+            answers, ends = batch.answers(done)
+            begin = 0
+            for i, end in zip(done.tolist(), ends, strict=True):
                 asks.pop(i).answered(answers[begin:end])
-            elif status == "unknown":
-                decider.metrics.store_error(status)
+                begin = end
+            decider.metrics.reasons(batch.reasons[done].tolist())
+        elif status == "moved" and len(done) > 1:
+            decider.metrics.store_error("collision")
+            await self._by_halves(batch.rules, done.tolist(), asks, slot)
+        elif status == "unknown":
+            decider.metrics.store_error(status)
+            for i in done.tolist():
                 why = "the store did not confirm the commit (unknown); retry with the same ids"
                 asks.pop(i).answered(CommitUnknown(why))
-            begin = end
-        decider.metrics.reasons(batch.reasons[committed].tolist())
+
+    async def _by_halves(self, rules: RuleColumns, events: list[int], asks: dict[int, Ask], slot: int) -> None:
+        """Somebody wrote to one of these customers: the other half goes through; what is left alone is handed back."""
+        for part in (events[: len(events) // 2], events[len(events) // 2 :]):
+            batch = ColumnBatch(rules, [asks[i].payload for i in part])
+            digests, own = batch.digests(), dict(enumerate(asks[i] for i in part))
+            await self._decide(batch, own, {k: _key(digests, k) for k in range(len(part))}, slot)
+            for k, i in enumerate(part):
+                if k not in own:
+                    del asks[i]
+
+
+def _key(digests: bytes, i: int) -> CustomerKey:
+    digest = digests[16 * i : 16 * i + 16]
+    return CustomerKey(digest, int.from_bytes(digest[:2], "little") % BUCKETS)

@@ -33,7 +33,6 @@ gaps: [{at_least: 1 hours, per: [customer]}]
 holdout: {share: 0.5, salt: warm}
 """
 _NOW_MS = 1_790_000_000_000
-_WORDS = b"$1\r\nE\r\n$1\r\nS\r\n", b"$1\r\ng\r\n"
 
 
 def warm() -> None:
@@ -52,5 +51,5 @@ def warm() -> None:
     steps = bundle.steps.messages
     batch.step(World(bundle, Pauses(), Posteriors(), b""), Draw(1, 2), ShareTable(Posteriors(), steps))
     done = batch.answer()
-    batch.commits(done, prefix, _WORDS)
+    batch.commit(done, prefix)
     batch.answers(done)

@@ -227,7 +227,11 @@ def _unfit(text, row, messages, facts):  # type: ignore[no-untyped-def]
         if kind == CONDITION:
             if _true(facts.possibles, row, column) and not _true(facts.trues, row, column):
                 return k - first
-        elif not _true(facts.value_ok, row, column) or (kind == FLOATING and not np.isfinite(facts.values[column, row])):
+            continue
+        fine = _true(facts.value_ok, row, column)
+        if kind == FLOATING:
+            fine &= np.isfinite(facts.values[column, row])
+        if not fine:
             return k - first
     return -1
 

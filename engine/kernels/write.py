@@ -60,12 +60,16 @@ _EXTENSION = np.array([0, 0, 0, 0, 1, 4, 2, 3])  # codes of state.log by type
 
 
 class Store(NamedTuple):
-    """What requests to the store are made of, in RESP where they are whole strings of a command."""
+    """What requests to the store are made of: the beginnings of commands, in RESP, and what follows a stream's key."""
 
     prefix: U8  # of every key
-    commit: U8  # EVALSHA and the script's digest, as strings of a command
-    state: U8  # generation, not_after, most entries, what to do above: the same
-    nothing: U8  # between record and entry: never expires, no profile, none deleted, one entry
+    add: U8  # *5 XADD
+    at_end: U8  # '*' and 'd', between the stream's key and the entry
+    set: U8  # *3 SET
+    set_for: U8  # *5 SET
+    life: U8  # PX
+    begin: U8  # MULTI
+    end: U8  # EXEC
 
 
 class Labels(NamedTuple):
@@ -152,34 +156,43 @@ def _put_key(out, at, store, customers, i, letter, event):  # type: ignore[no-un
 
 
 @part
-def _put_bucket_key(out, at, store, customers, i, log):  # type: ignore[no-untyped-def]
-    """A key of event i's bucket: its log stream, or its generation."""
+def _put_bucket_log(out, at, store, customers, i):  # type: ignore[no-untyped-def]
+    """The key of the log stream of event i's bucket, as a string of a command."""
     bucket = np.int64(customers.customer[i, 0] & _U(BUCKETS - 1))
-    size = len(store.prefix) + 2 + _decimals(bucket) + (3 if log else 1)
+    size = len(store.prefix) + 5 + _decimals(bucket)
     at = put(out, put_head(out, at, 36, size), store.prefix, 0, len(store.prefix))
     out[at] = 123
     at = put_decimal(out, at + 1, bucket)
-    out[at] = 125
-    if log:
-        out[at + 1], out[at + 2], out[at + 3] = 108, 111, 103
-        at += 4
-    else:
-        out[at + 1] = 103
-        at += 2
+    out[at], out[at + 1], out[at + 2], out[at + 3], out[at + 4], out[at + 5] = 125, 108, 111, 103, 13, 10
+    return at + 6
+
+
+@part
+def _put_word5(out, at, mark, size, a0, a1, a2, a3, a4):  # type: ignore[no-untyped-def]
+    """The head of a command of `size` strings whose name has five letters, the last of them 0 where it has four."""
+    letters = 5 if a4 else 4
+    at = put_head(out, put_head(out, at, mark, size), 36, letters)
+    out[at], out[at + 1], out[at + 2], out[at + 3] = a0, a1, a2, a3
+    at += 4
+    if a4:
+        out[at] = a4
+        at += 1
     out[at], out[at + 1] = 13, 10
     return at + 2
 
 
 @kernel
 def read_command(events, store, customers, out):  # type: ignore[no-untyped-def]
-    """One MGET of profile, record and spilled answer of each of these events; returns its length.
+    """A WATCH of profile and record of each of these events, and one MGET of both and the spilled answer.
 
-    events (n,)  their numbers; `out` has room for 32 bytes and three keys an event
+    events (n,)  their numbers; `out` has room for 64 bytes and five keys an event. Returns the length.
     """
-    at = put_head(out, 0, 42, 1 + 3 * len(events))
-    out[at], out[at + 1], out[at + 2], out[at + 3], out[at + 4], out[at + 5] = 36, 52, 13, 10, 77, 71
-    out[at + 6], out[at + 7], out[at + 8], out[at + 9] = 69, 84, 13, 10
-    at += 10
+    at = _put_word5(out, 0, 42, 1 + 2 * len(events), 87, 65, 84, 67, 72)
+    for n in range(len(events)):
+        i = events[n]
+        at = _put_key(out, at, store, customers, i, 112, customers.event[i])
+        at = _put_key(out, at, store, customers, i, 114, customers.event[i])
+    at = _put_word5(out, at, 42, 1 + 3 * len(events), 77, 71, 69, 84, 0)
     for n in range(len(events)):
         i = events[n]
         at = _put_key(out, at, store, customers, i, 112, customers.event[i])
@@ -347,52 +360,34 @@ def _bulk_behind(out, at, begin, end):  # type: ignore[no-untyped-def]
 
 
 @part
-def _put_version(out, at, version):  # type: ignore[no-untyped-def]
-    """A version as read, '' where there was none."""
-    if version == _U(0):
-        out[at], out[at + 1], out[at + 2], out[at + 3], out[at + 4], out[at + 5] = 36, 48, 13, 10, 13, 10
-        return at + 6
-    out[at], out[at + 1], out[at + 2], out[at + 3] = 36, 56, 13, 10
-    at = put_word(out, at + 4, version)
-    out[at], out[at + 1] = 13, 10
-    return at + 2
-
-
-@part
-def _commit(  # type: ignore[no-untyped-def]
+def _put_writes(  # type: ignore[no-untyped-def]
     out, at, i, moved, store, batch, labels, chosen, messages, given, inputs, customers, records, kept, data, marks
 ):
-    """The command that commits event i, with the answers that move out of its record."""
+    """The commands that commit event i: its log entry, its record, and the answers that move out of the record."""
     first = records.rec[i, a.ANSWER_AT] - moved
-    at = put_head(out, at, 42, 3 + 4 + moved + 11 + 1 + 2 * moved)
-    at = put(out, at, store.commit, 0, len(store.commit))
-    at = put_bulk_decimal(out, at, 4 + moved)
-    at = _put_key(out, at, store, customers, i, 114, _U(0))
-    at = _put_key(out, at, store, customers, i, 112, _U(0))
-    at = _put_bucket_key(out, at, store, customers, i, True)
-    at = _put_bucket_key(out, at, store, customers, i, False)
-    for row in range(first, first + moved):
-        at = _put_key(out, at, store, customers, i, 97, _U(records.answers[row, a.A_EVENT]))
-    at = _put_version(out, at, _U(records.rec[i, a.VERSION]))
-    at = _put_version(out, at, batch.profile_version[i])
-    at = put(out, at, store.state, 0, len(store.state))
+    at = put(out, at, store.add, 0, len(store.add))
+    at = _put_bucket_log(out, at, store, customers, i)
+    at = put(out, at, store.at_end, 0, len(store.at_end))
     # a string's length stands ahead of it: written a little further on, then moved up
+    end = _entry(out, at + 16, i, batch, labels, chosen, messages, given, inputs, customers, records, data, marks)
+    at = _bulk_behind(out, at, at + 16, end)
+    at = put(out, at, store.set, 0, len(store.set))
+    at = _put_key(out, at, store, customers, i, 114, _U(0))
     since_ms = records.rec[i, a.SINCE_MS]
     since_ms = since_ms if since_ms else customers.now_ms[i]
     end = write_record(data, batch.bodies, i, records, batch.versions[i], customers.now_ms[i], since_ms, out, at + 16)
     at = _bulk_behind(out, at, at + 16, end)
-    at = put(out, at, store.nothing, 0, len(store.nothing))
-    end = _entry(out, at + 16, i, batch, labels, chosen, messages, given, inputs, customers, records, data, marks)
-    at = _bulk_behind(out, at, at + 16, end)
     for row in range(first, first + moved):
         begin, stop = records.answers[row, a.A_BEGIN], records.answers[row, a.A_END]
+        at = put(out, at, store.set_for, 0, len(store.set_for))
+        at = _put_key(out, at, store, customers, i, 97, _U(records.answers[row, a.A_EVENT]))
         at = put_head(out, at, 36, 16 + stop - begin)
         at = put_word(out, at, _U(records.answers[row, a.A_PRINT]))
         at = put_word(out, at, _U(records.answers[row, a.A_AT]))
         at = put(out, at, data, begin, stop)
         out[at], out[at + 1] = 13, 10
-        life_ms = records.answers[row, a.A_AT] + kept.answer_ms - customers.now_ms[i]
-        at = put_bulk_decimal(out, at + 2, life_ms)
+        at = put(out, at + 2, store.life, 0, len(store.life))
+        at = put_bulk_decimal(out, at, records.answers[row, a.A_AT] + kept.answer_ms - customers.now_ms[i])
     return at
 
 
@@ -406,8 +401,8 @@ def _longest(spans):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def commits_room(events, batch, labels, chosen, records, store, inputs, data):  # type: ignore[no-untyped-def]
-    """Bytes that `write_commits` needs at most. To be asked before, as it keeps the answers first."""
+def commit_room(events, batch, labels, chosen, records, store, inputs, data):  # type: ignore[no-untyped-def]
+    """Bytes that `write_commit` needs at most. To be asked before, as it keeps the answers first."""
     message, variant, path = _longest(labels.messages), _longest(labels.variants), _longest(labels.paths)
     unit = max(_longest(labels.units), 0) if len(labels.units) else 0
     room = np.int64(1024)
@@ -418,7 +413,7 @@ def commits_room(events, batch, labels, chosen, records, store, inputs, data):  
         answers = records.rec[i, a.ANSWER_AT]
         for row in range(answers, answers + records.rec[i, a.ANSWER_N]):  # any of them may move to a key of its own
             room += records.answers[row, a.A_END] - records.answers[row, a.A_BEGIN] + 2 * KEY_ROOM + 64
-        room += 6 * (len(store.prefix) + KEY_ROOM) + len(store.commit) + len(store.state) + len(store.nothing)
+        room += 6 * (len(store.prefix) + KEY_ROOM) + 128
         first, rows = chosen.rows[i, c.SEEN_AT], chosen.rows
         looked_at = rows[i, c.FITS] + rows[i, c.STOPS]
         room += ENTRY_ROOM + (looked_at + rows[i, c.OUTRANKED]) * (message + 32) + 64 * (variant + 16)
@@ -438,26 +433,27 @@ def commits_room(events, batch, labels, chosen, records, store, inputs, data):  
 
 
 @kernel
-def write_commits(  # type: ignore[no-untyped-def]
-    events, store, batch, labels, chosen, messages, given, inputs, customers, records, kept, data, marks, out, ends
+def write_commit(  # type: ignore[no-untyped-def]
+    events, store, batch, labels, chosen, messages, given, inputs, customers, records, kept, data, marks, out, total
 ):
-    """Keeps the answers of these events and writes their commits, one behind another.
+    """Keeps the answers of these events and writes the transaction that commits them all; returns its length.
 
-    events (n,), ends (n,): where each one's command ends in `out`. marks (2, inputs): scratch, -1.
+    events (n,)  their numbers; marks (2, inputs): scratch, -1; total (1,): how many commands lie within MULTI and EXEC
     """
-    at = 0
+    at = put(out, 0, store.begin, 0, len(store.begin))
+    total[0] = 2 * len(events)
     for n in range(len(events)):
         i = events[n]
         moved = keep_answer(
             i, records, np.int64(customers.event[i]), np.int64(batch.content[i]), customers.now_ms[i],
             batch.body[i, 0], batch.body[i, 1], kept.answer_ms, kept.answers,
         )  # fmt: skip
-        at = _commit(
+        total[0] += moved
+        at = _put_writes(
             out, at, i, moved, store, batch, labels, chosen, messages, given, inputs, customers, records, kept, data,
             marks,
         )  # fmt: skip
-        ends[n] = at
-    return at
+    return put(out, at, store.end, 0, len(store.end))
 
 
 @kernel

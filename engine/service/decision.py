@@ -314,7 +314,7 @@ class _Item:
     def answered(self, answer: bytes | TactError) -> None:
         """By the lane: a response without its index."""
         if isinstance(answer, TactError):
-            self.failed(answer, "")
+            self.failed(answer, parse(pb.DecideRequest, self.payload).event.event_id)
         else:
             self._answers.put(self.index, answer + b"\x20" + varint(self.index) if self.index else answer)
 

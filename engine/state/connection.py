@@ -86,8 +86,8 @@ class _Waiter:
     replies: list[Reply] = field(default_factory=list)
 
 
-class _Wire(asyncio.Protocol):
-    """One socket and its queue of waiters."""
+class Wire(asyncio.Protocol):
+    """One socket and its queue of waiters. `send` takes so many commands as RESP; see `Connection.send`."""
 
     def __init__(self, timeout_s: float, where: str) -> None:
         self._loop = asyncio.get_running_loop()
@@ -175,7 +175,7 @@ class Connection:
     def __init__(self, url: str, timeout_s: float = 1.0) -> None:
         self.address = Address.parse(url)
         self._timeout_s = timeout_s
-        self._wire: _Wire | None = None
+        self._wire: Wire | None = None
         self._attempt: asyncio.Task[None] | None = None
         self._pause_s = 0.0
         self._retry_at = 0.0
@@ -215,6 +215,16 @@ class Connection:
             raise StoreUnavailable(f"the store at {self.address} is not connected, or nothing is to be sent")
         return self._wire.send(data, wanted)
 
+    @property
+    def wire(self) -> Wire:
+        """The socket as it is now: what one command leaves on the server holds there alone (WATCH).
+
+        Raises StoreUnavailable.
+        """
+        if self._wire is None:
+            raise StoreUnavailable(f"the store at {self.address} is not connected")
+        return self._wire
+
     async def pipeline(self, commands: Sequence[Command]) -> list[Reply]:
         """`ready` and `send`, and waits for the replies. Raises StoreUnavailable."""
         if not commands:
@@ -248,10 +258,10 @@ class Connection:
         finally:
             self._attempt = None
 
-    async def _open(self) -> _Wire:
+    async def _open(self) -> Wire:
         loop = asyncio.get_running_loop()
         a = self.address
-        wire = _Wire(self._timeout_s, str(a))
+        wire = Wire(self._timeout_s, str(a))
         if a.path:
             await loop.create_unix_connection(lambda: wire, a.path)
         else:

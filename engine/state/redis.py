@@ -17,12 +17,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
 import time
 from binascii import b2a_base64
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import hiredis
 import redis.asyncio
@@ -30,14 +31,15 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from engine.errors import StoreUnavailable
-from engine.identity import CustomerKey
-from engine.state.connection import Command, Connection, Reply
+from engine.identity import BUCKETS, CustomerKey
+from engine.state.connection import Command, Connection, Reply, Wire
 from engine.state.generation import Generation
 from engine.state.log import DecisionEntry, decode
 from engine.state.model import Commit, CommitStatus, ReadBatch, ReadEntry, ReadRequest
 
 log = logging.getLogger(__name__)
 
+_NEARLY_FULL = 0.9
 CLOCKS_APART_MS_MAX = 300_000  # beyond this, state counts as unknown
 _STATUSES = frozenset((b"moved", b"late", b"generation", b"log_full"))
 _SCRIPT = resources.files("engine.state").joinpath("lua/commit.lua").read_bytes()
@@ -46,10 +48,17 @@ _pack: Any = hiredis.pack_command  # its stub knows tuples of one part alone
 _TIME: bytes = _pack(("TIME",))
 
 
-def _words(*parts: bytes | str | int) -> bytes:
-    """Parts of a command as RESP, without the command's own head."""
-    packed: bytes = _pack(parts)
-    return packed[packed.index(b"\r\n") + 2 :]
+def _packed(commands: Sequence[Command]) -> bytes:
+    return b"".join(map(_pack, commands))
+
+
+class Look(NamedTuple):
+    """Many customers as they were at `now_ms`: by turns profile, record and spilled answer, None for none."""
+
+    now_ms: int
+    not_after_ms: int
+    blobs: list[bytes | None]
+    wire: Wire
 
 
 class RedisStore:
@@ -91,6 +100,9 @@ class RedisStore:
         self._generation = Generation(self._connection, self.bucket_key, generation_file)
         self._behind_ms: float | None = None  # a lower bound of the store's clock minus the loop's
         self._admin: redis.asyncio.Redis | None = None
+        self.full_buckets: frozenset[int] = frozenset()  # see `measure_logs`
+        self._slots: list[Connection] = []  # of transactions
+        self._name = os.urandom(8).hex()
 
     # Keys
 
@@ -152,51 +164,66 @@ class RedisStore:
             return [CommitStatus("unknown")] * len(commits)
         return [self._status(len(c.entries), r) for c, r in zip(commits, replies, strict=True)]
 
-    async def read_packed(self, command: bytes, count: int) -> tuple[int, list[bytes | None]]:
-        """The store's time and the replies to one MGET of `count` keys, made elsewhere as RESP.
+    async def look(self, slot: int, command: bytes, customers: int, budget_ms: int) -> Look:
+        """Reads many customers for one transaction: `command` is a WATCH and an MGET of theirs, as RESP.
 
-        Raises StoreUnavailable, as `read`.
-        """
-        await self._connection.ready()
-        replies = await self._connection.send_packed(_TIME + command, 2)
-        now_ms = self._take_time(replies[0])
-        if type(replies[1]) is not list or len(replies[1]) != count:
-            self._misread(replies[1])
-        return now_ms, replies[1]
-
-    async def commit_words(self, not_after_ms: int) -> tuple[bytes, bytes] | None:
-        """What commits made elsewhere as RESP hold in common: how they begin, and what follows the versions.
-
-        None where the store's generation is not the one that is known. Raises StoreUnavailable.
+        What is watched besides: the store's generation, and a key that lives for `budget_ms` and no longer. So nothing
+        is executed where the store lost its data, or later than that. A slot is a connection of its own: one look at a
+        time. Raises StoreUnavailable.
         """
         if not await self._generation.join():
-            return None
-        state = (self._generation.known, not_after_ms, self.max_log_length, self._audit)
-        return _words("EVALSHA", _SCRIPT_SHA), _words(*state)
+            raise StoreUnavailable("the store lost its data")
+        while len(self._slots) <= slot:
+            self._slots.append(Connection(self.url, self.timeout_ms / 1000))
+        connection = self._slots[slot]
+        await connection.ready()
+        wire = connection.wire
+        guard, generation = self.key(f"guard:{self._name}:{slot}"), self.key("g")
+        head = [("UNWATCH",), ("SET", guard, 1, "PX", budget_ms), ("WATCH", guard, generation), ("GET", generation)]
+        *_, known, time_, _, blobs = replies = await wire.send(_packed(head) + _TIME + command, 7)
+        for reply in replies:
+            if isinstance(reply, hiredis.ReplyError):
+                raise StoreUnavailable(f"the store refused: {reply}")
+        if known != self._generation.known:
+            self._generation.doubt()
+            raise StoreUnavailable("the store lost its data")
+        now_ms = self._take_time(time_)
+        if type(blobs) is not list or len(blobs) != 3 * customers:
+            wire.fail("a read was answered by something else")
+            raise StoreUnavailable("the store answered a read by something else")
+        return Look(now_ms, now_ms + budget_ms, blobs, wire)
 
-    async def commit_packed(self, commands: bytes, ends: Sequence[int], not_after_ms: int) -> list[CommitStatus]:
-        """`commit` of commands made elsewhere, each of one log entry: where each one ends in `commands`.
+    async def commit_look(self, look: Look, command: bytes, commands: int) -> str:
+        """Executes the transaction that belongs to a look, all of it or nothing; its status as of a commit.
 
-        Where the server forgot its scripts nothing was executed: they are sent again.
+        `commands` lie within its MULTI and EXEC. `moved`: somebody wrote to one of the customers meanwhile, or it came
+        too late. Raises StoreUnavailable where nothing was sent.
         """
-        await self._connection.ready()
-        sent = self._connection.send_packed(commands, len(ends))
+        sent = look.wire.send(command, commands + 2)
         try:
-            async with asyncio.timeout(self._seconds_until(not_after_ms)):
-                replies = await sent
-                lacking = [i for i, r in enumerate(replies) if self._lacks_script(r)]
-                if lacking:
-                    parts = [commands[ends[i - 1] if i else 0 : ends[i]] for i in lacking]
-                    load = _pack(("SCRIPT", "LOAD", _SCRIPT))
-                    again = await self._connection.send_packed(load + b"".join(parts), 1 + len(parts))
-                    for i, reply in zip(lacking, again[1:], strict=True):
-                        replies[i] = reply
+            async with asyncio.timeout(self._seconds_until(look.not_after_ms)):
+                reply = (await sent)[-1]
         except TimeoutError:
-            return [CommitStatus("unknown")] * len(ends)
+            return "unknown"
         except StoreUnavailable:
-            await asyncio.sleep(self._seconds_until(not_after_ms))
-            return [CommitStatus("unknown")] * len(ends)
-        return [self._status(1, r) for r in replies]
+            await asyncio.sleep(self._seconds_until(look.not_after_ms))
+            return "unknown"
+        if type(reply) is list and len(reply) == commands:
+            return "done"
+        if reply is None:
+            return "moved"
+        if isinstance(reply, hiredis.ReplyError):  # a command was refused, so nothing was executed
+            self.last_refusal = str(reply)
+            return "refused"
+        look.wire.fail("a transaction was answered by something else")
+        return "unknown"
+
+    async def measure_logs(self) -> None:
+        """Notes the buckets whose streams hold nearly as many entries as they may. Raises StoreUnavailable."""
+        keys = [("XLEN", self.bucket_key(b, "log")) for b in range(BUCKETS)]
+        lengths = await self._connection.pipeline(keys)
+        most = self.max_log_length * _NEARLY_FULL
+        self.full_buckets = frozenset(b for b, n in enumerate(lengths) if not isinstance(n, int) or n >= most)
 
     async def find_decision(self, customer: CustomerKey, event: int, slot: int) -> DecisionEntry | None:
         """See `model.Store`. Looks through the bucket's stream from its end, at most 10,000 entries back."""
@@ -369,6 +396,7 @@ class RedisStore:
 
     async def close(self) -> None:
         """Closes both connections; calls under way fail."""
-        await self._connection.close()
+        for connection in (self._connection, *self._slots):
+            await connection.close()
         if self._admin is not None:
             await self._admin.aclose()

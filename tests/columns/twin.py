@@ -84,30 +84,32 @@ def by_columns(
     done = batch.answer()
     if not len(done):
         return found
-    commits, _ = batch.commits(
-        done, PREFIX, (b"$1\r\nE\r\n$1\r\nS\r\n", b"$1\r\ng\r\n$1\r\n1\r\n$1\r\n2\r\n$1\r\nr\r\n")
-    )
+    command, total = batch.commit(done, PREFIX)
     answers, ends = batch.answers(done)
     reader = hiredis.Reader()
-    reader.feed(commits)
-    begin = 0
+    reader.feed(command)
+    commands = []
+    while (one := reader.gets()) is not False:
+        commands.append(one)
+    assert (commands[0], commands[-1]) == ([b"MULTI"], [b"EXEC"])
+    assert len(commands) == total + 2
+    at, begin = 1, 0
     for i, end in zip(done.tolist(), ends, strict=True):
-        args = reader.gets()
-        keys = int(args[2])
-        argv = args[3 + keys :]
         key = customer_key(requests[i].event.customer_id)
-        profile, record = state.get(requests[i].event.customer_id, (b"", b""))
         tag, name = f"t:{{{key.bucket}}}", b2a_base64(key.digest, newline=False)[:22].decode()
-        wanted = [f"{tag}r:{name}", f"{tag}p:{name}", f"{tag}log", f"{tag}g"]
-        assert [args[0], args[1], *args[3:7]] == [b"E", b"S", *(one.encode() for one in wanted)]
-        assert all(one.startswith(f"{tag}a:{name}:".encode()) for one in args[7 : 3 + keys])
-        assert argv[:6] == [record[:8], profile[:8], b"g", b"1", b"2", b"r"]
-        assert argv[7:11] == [b"0", b"", b"0", b"1"]
-        spills = [(args[7 + k], argv[12 + 2 * k], int(argv[13 + 2 * k])) for k in range(keys - 4)]
-        assert len(argv) == 12 + 2 * len(spills)
-        found[i] = Left(answers[begin:end], decode_record(argv[6]), decode_entry(argv[11]), spills, argv[6])
+        added, written = commands[at : at + 2]
+        assert added[:-1] == [b"XADD", f"{tag}log".encode(), b"*", b"d"]
+        assert written[:-1] == [b"SET", f"{tag}r:{name}".encode()]
+        at += 2
+        spills = []
+        while len(commands[at]) == 5 and commands[at][0] == b"SET":
+            _, own, body, px, life = commands[at]
+            assert px == b"PX"
+            assert own.startswith(f"{tag}a:{name}:".encode())
+            spills.append((own, body, int(life)))
+            at += 1
+        found[i] = Left(answers[begin:end], decode_record(written[-1]), decode_entry(added[-1]), spills, written[-1])
         begin = end
-    assert reader.gets() is False
     return found
 
 
