@@ -10,6 +10,7 @@ import asyncio
 import base64
 import ssl
 import time
+import weakref
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -26,6 +27,7 @@ NOT_TAKEN, LOST = -1, -2  # beside the statuses of gRPC
 DECIDE = "/tact.v1.DecisionService/Decide"
 _LAST = (1 << 31) - 1  # of a GOAWAY that only gives notice
 _WINDOW = 16 << 20
+_lines: weakref.WeakSet[Line] = weakref.WeakSet()
 
 
 @dataclass(slots=True)
@@ -160,7 +162,14 @@ async def connect(address: str, tls: ssl.SSLContext | None = None) -> Line:
     """A connection to HOST:PORT. Raises OSError."""
     host, _, port = address.rpartition(":")
     _, line = await asyncio.get_running_loop().create_connection(Line, host, int(port), ssl=tls)
+    _lines.add(line)
     return line
+
+
+def close_all() -> None:
+    """Closes what is still open."""
+    for line in list(_lines):
+        line.close()
 
 
 def event(number: int, customer: str = "") -> bytes:
