@@ -48,6 +48,7 @@ from engine.transport.tls import Tls
 logger = logging.getLogger("tact.server")
 
 LAME_DUCK_S = 0.25  # between NOT_SERVING and the end of accepting: balancers look elsewhere
+LEAST_S = 0.25  # for work without a caller, where calls took all of the grace
 LEARN_EVERY_S = 5.0
 REFRESH_EVERY_S = 2.0
 ARCHIVE_EVERY_S = 10.0
@@ -74,13 +75,15 @@ class App:
     closing: list[Callable[[], Coroutine[Any, Any, None]]]
 
     async def drain(self) -> None:
-        """NOT_SERVING first, then accepted calls finish, at most for the grace."""
+        """NOT_SERVING first, then accepted calls finish; the grace is for all of it together."""
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + self.settings.grace_s
         self.table.lame_duck()
         await asyncio.sleep(LAME_DUCK_S)
         self.table.close_streams()
-        await self.transport.stop(self.settings.grace_s)
+        await self.transport.stop(max(0.0, ends_s - loop.time()))
         try:
-            async with asyncio.timeout(self.settings.grace_s):
+            async with asyncio.timeout_at(max(ends_s, loop.time() + LEAST_S)):
                 await self.table.settle()
                 await self.decider.drain()
         except TimeoutError:

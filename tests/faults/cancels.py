@@ -8,10 +8,10 @@ import random
 import time
 from collections import Counter
 
-from tests.faults.line import OK, Line, belongs, connect, event
+from tests.faults.line import OK, RESOURCE_EXHAUSTED, Line, belongs, connect, event
 from tests.faults.report import Report, memory_mib, serving
 
-SECONDS, SECONDS_LONG = 3, 600
+SECONDS, SECONDS_LONG = 1.5, 600
 _LINES, _IN_FLIGHT = 4, 32
 _WITHIN_S = 0.1  # of its beginning a call is cancelled
 _GROWTH_MIB = 20.0  # after warm-up
@@ -56,7 +56,7 @@ async def run(long: bool = False, seed: int = 1) -> Report:
             report.must(one.status == OK and one.body == other.body, f"event {number} has two answers")
             report.must(belongs(one.body, number), f"event {number} got another's answer")
         report.must("Traceback" not in server.said(), "a traceback")
-    report.must(set(statuses) == {OK}, f"statuses {dict(statuses)}")
+    report.must({OK} <= set(statuses) <= {OK, RESOURCE_EXHAUSTED}, f"statuses {dict(statuses)}")
     report.must(wrong == 0, f"{wrong} answers were another's")
     report.in_time(grown_mib < _GROWTH_MIB or not long, f"memory grew by {grown_mib:.0f} MiB after warm-up")
     report.figures = {

@@ -6,10 +6,10 @@ import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from tests.faults.line import OK, Line, event
+from tests.faults.line import DECIDE, OK, Line, event
 from tests.faults.report import quantile
 
 
@@ -40,14 +40,20 @@ class Measured:
 _numbers = itertools.count(1_000_000)
 
 
-async def measure(lines: Sequence[Line], in_flight: int, seconds: float) -> Measured:
-    """As many calls at once on each line, one after the other."""
+async def measure(
+    lines: Sequence[Line],
+    in_flight: int,
+    seconds: float,
+    path: str = DECIDE,
+    make: Callable[[int], bytes] = event,
+) -> Measured:
+    """As many calls at once on each line, one after the other. `make`: a number's request."""
     began = time.monotonic()
     measured = Measured(seconds)
 
     async def call(line: Line) -> None:
         while time.monotonic() - began < seconds:
-            answer = await line.call(event(next(_numbers)))
+            answer = await line.call(make(next(_numbers)), path)
             measured.statuses[answer.status] += 1
             if answer.status == OK:
                 measured.latencies_s.append(answer.took_s)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ssl
 import time
+import weakref
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
 from google.rpc import error_details_pb2, status_pb2
 from ngh2 import Configuration, Connection, ConnectionStateError, ErrorCode, Role, Setting
-from ngh2.events import DataReceived, GoAwayReceived, ResponseReceived, StreamClosed, StreamReset, TrailersReceived
+from ngh2.events import DataReceived, GoAwayReceived, ResponseReceived, StreamClosed, TrailersReceived
 
 from engine.pb.tact.v1 import decision_pb2 as pb
 from tests.transport.raw import message
@@ -25,16 +27,22 @@ NOT_TAKEN, LOST = -1, -2  # beside the statuses of gRPC
 DECIDE = "/tact.v1.DecisionService/Decide"
 _LAST = (1 << 31) - 1  # of a GOAWAY that only gives notice
 _WINDOW = 16 << 20
+_lines: weakref.WeakSet[Line] = weakref.WeakSet()
 
 
 @dataclass(slots=True)
 class Answer:
-    """What came of a call. `details`: google.rpc.Status as it came, or nothing."""
+    """What came of a call.
+
+    `body`: of the first message, and all that followed. `details`: google.rpc.Status as it came, or nothing.
+    `going`: it ended after the server had said that it goes.
+    """
 
     status: int
     body: bytes = b""
     details: bytes = b""
     took_s: float = 0.0
+    going: bool = False
 
     def retry_delay_ms(self) -> float | None:
         """The server's RetryInfo."""
@@ -91,6 +99,10 @@ class Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         with suppress(ConnectionStateError):  # both sides have said that they end
             self._h2.receive_data(data)
+        self._take()
+        self._flush()
+
+    def _take(self) -> None:
         for event in self._h2.events():
             if isinstance(event, GoAwayReceived):
                 self.going, self._last = True, min(self._last, event.last_stream_id)
@@ -106,11 +118,11 @@ class Line(asyncio.Protocol):
                 answer.status = int(found.get(b"grpc-status", answer.status))
                 packed = found.get(b"grpc-status-details-bin", b"")
                 answer.details = base64.b64decode(packed + b"=" * (-len(packed) % 4))
-            elif isinstance(event, StreamReset) and event.error_code == ErrorCode.REFUSED_STREAM:
-                answer.status = NOT_TAKEN
             elif isinstance(event, StreamClosed):
+                # By the server, or by libnghttp2: a GOAWAY came before the header had left.
+                if event.error_code == ErrorCode.REFUSED_STREAM and answer.status == LOST:
+                    answer.status = NOT_TAKEN
                 self._end(stream)
-        self._flush()
 
     def connection_lost(self, error: Exception | None) -> None:
         for stream in list(self._open):
@@ -125,7 +137,7 @@ class Line(asyncio.Protocol):
         future, answer, began = self._open.pop(stream)
         if answer.status == LOST and stream > self._last:
             answer.status = NOT_TAKEN
-        answer.took_s, answer.body = time.perf_counter() - began, answer.body[5:]
+        answer.took_s, answer.body, answer.going = time.perf_counter() - began, answer.body[5:], self.going
         if not future.done():
             future.set_result(answer)
 
@@ -143,13 +155,21 @@ class Line(asyncio.Protocol):
         self._due = False
         if data := self._h2.data_to_send():
             self._transport.write(data)
+        self._take()  # what could not be sent any more
 
 
-async def connect(address: str) -> Line:
+async def connect(address: str, tls: ssl.SSLContext | None = None) -> Line:
     """A connection to HOST:PORT. Raises OSError."""
     host, _, port = address.rpartition(":")
-    _, line = await asyncio.get_running_loop().create_connection(Line, host, int(port))
+    _, line = await asyncio.get_running_loop().create_connection(Line, host, int(port), ssl=tls)
+    _lines.add(line)
     return line
+
+
+def close_all() -> None:
+    """Closes what is still open."""
+    for line in list(_lines):
+        line.close()
 
 
 def event(number: int, customer: str = "") -> bytes:

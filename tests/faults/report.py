@@ -12,6 +12,7 @@ from pathlib import Path
 
 import orjson
 
+from tests.faults.line import close_all
 from tests.server.process import RULES, Server
 
 
@@ -47,11 +48,31 @@ class Report:
         sys.stdout.flush()
 
 
+_shared: tuple[Server, str] | None = None
+
+
+@contextmanager
+def sharing() -> Iterator[None]:
+    """Meanwhile, servers that are to be nothing special are one: to start one takes seconds."""
+    global _shared
+    with serving() as _shared:
+        try:
+            yield
+        finally:
+            _shared = None
+
+
 @contextmanager
 def serving(
     *arguments: str, rules: str = RULES, environment: dict[str, str] | None = None, ready: bool = True
 ) -> Iterator[tuple[Server, str]]:
     """A server with small rules and a store of its own; and its address, where it is waited for."""
+    if _shared is not None and not arguments and rules is RULES and environment is None and ready:
+        try:
+            yield _shared
+        finally:
+            close_all()
+        return
     with tempfile.TemporaryDirectory(prefix="tact-fault-") as directory:
         server = Server(Path(directory), *arguments, rules=rules, environment=environment)
         try:
@@ -70,6 +91,12 @@ def memory_mib(server: Server) -> float:
     """What the server holds in memory."""
     pages = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+def busy_s(server: Server) -> float:
+    """Time of processors that the server has used."""
+    fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def descriptors(server: Server) -> int:

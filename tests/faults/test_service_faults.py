@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 import pytest
 
 from tests.faults.__main__ import FAULTS
+from tests.faults.report import sharing
 
 # What is left to the programs: 27 compiles all kernels anew, minutes of it on some machines.
 _BRIEF = [number for number in FAULTS if number != 27]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_server() -> Iterator[None]:
+    with sharing():
+        yield
 
 
 @pytest.mark.parametrize("number", _BRIEF)

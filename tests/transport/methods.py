@@ -113,6 +113,7 @@ class Methods:
 
     async def large(self, payload: bytes, call: Call) -> bytes:
         """As many bytes as it is told."""
+        self._meet("large")
         return bytes(int(payload))
 
     # ---- streaming --------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -329,6 +330,7 @@ def test_calls_that_cross_with_the_goodbye_are_served(server: Served, opened: Ex
         seen.append(one)
         if one.kind == raw.PING:
             client.send(frame(raw.PING, raw.ACK, 0, one.payload))
+    client.close()
     stopping.result(20)
     assert _goodbyes(seen) == [(LARGEST, raw.NO_ERROR), (3, raw.NO_ERROR)]
     assert [f.stream for f in seen if f.flags & END_STREAM and f.kind == raw.HEADERS] == [3]
@@ -340,6 +342,35 @@ def test_a_peer_that_does_not_answer_cannot_hold_up_the_end(server: Served, open
     server.stop(grace_s=0.01)
     server.methods.reached("sleep ended")
     assert raw.GOAWAY in [f.kind for f in mute.frames()]
+
+
+def test_a_peer_that_stalls_at_the_end_gets_its_answers(serve: Serve, clock: Clock, opened: ExitStack) -> None:
+    server = serve(clock=clock)
+    client = opened.enter_context(Socket(server.host_port, receive_buffer=4096))
+    client.hello(HUGE_WINDOWS)
+    client.send(frame(raw.WINDOW_UPDATE, 0, 0, struct.pack(">I", 1 << 30)))
+    client.send(
+        frame(raw.HEADERS, END_HEADERS, 1, block(fields("Large"))) + frame(raw.DATA, END_STREAM, 1, message(b"1000000"))
+    )
+    server.methods.reached("large")
+    stopping = server.loop.start(server.transport.stop(20))
+    after(server, clock, 2)  # it does not answer the PING: all is said
+    after(server, clock, 4)
+    assert client.send(frame(raw.PING, raw.ACK, 0, b"tactstop"))  # to a socket that is closed: a reset
+    seen = list(client.frames())
+    assert _goodbyes(seen) == [(LARGEST, raw.NO_ERROR), (1, raw.NO_ERROR)]
+    assert [f.stream for f in seen if f.flags & END_STREAM and f.kind == raw.HEADERS] == [1]
+    client.close()
+    stopping.result(20)
+
+
+def test_a_peer_that_never_reads_cannot_hold_up_the_end(serve: Serve, clock: Clock, opened: ExitStack) -> None:
+    server = serve(clock=clock)
+    _pour(server, opened)
+    server.methods.reached("poured", 20)
+    began = time.monotonic()
+    server.stop(grace_s=0.01)
+    assert time.monotonic() - began < 4  # it had been close_s
 
 
 def test_a_client_that_leaves_takes_its_calls_along(server: Served, connect: Connect) -> None:

@@ -22,6 +22,7 @@ __all__ = ["Http2Transport", "Limits"]
 
 TICK_S = 1.0
 _BACKLOG = 1024
+_LAST_WORDS_S = 0.25  # after the grace: for UNAVAILABLE to leave, where the peer reads
 
 
 class Http2Transport:
@@ -85,7 +86,7 @@ class Http2Transport:
         if not await _within(shared.idle, grace_s):
             for connection in list(shared.connections):
                 connection.give_up()
-            await _within(shared.idle, self._limits.close_s)
+            await _within(shared.idle, _LAST_WORDS_S)
         self._ticker.cancel()
         for connection in list(shared.connections):
             connection.abort()

@@ -329,12 +329,11 @@ class Connection(asyncio.Protocol):
         """All is said: ends our side, and lets the peer end its own.
 
         Closed at once, a socket answers what the peer still sends (a WINDOW_UPDATE, the PING's answer) with a reset,
-        and the peer may drop the last answers unread.
+        and what has not reached the peer by then is lost. A peer that stalls has `close_s`.
         """
         if self._closing_s is None and self._transport.can_write_eof():
             self._closing_s = self._shared.now_s
             self._transport.write_eof()
-            self._shared.loop.call_later(self._limits.linger_s, self._transport.abort)
         else:
             self._close()
 

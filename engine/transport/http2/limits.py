@@ -32,5 +32,4 @@ class Limits:
     ping_timeout_s: float = 20.0  # silence after it: the peer is dead
     idle_s: float = 900.0  # without calls: the connection is closed in good order
     age_s: float = 600.0  # of a connection, +-10 %: closed in good order, so that channels spread anew
-    close_s: float = 5.0  # for the last bytes of a connection to leave
-    linger_s: float = 0.5  # for a peer that has all its answers to close its side
+    close_s: float = 5.0  # for the last bytes of a connection to leave, and for the peer to close its side
