@@ -22,20 +22,19 @@ from typing import Any
 
 import orjson
 
-from engine.clock import SystemClock
 from engine.columns.lane import Lane
 from engine.columns.warm import warm
 from engine.compiler.source import render
 from engine.decider import Decider, DeciderSettings, create_decider
 from engine.errors import RulesInvalid, StoreUnavailable, TactError
 from engine.journal import Journal
-from engine.learning.learner import Learner, keep_learning, keep_learnt_fresh
+from engine.keeping import keep_started
+from engine.learning.learner import keep_learnt_fresh
 from engine.learning.snapshot import Learnt
 from engine.metrics import Metrics
 from engine.revisions import Revisions
 from engine.service.table import Table
 from engine.settings import Settings, UsageError, parse, without_password
-from engine.state.archive import Archiver
 from engine.state.embedded import EmbeddedStore
 from engine.state.keeper import StoreKeeper
 from engine.state.redis import RedisStore
@@ -49,9 +48,7 @@ logger = logging.getLogger("tact.server")
 
 LAME_DUCK_S = 0.25  # between NOT_SERVING and the end of accepting: balancers look elsewhere
 LEAST_S = 0.25  # for work without a caller, where calls took all of the grace
-LEARN_EVERY_S = 5.0
 REFRESH_EVERY_S = 2.0
-ARCHIVE_EVERY_S = 10.0
 COUNT_EVERY_S = 1.0
 CANCEL_AGAIN_S = 0.5
 FILES_OF_OUR_OWN = 128  # store, rules, log, archive: never left to connections
@@ -116,11 +113,6 @@ async def build(settings: Settings, store_url: str) -> App:
         keep_counting(metrics, store),
     ]
     closing: list[Callable[[], Coroutine[Any, Any, None]]] = [store.close]
-    if not settings.worker_of:  # one process of a deployment's server is enough
-        learner = Learner(store, active)
-        archiver = Archiver(store, settings.data / "archive", learner.safe_id)
-        background += [keep_learning(learner, LEARN_EVERY_S, SystemClock().now_ms), keep_archiving(archiver)]
-        closing += [learner.close, archiver.close]
     if settings.metrics is not None and settings.worker_of is None:  # of workers the supervisor serves the sums
         _serve_metrics(metrics, settings)
     return App(settings, store, revisions, decider, table, transport, background, closing)
@@ -187,18 +179,7 @@ async def keep_counting(metrics: Metrics, store: RedisStore) -> None:
         await asyncio.sleep(COUNT_EVERY_S)
 
 
-async def keep_archiving(archiver: Archiver) -> None:
-    """Archives for ever; a store or disk that is away is tried again."""
-    while True:
-        await asyncio.sleep(ARCHIVE_EVERY_S)
-        try:
-            while (await archiver.run_once()).behind:
-                pass
-        except (TactError, OSError) as error:
-            logger.error("the log could not be archived: %s", error)
-
-
-async def serve(settings: Settings, store_url: str) -> int:
+async def serve(settings: Settings, store_url: str, arguments: Sequence[str]) -> int:
     """Serves until told to stop. Raises CannotServe, RulesInvalid."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -218,6 +199,8 @@ async def serve(settings: Settings, store_url: str) -> int:
         gc.set_threshold(50_000, 20, 20)
         store = "embedded" if settings.redis is None else without_password(settings.redis)
         announce(settings, address, app.revisions.serving, store if app.revisions.connected else "down")
+        if not settings.worker_of:  # one for all workers
+            tasks.append(asyncio.ensure_future(keep_started(arguments, {**os.environ, "TACT_REDIS": store_url})))
         await stop.wait()
         logger.info("stopping: accepted calls finish")
         await app.drain()
@@ -263,7 +246,7 @@ def _stop_with_supervisor(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) 
     threading.Thread(target=watch, daemon=True, name="supervisor-watch").start()
 
 
-def _run_one(settings: Settings) -> int:
+def _run_one(settings: Settings, arguments: list[str]) -> int:
     """One serving process, with its embedded store where it has no other."""
     embedded = StoreKeeper(EmbeddedStore(settings.data)) if settings.redis is None else None
     try:
@@ -275,7 +258,7 @@ def _run_one(settings: Settings) -> int:
 
             factory = uvloop.new_event_loop
         with asyncio.Runner(loop_factory=factory) as runner:
-            return runner.run(serve(settings, url))
+            return runner.run(serve(settings, url, arguments))
     finally:
         if embedded is not None:
             embedded.stop()
@@ -311,7 +294,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         if settings.workers > 1 and settings.worker_of is None:
             return _run_many(settings, arguments)
-        return _run_one(settings)
+        return _run_one(settings, arguments)
     except RulesInvalid as error:
         findings = "\n".join(render(f) for f in error.errors)
         sys.stderr.write(f"{findings}\nserver.py: {settings.rules}: {error}, and no earlier one can serve\n")

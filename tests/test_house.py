@@ -41,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "journal": LEAVES,
     "revision_store": RULES | {"state", "bundle", "pb"},
     "revisions": RULES | {"state", "bundle", "apart", "revision_store"},
+    "keeping": LEAVES | {"settings", "learning", "state", "revisions"},
     "supervisor": LEAVES | {"settings", "metrics"},
     "transport": {"errors", "clock"},
     "service": PIPELINE | {"columns", "revisions", "revision_store", "transport", "pb"},

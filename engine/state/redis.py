@@ -179,12 +179,15 @@ class RedisStore:
         await connection.ready()
         wire = connection.wire
         guard, generation = self.key(f"guard:{self._name}:{slot}"), self.key("g")
-        head = [("UNWATCH",), ("SET", guard, 1, "PX", budget_ms), ("WATCH", guard, generation), ("GET", generation)]
-        *_, known, time_, _, blobs = replies = await wire.send(_packed(head) + _TIME + command, 7)
+        head: list[Command] = [("UNWATCH",), ("SET", guard, 1, "PX", budget_ms), ("WATCH", guard, generation)]
+        head.append(("MGET", guard, generation))
+        *_, watched, time_, _, blobs = replies = await wire.send(_packed(head) + _TIME + command, 7)
         for reply in replies:
             if isinstance(reply, hiredis.ReplyError):
                 raise StoreUnavailable(f"the store refused: {reply}")
-        if known != self._generation.known:
+        if watched[0] is None:  # it had expired before it was watched
+            raise StoreUnavailable("the store took too long")
+        if watched[1] != self._generation.known:
             self._generation.doubt()
             raise StoreUnavailable("the store lost its data")
         now_ms = self._take_time(time_)
@@ -209,6 +212,10 @@ class RedisStore:
             await asyncio.sleep(self._seconds_until(look.not_after_ms))
             return "unknown"
         if type(reply) is list and len(reply) == commands:
+            for one in reply:
+                if isinstance(one, hiredis.ReplyError):  # a key of another type: the rest was executed
+                    log.error("a part of a transaction failed: %s", one)
+                    return "unknown"
             return "done"
         if reply is None:
             return "moved"

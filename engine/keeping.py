@@ -1,0 +1,116 @@
+"""The log's keeper: a process beside those that serve, which learns from the log and archives it.
+
+Both read every entry, which takes as long as deciding did: inside a serving process they took its time by
+seconds. One keeper is enough for a deployment; the first serving process starts it, and starts it again where it
+ends. It gives way to them (`nice`), and its standard input ends with its parent, so that it does not outlive it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from engine.clock import SystemClock
+from engine.errors import TactError
+from engine.learning.learner import Learner, keep_learning
+from engine.revisions import Revisions
+from engine.settings import Settings, parse
+from engine.state.archive import Archiver
+from engine.state.redis import RedisStore
+
+logger = logging.getLogger("tact.keeper")
+
+LEARN_EVERY_S = 5.0
+ARCHIVE_EVERY_S = 10.0
+_ROOT = Path(__file__).resolve().parents[1]  # where `import engine` works from
+_NICE = 10
+_PAUSE_S = 1.0
+_END_S = 5.0
+
+
+async def keep_started(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Keeps a keeper running, with the arguments of the server, until cancelled."""
+    while True:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "engine.keeping", *arguments, stdin=PIPE, stdout=DEVNULL, env=environment, cwd=_ROOT
+        )
+        try:
+            status = await process.wait()
+        finally:
+            if process.returncode is None:
+                assert process.stdin is not None
+                process.stdin.close()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_END_S):
+                        await process.wait()
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        logger.error("the log's keeper ended with status %d and is started again", status)
+        await asyncio.sleep(_PAUSE_S)
+
+
+async def keep(settings: Settings, url: str, stop: asyncio.Event) -> None:
+    """Learns from the log and archives it until told to stop. Raises RulesInvalid."""
+    store = RedisStore(url, max_log_length=settings.max_log)
+    revisions = Revisions(store.admin, store.key, settings.data / "last_good" / "rules")
+    active = await revisions.start(settings.rules)
+    learner = Learner(store, active)
+    archiver = Archiver(store, settings.data / "archive", learner.safe_id)
+    work = [revisions.watch(), keep_learning(learner, LEARN_EVERY_S, SystemClock().now_ms), keep_archiving(archiver)]
+    tasks = [asyncio.ensure_future(one) for one in work]
+    await stop.wait()
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks, timeout=_END_S)
+    for close in (learner.close, archiver.close, store.close):
+        await close()
+
+
+async def keep_archiving(archiver: Archiver) -> None:
+    """Archives for ever; a store or disk that is away is tried again."""
+    while True:
+        await asyncio.sleep(ARCHIVE_EVERY_S)
+        try:
+            while (await archiver.run_once()).behind:
+                pass
+        except (TactError, OSError) as error:
+            logger.error("the log could not be archived: %s", error)
+
+
+async def _run(settings: Settings) -> None:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: None)  # its parent says when: accepted calls come first
+
+    def watch() -> None:
+        while os.read(sys.stdin.fileno(), 64):
+            pass
+        loop.call_soon_threadsafe(stop.set)
+
+    threading.Thread(target=watch, daemon=True, name="parent-watch").start()
+    assert settings.redis is not None
+    await keep(settings, settings.redis, stop)
+
+
+def main() -> None:
+    """Runs the keeper with the arguments and the environment of a server."""
+    settings = parse(sys.argv[1:], os.environ)
+    logging.basicConfig(
+        stream=sys.stderr, level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    with suppress(OSError):
+        os.nice(_NICE)
+    asyncio.run(_run(settings))
+
+
+if __name__ == "__main__":
+    main()
