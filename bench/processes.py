@@ -18,6 +18,8 @@ from engine.state.embedded import EmbeddedStore
 
 SERVER_CORE, CLIENT_CORE = 0, 1
 ROOT = Path(__file__).resolve().parents[1]
+# of this process before it was pinned: inside `pinned` it has one left, and what is started there still wants another
+_CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 _STOP_S = 40
 _SETTLE_S, _SETTLE_STEP_S, _QUIET = 3.0, 0.1, 0.25
 
@@ -32,8 +34,8 @@ def pinned(core: int) -> Iterator[None]:
         yield
         return
     before = os.sched_getaffinity(0)
-    if len(before) > 1:
-        os.sched_setaffinity(0, {sorted(before)[core]})
+    if len(_CORES) > 1:
+        os.sched_setaffinity(0, {_CORES[core]})
     try:
         yield
     finally:

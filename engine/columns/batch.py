@@ -27,7 +27,7 @@ from engine.decision import Reason
 from engine.kernels import choose as c
 from engine.kernels import customers as k
 from engine.kernels import write as w
-from engine.kernels.arena import FINE, LEFT, records
+from engine.kernels.arena import FINE, LEFT
 from engine.kernels.bodies import bodies_room, write_bodies
 from engine.kernels.fill import Codes, fill
 from engine.kernels.fill import Inputs as Columns
@@ -101,7 +101,7 @@ class ColumnBatch:
         spans[events, 2], spans[events, 3] = ends[1:-1:3], ends[2::3]
         answered = np.zeros(n, np.uint8)
         answered[events] = ends[3::3] > ends[2:-1:3]
-        self.records = records(n, len(rules.windows.key))
+        self.records = rules.take_records(n)
         self.profiles = profiles(n, len(rules.features.types))
         k.open_records(
             events, self.data, spans, answered, store_ms, r.occurred, r.event, rules.ages, len(rules.windows.key),
@@ -192,10 +192,13 @@ class ColumnBatch:
             return
         program = rules.bundle.program
         if len(rules.counted.rows):
-            batch = self._evaluated(program.windows, rules.window_loads, rules.window_texts, order, types)
+            facts = _NO_FACTS
+            if rules.counts_by_value[types].any():
+                batch = self._evaluated(program.windows, rules.window_loads, rules.window_texts, order, types)
+                facts = batch.values, batch.value_ok, batch.trues, batch.possibles
             k.count_events(
-                order, types + 1, rules.counted, batch.values, batch.value_ok, batch.trues, batch.possibles,
-                self.requests.occurred, self.now_ms, rules.windows, self._zones, self.records, self.status,
+                order, types + 1, rules.counted, *facts, self.requests.occurred, self.now_ms, rules.windows,
+                self._zones, self.records, self.status,
             )  # fmt: skip
         k.read_windows(
             order, self.now_ms, rules.windows, self._zones, self.records, self._inputs.windows, self._inputs.kept,
@@ -380,11 +383,14 @@ class ColumnBatch:
         return out[:size].tobytes(), ends.tolist()
 
 
+_NO_FACTS = (np.zeros((1, 1), np.int64), *np.zeros((3, 1, 1), np.uint64))
+
+
 def _segments(kinds: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """Runs of one type in a word, as `evaluate` wants them."""
     rows = len(kinds)
-    if not rows:
-        return np.zeros((0, 4), np.int32)
+    if rows < 2:
+        return np.array([(0, kind, 0, 1) for kind in kinds.tolist()], np.int32).reshape(-1, 4)
     places = np.arange(rows)
     begins = np.flatnonzero((places % 64 == 0) | np.concatenate(([True], kinds[1:] != kinds[:-1])))
     ends = np.append(begins[1:], rows)

@@ -71,13 +71,14 @@ class Bodies:
         self._clear()
 
     def _clear(self) -> None:
-        self._bytes = bytearray()
-        self._rows: list[list[int]] = []
+        self._bytes = np.zeros(1 << 16, np.uint8)
+        self._end = 0
+        self._rows = np.zeros((256, PIECE), np.int64)
+        self._count = 0
         self._numbers: dict[object, tuple[int, Reason]] = {}
         self.messages: dict[int, Message] = {}  # by row of `Messages.texts`, those with slots
         self.of_text: npt.NDArray[np.int64] = np.full(len(self._tables.messages.texts), -1, np.int64)
         self._revision = self._put(field(32, self._bundle.revision.encode()))
-        self._made: Pieces | None = None
         plain = (Reason.NO_RULE_FOR_EVENT, Reason.HOLDOUT)
         self.no_rule, self.held_out = (
             self._whole(Decision(Outcome.NO_MESSAGE, reason, reason_text=sentence(reason, Details())))
@@ -86,32 +87,32 @@ class Bodies:
 
     def begin(self) -> None:
         """To be called ahead of a batch."""
-        if len(self._rows) > KNOWN_MAX:
+        if self._count > KNOWN_MAX:
             self._clear()
 
     def pieces(self) -> Pieces:
-        """All pieces that there are by now."""
-        if self._made is None:
-            self._made = Pieces(
-                np.frombuffer(bytes(self._bytes), np.uint8),
-                np.array(self._rows, np.int64).reshape(-1, PIECE),
-                np.array(self._revision, np.int64),
-            )
-        return self._made
+        """All pieces that there are by now; what comes later does not change them."""
+        return Pieces(self._bytes, self._rows, np.array(self._revision, np.int64))
 
     def _put(self, piece: bytes) -> tuple[int, int]:
-        begin = len(self._bytes)
-        self._bytes += piece
-        return begin, len(self._bytes)
+        begin, end = self._end, self._end + len(piece)
+        if end > len(self._bytes):
+            self._bytes = np.concatenate((self._bytes, np.zeros(max(len(self._bytes), len(piece)), np.uint8)))
+        self._bytes[begin:end] = np.frombuffer(piece, np.uint8)
+        self._end = end
+        return begin, end
 
     def _row(self, kind: int, pieces: Sequence[bytes | None], limit: int = 0) -> int:
         row = [kind]
         for piece in pieces:
             row += (-1, -1) if piece is None else self._put(piece)
-        row += [0] * (LIMIT - len(row))
-        self._rows.append([*row, limit])
-        self._made = None
-        return len(self._rows) - 1
+        number = self._count
+        if number == len(self._rows):
+            self._rows = np.concatenate((self._rows, np.zeros_like(self._rows)))
+        self._rows[number, : len(row)] = row
+        self._rows[number, LIMIT] = limit
+        self._count += 1
+        return number
 
     def _whole(self, decision: Decision) -> int:
         decision.revision = self._bundle.revision

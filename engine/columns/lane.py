@@ -203,7 +203,9 @@ class Lane:
         done = batch.answer()
         if not len(done):
             return
-        status = await store.commit_look(look, *batch.commit(done, self._prefix))
+        transaction = batch.commit(done, self._prefix)
+        batch.rules.give_back(batch.records)
+        status = await store.commit_look(look, *transaction)
         if status == "done":
             answers, ends = batch.answers(done)
             begin = 0

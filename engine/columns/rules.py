@@ -20,11 +20,15 @@ from engine.compiler.plan import Output
 from engine.compiler.pool import Constants, number_bits, width
 from engine.kernels import blake2b
 from engine.kernels import customers as k
+from engine.kernels.arena import Records, records
+from engine.kernels.fill import TEXT
 from engine.kernels.names import Names, names
 from engine.step.render import language_for
 from engine.step.take import AHEAD_MS_MAX, ANSWER_LIFE_MS
 
 I64 = npt.NDArray[np.int64]
+ROOM_EVENTS = 256  # a batch of the lane
+_SPARE_MAX = 4
 
 
 class RuleColumns:
@@ -49,6 +53,7 @@ class RuleColumns:
         self.profile_schemas = ProfileSchemas(ruleset)
         self.windows = window_plans(steps.windows)
         self.counted = _counted(bundle)
+        self.counts_by_value = _by_value(self.counted, len(events))
         self.limits = limit_tables(ruleset, steps)
         self.hours = hours_table(ruleset.quiet_hours)
         self.tables = rule_tables(bundle, self.paths)
@@ -68,6 +73,9 @@ class RuleColumns:
         self.timezone = _feature(bundle, "timezone")
         self.languages = Languages(self.tables.sets, ruleset.default_language)
 
+        texts_read = [int((part.loads[:, 3] == TEXT).sum()) for part in (rules, windows)]
+        self.most_texts = max(texts_read) + 1  # that one event reads
+        self._spare: list[Records] = []
         self.segmented = any(step.by for step in steps.messages)
         self._paused: tuple[Pauses, npt.NDArray[np.uint8]] | None = None
 
@@ -78,10 +86,19 @@ class RuleColumns:
             self._paused = pauses, np.array([pauses.holds(m.name, m.purpose) for m in messages], np.uint8)
         return self._paused[1]
 
-    @property
-    def most_texts(self) -> int:
-        """Texts that one event reads, at most."""
-        return max(int((part.loads[:, 3] == 3).sum()) for part in (self.rule_loads, self.window_loads)) + 1
+    def take_records(self, events: int) -> Records:
+        """Room for the records of so many events: one that was given back, where there is one."""
+        if events > ROOM_EVENTS or not self._spare:
+            return records(max(events, ROOM_EVENTS), len(self.windows.key))
+        room = self._spare.pop()
+        room.rec[:events] = 0
+        room.used[:] = 0
+        return room
+
+    def give_back(self, room: Records) -> None:
+        """To be taken again: large arrays that are made anew cost a page fault for every 4 kB that is written."""
+        if len(self._spare) < _SPARE_MAX:
+            self._spare.append(room)
 
 
 class TextCodes:
@@ -147,6 +164,13 @@ def _counted(bundle: Bundle) -> k.Counted:
             rows.append((numbers[window.name], condition, *amount))
         spans[kind] = begin, len(rows)
     return k.Counted(spans, np.array(rows, np.int64).reshape(-1, 6))
+
+
+def _by_value(counted: k.Counted, events: int) -> npt.NDArray[np.bool_]:
+    """Of each event type, whether what it adds to windows depends on an expression."""
+    rows = counted.rows
+    asks = (rows[:, k.WHERE] >= 0) | ((rows[:, k.AMOUNT] != k.NOTHING) & (rows[:, k.AMOUNT] != k.CONSTANT))
+    return np.array([asks[begin:end].any() for begin, end in counted.spans[1 : events + 1].tolist()], np.bool_)
 
 
 def _amount(output: Output) -> tuple[int, int, int, int]:

@@ -21,7 +21,7 @@ from engine.service.codec import check_decision_id, content_fingerprint, decode_
 from engine.service.encode import encode_confirmation, encode_explanation, encode_response
 from engine.service.guard import Guard
 from engine.service.limiter import Limiter, Waiting
-from engine.service.status import item_status
+from engine.service.status import item_status, rpc_error
 from engine.service.values import Violations
 from engine.transport import Call, Method, RpcError
 
@@ -294,7 +294,7 @@ class _Answers:
             return
         self._end()
         if not self.future.done():
-            self.future.set_exception(error)
+            self.future.set_exception(rpc_error(error))
 
     def _end(self) -> None:
         self._limiter.leave(self._call, len(self._parts), self._waiting)

@@ -22,7 +22,7 @@ class Guard:
 
     def __init__(self, observe: Observe | None = None) -> None:
         self._observe = observe
-        self._running: set[asyncio.Future[bytes]] = set()
+        self._running: set[asyncio.Task[bytes]] = set()
 
     def unary(self, path: str, work: Work) -> Unary:
         """A unary method: not started after its deadline. Its carrier cancels the answer when that is over.
@@ -45,22 +45,24 @@ class Guard:
         return Unary(path, handler)
 
     def direct(self, path: str, begin: Begin) -> Unary:
-        """The same for work that needs no task: `begin` answers with a future, or raises."""
+        """The same for work that needs no task: `begin` answers with a future, or raises; it keeps the work itself."""
 
         def handler(payload: bytes, call: Call) -> asyncio.Future[bytes]:
-            began = time.monotonic()
-            if call.deadline_s is not None and call.deadline_s <= began:
+            if call.deadline_s is not None and call.deadline_s <= time.monotonic():
                 raise deadline_exceeded(started=False)
             try:
-                work = begin(payload, call)
+                answer = begin(payload, call)
             except Exception as error:
                 raise rpc_error(error) from error
-            answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-            self._running.add(work)
-            work.add_done_callback(partial(self._ended, answer, path, began))
+            if self._observe is not None:
+                answer.add_done_callback(partial(self._observed, path, time.monotonic()))
             return answer
 
         return Unary(path, handler)
+
+    def _observed(self, path: str, began: float, answer: asyncio.Future[bytes]) -> None:
+        if self._observe is not None:
+            self._observe(path, time.monotonic() - began)
 
     def bidi(self, path: str, work: BidiHandler) -> Bidi:
         """A streaming method: errors become statuses."""
@@ -84,7 +86,7 @@ class Guard:
         while self._running:
             await asyncio.wait(set(self._running))
 
-    def _ended(self, answer: asyncio.Future[bytes], path: str, began: float, task: asyncio.Future[bytes]) -> None:
+    def _ended(self, answer: asyncio.Future[bytes], path: str, began: float, task: asyncio.Task[bytes]) -> None:
         self._running.discard(task)
         if self._observe is not None:
             self._observe(path, time.monotonic() - began)

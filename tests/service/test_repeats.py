@@ -8,14 +8,13 @@ import pytest
 
 from engine.bundle import Active, compile_bundle
 from engine.decider import create_decider
-from engine.errors import InvalidInput
 from engine.pb.tact.v1 import decision_pb2 as pb
 from engine.revisions import Revisions
 from engine.service.codec import content_fingerprint
 from engine.service.decision import DecisionService
 from engine.service.limiter import Limiter
 from engine.state.redis import RedisStore
-from engine.transport import Call
+from engine.transport import Call, RpcError
 
 RULES = """
 events: {deposit: {amount: number, urgent: bool}}
@@ -42,7 +41,7 @@ def test_a_retry_gets_its_answer_after_the_schema_changed(store: RedisStore, run
             batch = pb.DecideBatchRequest(requests=[request()]).SerializeToString()
             answers = pb.DecideBatchResponse.FromString(await service.decide_batch(batch, Call())).responses
             assert answers[0] == pb.DecideResponse.FromString(first)
-            with pytest.raises(InvalidInput):  # not the same event
+            with pytest.raises(RpcError, match="INVALID_ARGUMENT"):  # not the same event
                 await service.decide(request(amount=pb.Value(number=6)).SerializeToString(), Call())
 
     runner.run(scenario())
