@@ -1,4 +1,4 @@
-"""The decider in process on a real store, beside the same work written plainly with redis-py.
+"""Decisions in process, from request bytes to answer bytes, on a real store; beside, the same written with redis-py.
 
 The pipeline (ours, then the peer's) is on core 0, the store on core 1. One call at a time, with as many
 events as the batch; two mixes of the same 1,000 messages: nearly every event sends, or one in eight.
@@ -6,21 +6,27 @@ events as the batch; two mixes of the same 1,000 messages: nearly every event se
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from itertools import count, cycle
+from typing import Generic, TypeVar
 
 import uvloop
 
 from bench import generate
+from bench.compare import set_value
 from bench.plain import Ask, Plain
 from bench.processes import SERVER_CORE, pinned, store
 from bench.rows import Effort, Row
 from engine.bundle import Active, Bundle, compile_bundle
+from engine.columns.lane import Lane
+from engine.columns.warm import warm
 from engine.decider import Decider
-from engine.decision import DecideRequest, Event, Outcome
+from engine.errors import TactError
+from engine.pb.tact.v1 import decision_pb2 as pb
 from engine.state.model import ConsentEntry, Contact
 from engine.state.redis import RedisStore
 from engine.step.operations import ProfileChange
@@ -31,6 +37,8 @@ _MAX_LOG = 10_000_000
 _BUDGET_MS = 10_000
 _COLD_PART = 7 / 8  # of the customers in the second mix, rules find nothing
 _WARM_BATCHES = 3
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 def _mixes(size: int) -> dict[str, list[generate.Customer]]:
@@ -48,9 +56,41 @@ def asks(customers: int, tag: str) -> Iterator[Ask]:
     return (Ask(f"{tag}{k}", f"c{k * 7919 % customers}", next(happenings)) for k in count())
 
 
-def request(ask: Ask) -> DecideRequest:
-    """As the service would hand it to the decider."""
-    return DecideRequest(Event(ask.event_id, ask.customer_id, ask.event.type, None, dict(ask.event.attributes)))
+def payload(ask: Ask) -> bytes:
+    """A DecideRequest as it comes over the wire."""
+    request = pb.DecideRequest()
+    request.event.event_id, request.event.customer_id, request.event.type = (
+        ask.event_id,
+        ask.customer_id,
+        ask.event.type,
+    )
+    for name, value in ask.event.attributes.items():
+        set_value(request.event.attributes[name], value)
+    return request.SerializeToString()
+
+
+class _Waiting:
+    """One request of a batch, as the lane takes it; `ended` with the last answer of `size`."""
+
+    __slots__ = ("answers", "ended", "payload", "size")
+
+    def __init__(self, payload: bytes, answers: list[bytes], size: int, ended: asyncio.Future[None]) -> None:
+        self.payload = payload
+        self.answers = answers
+        self.size = size
+        self.ended = ended
+
+    def answered(self, answer: bytes | TactError) -> None:
+        if isinstance(answer, TactError):
+            self.ended.set_exception(answer)
+            return
+        self.answers.append(answer)
+        if len(self.answers) == self.size:
+            self.ended.set_result(None)
+
+    def handed_back(self, ahead: bool) -> None:
+        if not self.ended.done():
+            self.ended.set_exception(RuntimeError("the lane left a plain request"))
 
 
 def change(customer: generate.Customer) -> ProfileChange:
@@ -59,21 +99,36 @@ def change(customer: generate.Customer) -> ProfileChange:
     return ProfileChange(customer.customer_id, dict(customer.features), [], Contact(consents))
 
 
-async def _rate(
-    decide: Callable[[list[Ask]], Awaitable[int]], source: Iterator[Ask], size: int, seconds: float
-) -> tuple[float, float]:
+class _Way(Generic[B, A]):
+    """How a batch is decided: made ready and looked at outside of what is timed."""
+
+    def __init__(
+        self, ready: Callable[[list[Ask]], B], decide: Callable[[B], Awaitable[A]], sent: Callable[[A], int]
+    ) -> None:
+        self.ready = ready
+        self.decide = decide
+        self.sent = sent
+
+
+async def _rate(way: _Way[B, A], source: Iterator[Ask], size: int, seconds: float) -> tuple[float, float]:
     """(decisions per second, part of them that send)."""
     for _ in range(_WARM_BATCHES):
-        await decide([next(source) for _ in range(size)])
+        await way.decide(way.ready([next(source) for _ in range(size)]))
     done = sent = 0
     elapsed = 0.0
     while elapsed < seconds:
-        batch = [next(source) for _ in range(size)]
+        batch = way.ready([next(source) for _ in range(size)])
         start = time.perf_counter()
-        sent += await decide(batch)
+        answers = await way.decide(batch)
         elapsed += time.perf_counter() - start
+        sent += way.sent(answers)
         done += size
     return done / elapsed, sent / done
+
+
+def _sends(answers: list[bytes]) -> int:
+    parsed = (pb.DecideResponse.FromString(answer) for answer in answers)
+    return sum(one.decisions[0].outcome == pb.Decision.SEND for one in parsed)
 
 
 async def put(decider: Decider, customers: list[generate.Customer]) -> None:
@@ -105,18 +160,20 @@ async def _measure(bundle: Bundle, rules: generate.Rules, url: str, mix: str, ef
     plain = Plain(url, rules.rules)
     plain.put(customers)
 
-    async def ours(batch: list[Ask]) -> int:
-        answers = await decider.decide([request(a) for a in batch])
-        sent = 0
-        for answer in answers:
-            if not isinstance(answer, list):
-                raise answer
-            sent += answer[0].outcome is Outcome.SEND
-        return sent
+    lane = Lane(decider, records)
 
-    async def peer(batch: list[Ask]) -> int:
-        return sum(d["outcome"] == "SEND" for d in plain.decide(batch))
+    async def ours(batch: list[bytes]) -> list[bytes]:
+        answers: list[bytes] = []
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        lane.submit([_Waiting(one, answers, len(batch), ended) for one in batch])
+        await ended
+        return answers
 
+    async def peer(batch: list[Ask]) -> list[dict[str, object]]:
+        return plain.decide(batch)
+
+    mine_way = _Way(lambda batch: [payload(ask) for ask in batch], ours, _sends)
+    their_way = _Way(lambda batch: batch, peer, lambda answers: sum(d["outcome"] == "SEND" for d in answers))
     rows = []
     try:
         for size in BATCHES:
@@ -124,8 +181,8 @@ async def _measure(bundle: Bundle, rules: generate.Rules, url: str, mix: str, ef
             parts = (0.0, 0.0)
             for repeat in range(effort.repeats):
                 # the same events for both
-                mine = await _rate(ours, asks(len(customers), f"{size}-{repeat}-"), size, effort.seconds)
-                theirs = await _rate(peer, asks(len(customers), f"{size}-{repeat}-"), size, effort.seconds)
+                mine = await _rate(mine_way, asks(len(customers), f"{size}-{repeat}-"), size, effort.seconds)
+                theirs = await _rate(their_way, asks(len(customers), f"{size}-{repeat}-"), size, effort.seconds)
                 figures[0].append(mine[0])
                 figures[1].append(theirs[0])
                 parts = (mine[1], theirs[1])
@@ -142,6 +199,7 @@ async def _measure(bundle: Bundle, rules: generate.Rules, url: str, mix: str, ef
 
 def run(effort: Effort) -> list[Row]:
     """Both mixes, each on a store of its own."""
+    warm()
     rules = generate.rules(effort.messages)
     bundle = compile_bundle(rules.files)
     rows: list[Row] = []
