@@ -105,7 +105,9 @@ async def build(settings: Settings, store_url: str) -> App:
         salt=settings.secret or b"tact", secret=settings.secret, commit_budget_ms=settings.commit_budget_ms
     )
     decider = create_decider(active, store, limits, learnt, metrics, Journal(settings.data / "provisional.jsonl").write)
-    table = Table(decider, revisions, metrics if settings.metrics else None, lane=Lane(decider, store))
+    lane = Lane(decider, store)
+    lane.prepare()
+    table = Table(decider, revisions, metrics if settings.metrics else None, lane=lane)
     transport = _transport(settings, table.methods)
     background = [
         revisions.watch(),

@@ -177,12 +177,13 @@ async def _measure(bundle: Bundle, rules: generate.Rules, url: str, mix: str, ef
     rows = []
     try:
         for size in BATCHES:
+            taken = min(size, len(customers))  # of one customer the lane takes one event at a time
             figures: tuple[list[float], list[float]] = ([], [])
             parts = (0.0, 0.0)
             for repeat in range(effort.repeats):
                 # the same events for both
-                mine = await _rate(mine_way, asks(len(customers), f"{size}-{repeat}-"), size, effort.seconds)
-                theirs = await _rate(their_way, asks(len(customers), f"{size}-{repeat}-"), size, effort.seconds)
+                mine = await _rate(mine_way, asks(len(customers), f"{size}-{repeat}-"), taken, effort.seconds)
+                theirs = await _rate(their_way, asks(len(customers), f"{size}-{repeat}-"), taken, effort.seconds)
                 figures[0].append(mine[0])
                 figures[1].append(theirs[0])
                 parts = (mine[1], theirs[1])

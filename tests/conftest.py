@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import itertools
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numba
 import pytest
 
+from engine.columns.warm import warm
 from engine.state.embedded import EmbeddedStore
 from engine.state.redis import RedisStore
 
 _prefixes = (f"test{n}:" for n in itertools.count())
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compiles all kernels where the cache is cold: one worker does, the others wait and load them.
+
+    Tests that wait for something would wait for compilations else.
+    """
+    if os.environ.get("PYTEST_XDIST_WORKER") or not session.config.getoption("numprocesses", None):
+        cache = Path(numba.config.CACHE_DIR)
+        cache.mkdir(parents=True, exist_ok=True)
+        with (cache / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            warm()
 
 
 @pytest.fixture(scope="session")

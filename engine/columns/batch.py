@@ -24,11 +24,12 @@ from engine.compiler.program import Funnel
 from engine.compiler.reference import Inputs
 from engine.compiler.stages import Grid, padded
 from engine.decision import Reason
-from engine.kernels import choose as c
 from engine.kernels import customers as k
+from engine.kernels import messages as c
 from engine.kernels import write as w
 from engine.kernels.arena import FINE, LEFT
 from engine.kernels.bodies import bodies_room, write_bodies
+from engine.kernels.choose import choose
 from engine.kernels.fill import Codes, fill
 from engine.kernels.fill import Inputs as Columns
 from engine.kernels.profiles import UNKNOWN_SCHEMA, profiles
@@ -240,7 +241,7 @@ class ColumnBatch:
                 paused, rules.languages.places, self._shares.slots, self._shares.rows,
                 np.array(sorted(own), np.int64).reshape(-1, 2), np.uint64(draw.key0), np.uint64(draw.key1),
             )  # fmt: skip
-            c.choose(
+            choose(
                 order, self.status, self.data, rules.tables.messages, self.given, rules.hours, rules.limits, facts,
                 self.records, self.customers, self._zones, scratch, self.chosen,
             )  # fmt: skip

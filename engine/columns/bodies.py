@@ -16,10 +16,10 @@ from engine.answer import encode_decision, encode_details, to_bytes
 from engine.bundle import Bundle
 from engine.columns.tables import RuleTables, reason_of
 from engine.decision import Decision, Details, Outcome, Reason
-from engine.kernels import choose as c
 from engine.kernels import consent as k_consent
 from engine.kernels import hours as k_hours
 from engine.kernels import limits as k_limits
+from engine.kernels import messages as c
 from engine.kernels.bodies import LIMIT, MESSAGE, PIECE, REFUSAL, WHOLE, Pieces
 from engine.plan import MessageStep, SlotPlan
 from engine.step.reasons import ELIGIBILITY, UNLESS, WHEN, Stop, said, sentence
@@ -147,7 +147,7 @@ class Bodies:
         return Stop(WHEN if stage == WHEN else UNLESS, reason, Details(message=name, condition=expression.text))
 
     def refused(self, row: list[int], language: int, wanted: str | None) -> tuple[int, Reason]:
-        """Of the message that got furthest through the filters, by its row of `kernels.choose`."""
+        """Of the message that got furthest through the filters, by its row of `kernels.messages`."""
         stage, code = row[c.STOP_STAGE], row[c.STOP_CODE]
         spoken = (language, row[c.CHANNEL_ROW]) if stage in (c.TEXT, c.TRIAL) else None  # each has texts of its own
         key = (row[c.MESSAGE], stage, code, row[c.STOP_X], row[c.STOP_Y], spoken)
@@ -231,7 +231,7 @@ class Bodies:
     # ---- messages ---------------------------------------------------------------------------------
 
     def add_message(self, row: list[int]) -> None:
-        """The pieces of a text that is said for the first time, by an event's row of `kernels.choose`."""
+        """The pieces of a text that is said for the first time, by an event's row of `kernels.messages`."""
         text = row[c.TEXT_ROW]
         what = self._tables.said(row[c.MESSAGE], row[c.VARIANT_NO], row[c.CHANNEL_ROW], text, self._steps)
         step, message = what.step, what.step.message

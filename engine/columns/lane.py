@@ -32,6 +32,7 @@ log = logging.getLogger("tact.lane")
 
 OVERLAP = 2  # batches under way: one computes while another waits for the store
 MEASURE_EVERY_S = 2.0
+_AT_ONCE = 200  # messages of a rule set whose tables are made without more ado: some 20 ms
 LOG_MIN = 20_000  # shorter logs than this may fill between two measurements: those are left to the ordinary way
 
 
@@ -59,6 +60,7 @@ class Lane:
         self._prefix = np.frombuffer(store.prefix.encode(), np.uint8)
         self._draw = Draw(*salt_keys(decider.settings.salt))
         self._rules: RuleColumns | None = None
+        self._making: asyncio.Future[RuleColumns] | None = None
         self._shares: tuple[RuleColumns, ShareTable] | None = None
         self._waiting: deque[Ask] = deque()
         self._running: set[asyncio.Task[None]] = set()
@@ -98,10 +100,27 @@ class Lane:
             log.error("a batch failed", exc_info=task.exception())
         self._start()
 
-    def _rules_of(self, bundle: Bundle) -> RuleColumns:
-        if self._rules is None or self._rules.bundle is not bundle:
-            self._rules = RuleColumns(bundle, self._decider.settings.secret)
-        return self._rules
+    def prepare(self) -> None:
+        """Makes the tables of the active rule set now: before a server says that it is ready."""
+        self._rules = RuleColumns(self._decider.active.bundle, self._decider.settings.secret)
+
+    def _rules_of(self, bundle: Bundle) -> RuleColumns | None:
+        """The tables of a rule set; None while those of a large one are made, in a thread (1 s for 10,000 messages)."""
+        if self._rules is not None and self._rules.bundle is bundle:
+            return self._rules
+        if len(bundle.steps.messages) <= _AT_ONCE:
+            self.prepare()
+            return self._rules
+        if self._making is None:
+            loop = asyncio.get_running_loop()
+            self._making = loop.run_in_executor(None, RuleColumns, bundle, self._decider.settings.secret)
+            self._making.add_done_callback(self._made)
+        return None
+
+    def _made(self, made: asyncio.Future[RuleColumns]) -> None:
+        self._making = None
+        if not made.cancelled():
+            self._rules = made.result()
 
     def _shares_of(self, posteriors: Posteriors, rules: RuleColumns) -> ShareTable:
         """Of these rules: a batch of those before may still be under way after a deploy."""
@@ -124,8 +143,8 @@ class Lane:
             taken = min(len(self._waiting), self._batch_max)
             asks.update(enumerate([self._waiting.popleft() for _ in range(taken)]))
             if asks and fit and not self._decider.draining:
-                rules = self._rules_of(self._decider.world().bundle)
-                if rules.usable:
+                rules = self._rules_of(self._decider.active.bundle)
+                if rules is not None and rules.usable:
                     batch = ColumnBatch(rules, [ask.payload for ask in asks.values()])
                     self._claim(batch, asks, keys)
                     if keys:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.columns.tables import VARIANTS_MAX
-from engine.kernels.choose import share_slot
+from engine.kernels.filters import share_slot
 from engine.learning.policies import Posteriors, variant_shares
 from engine.plan import MessageStep
 
@@ -17,7 +17,7 @@ ROWS_MAX = 1 << 16
 
 
 class ShareTable:
-    """The shares that one snapshot of what was learnt gives. Rows as in `kernels.choose.Given.shares`."""
+    """The shares that one snapshot of what was learnt gives. Rows as in `kernels.messages.Given.shares`."""
 
     def __init__(self, posteriors: Posteriors, steps: Sequence[MessageStep]) -> None:
         self.posteriors = posteriors

@@ -15,11 +15,11 @@ from engine.compiler.plan import Output
 from engine.contact.holdout import threshold
 from engine.decision import Reason
 from engine.identity import name_hash
-from engine.kernels import choose as c
 from engine.kernels import consent as k_consent
 from engine.kernels import hours as k_hours
 from engine.kernels import limits as k_limits
-from engine.kernels.choose import Messages
+from engine.kernels import messages as c
+from engine.kernels.messages import Messages
 from engine.kernels.write import Labels
 from engine.plan import MessageStep
 from engine.step.render import slots_used

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.kernels import choose as c
+from engine.kernels import messages as c
 from engine.kernels.compiled import kernel, part
 from engine.kernels.put import put, put_varint, put_word
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.kernels import arena as a
-from engine.kernels import choose as c
+from engine.kernels import messages as c
 from engine.kernels.compiled import kernel, part
 from engine.kernels.fill import (
     ATTRIBUTE,
