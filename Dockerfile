@@ -35,7 +35,7 @@ EOF
 # Kernels for any CPU of this architecture (Numba keys its cache on the CPU's name), then byte code that
 # does not depend on file times.
 ENV NUMBA_CPU_NAME=generic NUMBA_CACHE_DIR=/opt/tact/kernels
-RUN venv/bin/python -c "from engine.kernels.warm import warm; warm()" \
+RUN venv/bin/python -c "from engine.columns.warm import warm; warm()" \
     && venv/bin/python -m compileall -q --invalidation-mode unchecked-hash engine lib server.py \
     && chmod -R a+rX,go-w /opt/tact
 
