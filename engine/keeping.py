@@ -107,6 +107,7 @@ def main() -> None:
     logging.basicConfig(
         stream=sys.stderr, level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    logging.getLogger("engine.revisions").setLevel(logging.WARNING)  # the servers say what is served
     with suppress(OSError):
         os.nice(_NICE)
     asyncio.run(_run(settings))

@@ -272,6 +272,8 @@ def _cells(data, at, end, i, first, count, now_ms, schemas, features, out):  # t
             heap += np.int64(_unsigned(data, at, _SIZES[digit]))
             if heap > end or not valid_utf8(data, begin, heap):
                 return np.int64(-1)
+            if kind not in (TEXT, TEXTS, MONEY):  # a far time in digits, or damage
+                return np.int64(-1)
         elif kind == TEXTS:
             return np.int64(-1)
         if f >= 0:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from engine.compiler import document, syntax
@@ -65,6 +65,7 @@ def test_an_offset_in_a_value_has_its_place_in_the_file(text: str, value: str, n
 @given(st.lists(st.text(st.sampled_from("ab'\"\\{ é\t"), min_size=1), min_size=1), st.sampled_from("'\"|"))
 def test_every_visible_character_is_found_where_it_is_written(words: list[str], style: str) -> None:
     value = " ".join(words).strip()
+    assume(value.count("{") <= document.DEPTH_MAX)  # more on one line are refused before anything is read
     if style == "'":
         written = "'" + value.replace("'", "''") + "'"
     elif style == '"':
