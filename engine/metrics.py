@@ -2,7 +2,7 @@
 
 Workers share a directory: each keeps its figures in files of its own there (prometheus_client's multiprocess mode),
 and their supervisor serves the sums. The files are named by the worker's number, not its process: a worker that was
-started again counts on, so that no sum ever falls.
+started again counts on, so that no sum of a counter ever falls.
 """
 
 from __future__ import annotations
