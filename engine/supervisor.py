@@ -23,6 +23,7 @@ from engine.settings import Address, Settings, without_password
 
 logger = logging.getLogger("tact.supervisor")
 
+WARM = "from engine.columns.warm import warm; warm()"  # what compiles the kernels, before there are workers
 Announce = Callable[[Settings, str, str, str], None]
 _ROOT = Path(__file__).resolve().parents[1]  # where `import engine` works from
 _SOON_S = 5.0  # a worker that dies earlier is restarted only after a pause
@@ -118,7 +119,7 @@ class _Supervisor:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",
-            "from engine.columns.warm import warm; warm()",
+            WARM,
             env=self._environment,
             cwd=_ROOT,
         )

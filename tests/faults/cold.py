@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from engine.supervisor import WARM
 from tests.faults.line import OK, Line, connect, event
 from tests.faults.report import Report, serving
 from tests.server.process import Server
@@ -32,8 +33,9 @@ async def run(long: bool = False) -> Report:
 def _start(cache: str, report: Report, turn: int) -> float:
     """One cold start; when it was ready."""
     with serving("--workers", str(WORKERS), environment={"NUMBA_CACHE_DIR": cache}, ready=False) as (server, _):
-        together = _watch(server)
+        warmed, together = _watch(server)
         address, ready_s = server.ready()["address"], time.monotonic()
+        report.must(warmed, f"round {turn}: nothing warmed the kernels before there were workers")
         report.must(not together, f"round {turn}: workers ran while kernels were compiled")
         compiled = _kernels(cache)
         report.must(bool(compiled), f"round {turn}: no kernels were compiled: the cache was not cold")
@@ -46,18 +48,21 @@ def _start(cache: str, report: Report, turn: int) -> float:
         return ready_s
 
 
-def _watch(server: Server) -> bool:
-    """Looks at the supervisor's children until there are workers; whether the warming one ran beside them."""
+def _watch(server: Server) -> tuple[bool, bool]:
+    """Looks at the supervisor's children until there are workers: the warming one was seen, and ran beside them."""
+    warmed = False
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
     while server.process.poll() is None:
         lines = []
         for child in children.read_text().split():
             with suppress(OSError):
                 lines.append(Path(f"/proc/{child}/cmdline").read_bytes())
+        warming = any(WARM.encode() in line for line in lines)
         if any(b"--worker-of" in line for line in lines):
-            return any(b"kernels.warm" in line for line in lines)
+            return warmed, warming
+        warmed |= warming
         time.sleep(_LOOK_S)
-    return False
+    return warmed, False
 
 
 def _kernels(cache: str) -> list[str]:
