@@ -191,6 +191,7 @@ async def serve(settings: Settings, store_url: str, arguments: Sequence[str]) ->
         _stop_with_supervisor(loop, stop)
     app = await build(settings, store_url)
     tasks = [asyncio.ensure_future(work) for work in app.background]
+    keeper: asyncio.Task[None] | None = None
     try:
         try:
             address = await app.transport.start()
@@ -202,12 +203,18 @@ async def serve(settings: Settings, store_url: str, arguments: Sequence[str]) ->
         store = "embedded" if settings.redis is None else without_password(settings.redis)
         announce(settings, address, app.revisions.serving, store if app.revisions.connected else "down")
         if not settings.worker_of:  # one for all workers
-            tasks.append(asyncio.ensure_future(keep_started(arguments, {**os.environ, "TACT_REDIS": store_url})))
+            keeper = asyncio.create_task(keep_started(arguments, {**os.environ, "TACT_REDIS": store_url}))
         await stop.wait()
         logger.info("stopping: accepted calls finish")
+        if keeper is not None:
+            keeper.cancel()  # it ends while they do
         await app.drain()
     finally:
         await _end(tasks)
+        if keeper is not None:
+            if not keeper.cancelling():  # a second time would cut its end
+                keeper.cancel()
+            await asyncio.wait((keeper,))  # while its store is still there
         for close in app.closing:
             await close()
     return 0

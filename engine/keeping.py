@@ -59,7 +59,7 @@ async def keep_started(arguments: Sequence[str], environment: Mapping[str, str])
 
 
 async def keep(settings: Settings, url: str, stop: asyncio.Event) -> None:
-    """Learns from the log and archives it until told to stop. Raises RulesInvalid."""
+    """Learns from the log and archives it until told to stop. Raises RulesInvalid, and whatever ends one of the two."""
     store = RedisStore(url, max_log_length=settings.max_log)
     revisions = Revisions(store.admin, store.key, settings.data / "last_good" / "rules")
     active = await revisions.start(settings.rules)
@@ -67,12 +67,15 @@ async def keep(settings: Settings, url: str, stop: asyncio.Event) -> None:
     archiver = Archiver(store, settings.data / "archive", learner.safe_id)
     work = [revisions.watch(), keep_learning(learner, LEARN_EVERY_S, SystemClock().now_ms), keep_archiving(archiver)]
     tasks = [asyncio.ensure_future(one) for one in work]
-    await stop.wait()
-    for task in tasks:
+    stopped = asyncio.ensure_future(stop.wait())
+    ended, _ = await asyncio.wait((stopped, *tasks), return_when=asyncio.FIRST_COMPLETED)
+    for task in (stopped, *tasks):
         task.cancel()
     await asyncio.wait(tasks, timeout=_END_S)
     for close in (learner.close, archiver.close, store.close):
         await close()
+    for task in ended - {stopped}:  # nothing that works for ever ends without an error, and half a keeper is none
+        task.result()
 
 
 async def keep_archiving(archiver: Archiver) -> None:
