@@ -32,6 +32,7 @@ from engine.kernels.bodies import bodies_room, write_bodies
 from engine.kernels.choose import choose
 from engine.kernels.fill import Codes, fill
 from engine.kernels.fill import Inputs as Columns
+from engine.kernels.limits import MAX_TOUCHES
 from engine.kernels.profiles import UNKNOWN_SCHEMA, profiles
 from engine.kernels.requests import read_requests
 from engine.step.operations import ANSWER_KEPT_MS, ANSWERS_KEPT
@@ -41,7 +42,6 @@ from engine.zones import ZONES
 
 I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]
-_MAX_TOUCHES = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,6 @@ class ColumnBatch:
     def digests(self) -> bytes:
         """The customers' digests, one behind another."""
         return self.requests.customer.tobytes()
-
-    def left(self) -> list[int]:
-        """Events that are left to Python."""
-        found: list[int] = np.flatnonzero(self.status != FINE).tolist()
-        return found
 
     def read_command(self, events: I64, prefix: U8) -> bytes:
         """The WATCH and the MGET that read these events' customers."""
@@ -225,8 +220,8 @@ class ColumnBatch:
             waits=np.full((2 * len(rules.hours.start) + 2, 4), -1, np.int64),
             order=np.zeros((max(1, len(steps)), 3), np.int64),
             ranks=np.zeros(max(1, len(steps))),
-            live=np.zeros(_MAX_TOUCHES, np.int64),
-            times=np.zeros(_MAX_TOUCHES, np.int64),
+            live=np.zeros(MAX_TOUCHES, np.int64),
+            times=np.zeros(MAX_TOUCHES, np.int64),
         )
         self.chosen = c.Chosen(
             rows=np.zeros((n, c.ROW), np.int64),
@@ -317,14 +312,15 @@ class ColumnBatch:
         """The segments of customers whose policy goes by them, and where each is."""
         steps, spans = self.rules.bundle.steps.messages, np.zeros((self.events, 2), np.int64)
         parts: list[bytes] = []
+        end = 0
         if self.rules.segmented:
             rows = self.chosen.rows
             for i in events.tolist():
                 m = int(rows[i, c.MESSAGE])
                 if rows[i, c.STATUS] in (c.SENDS, c.HELD_OUT) and steps[m].by:
-                    begin = sum(map(len, parts))
                     parts.append(self._segment(m, i).encode())
-                    spans[i] = begin, begin + len(parts[-1])
+                    spans[i] = end, end + len(parts[-1])
+                    end += len(parts[-1])
         return np.frombuffer(b"".join(parts) or b"\0", np.uint8), spans
 
     def _refused(self, i: int, row: list[int]) -> tuple[int, Reason]:
@@ -363,7 +359,7 @@ class ColumnBatch:
             versions,
         )  # fmt: skip
         store = _store(prefix)
-        room = w.commit_room(events, batch, labels, self.chosen, self.records, store, self._inputs, self.data)
+        room = w.commit_room(events, batch, labels, self.chosen, self.records, store, self._inputs)
         out, total = np.empty(room, np.uint8), np.zeros(1, np.int64)
         marks = np.full((2, len(rules.paths.known) + 1), -1, np.int64)
         size = w.write_commit(

@@ -26,7 +26,6 @@ from engine.step.reasons import ELIGIBILITY, UNLESS, WHEN, Stop, said, sentence
 from engine.step.render import fill, language_for, shown, slots_used
 
 KNOWN_MAX = 65_536  # pieces remembered; then all are forgotten
-I64 = npt.NDArray[np.int64]
 
 
 def varint(value: int) -> bytes:

@@ -65,8 +65,6 @@ class RuleColumns:
         begins = np.cumsum([len(texts), *(len(name.encode()) for name in events)])
         self.type_names = np.ascontiguousarray(np.stack((begins[:-1], begins[1:]), axis=1).astype(np.int64))
         self.prefix = texts + "".join(events).encode()
-        self.rule_kinds = np.array([program.rules.kinds[name] for name in events], np.int64)
-        self.window_kinds = np.array([program.windows.kinds[name] for name in events], np.int64)
         self.rule_texts = TextCodes(program.rules.constants)
         self.window_texts = TextCodes(program.windows.constants)
         self.language = _feature(bundle, "language")

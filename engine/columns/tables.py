@@ -9,7 +9,6 @@ import numpy as np
 
 from engine.bundle import Bundle
 from engine.columns.inputs import Paths
-from engine.compiler.model import RuleSet
 from engine.compiler.nodes import Type
 from engine.compiler.plan import Output
 from engine.contact.holdout import threshold
@@ -191,7 +190,7 @@ def rule_tables(bundle: Bundle, paths: Paths) -> RuleTables:
     purposes = {name: n for n, name in enumerate(ruleset.purposes)}
     hours = {name: n for n, name in enumerate(ruleset.quiet_hours)}
     table = np.zeros((len(steps), c.MESSAGE_COLUMNS), np.int64)
-    reads_at, reads, readable = _reads(steps, ruleset, program.rules.paths, paths)
+    reads_at, reads, readable = _reads(steps, program.rules.paths, paths)
     for m, step in enumerate(steps):
         channel_at, channel_end = built.channel_rows(step)
         variant_at, variant_end, known = built.variant_rows(m, step)
@@ -241,7 +240,7 @@ def rule_tables(bundle: Bundle, paths: Paths) -> RuleTables:
 
 
 def _reads(
-    steps: Sequence[MessageStep], ruleset: RuleSet, gathered: Mapping[str, tuple[str, ...]], paths: Paths
+    steps: Sequence[MessageStep], gathered: Mapping[str, tuple[str, ...]], paths: Paths
 ) -> tuple[list[int], list[int], list[bool]]:
     """What each message's conditions read, by number; whether it is there for every event type it listens to."""
     there = {kind: frozenset(known) for kind, known in gathered.items()}

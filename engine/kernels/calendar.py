@@ -1,8 +1,4 @@
-"""Calendars and clocks of zones, by binary search in the tables of `engine.zones`.
-
-`evaluate.py` compiles this into itself, and numba's cache does not see changes of other files:
-touch `evaluate.py` when changing this one.
-"""
+"""Calendars and clocks of zones, by binary search in the tables of `engine.zones`."""
 
 from __future__ import annotations
 

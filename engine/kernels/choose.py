@@ -275,7 +275,7 @@ def _among(  # type: ignore[no-untyped-def]
             return
         wait = wait_of(m, i, messages, hours, customers, own_from, own_to, zones, scratch)
         if consider(
-            m, i, row, ranks[place], wait, live, data, messages, given, hours, limits, facts, records, customers,
+            m, i, row, ranks[place], wait, live, data, messages, given, limits, facts, records, customers,
             zones, scratch, out,
         ):  # fmt: skip
             order[place, 2] = 0
@@ -306,13 +306,13 @@ def _among(  # type: ignore[no-untyped-def]
                 if not drawn:
                     best = k
                 drawn -= 1
-    # once more, for the row: of the one that was drawn, or that got furthest
     m = order[best, 0]
-    wait = wait_of(m, i, messages, hours, customers, own_from, own_to, zones, scratch)
-    consider(
-        m, i, row, ranks[best], wait, live, data, messages, given, hours, limits, facts, records, customers,
-        zones, scratch, out,
-    )  # fmt: skip
+    if best != place - 1:  # once more, for the row: of the one that was drawn, or that got furthest
+        wait = wait_of(m, i, messages, hours, customers, own_from, own_to, zones, scratch)
+        consider(
+            m, i, row, ranks[best], wait, live, data, messages, given, limits, facts, records, customers,
+            zones, scratch, out,
+        )  # fmt: skip
     rows[i, MESSAGE], rows[i, STATUS], out.ranks[i] = m, REFUSED, ranks[best]
     if fits:
         _draw_variant(i, given, customers, out)

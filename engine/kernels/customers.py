@@ -19,8 +19,6 @@ from engine.kernels.records import forget, known_answer, read_record
 from engine.kernels.windows import UNKNOWN, ensure, observe, read
 
 I64 = NDArray[np.int64]
-U8 = NDArray[np.uint8]
-U64 = NDArray[np.uint64]
 
 _U = np.uint64
 _FAR_MS = 4_000_000_000_000  # years after 2096 are left to Python

@@ -20,7 +20,6 @@ U8 = NDArray[np.uint8]
 
 FEATURE, ATTRIBUTE, WINDOW, OCCURRED, KIND, NOW = range(6)  # sources
 BOOL, INTEGER, NUMBER, TEXT, TIME, MONEY, DURATION, DATE = range(8)  # types
-SOURCE, PLACE, COLUMN, TYPE = range(4)  # columns of `Loads.loads`
 OK, GIVEN = 1, 2
 MISSING, STALE, DEFAULTED, WRITTEN = range(4)  # states of features
 INCOMPLETE = 2  # the third of windows, which have no defaults

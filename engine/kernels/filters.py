@@ -245,7 +245,7 @@ def _variants(m, c, i, row, messages, given, facts, records, customers, out):  #
 
 @part
 def consider(  # type: ignore[no-untyped-def]
-    m, i, row, rank, wait, live, data, messages, given, hours, limits, facts, records, customers, zones, scratch, out
+    m, i, row, rank, wait, live, data, messages, given, limits, facts, records, customers, zones, scratch, out
 ):
     """Runs one message through the filters that follow its own rules: whether it may be said.
 

@@ -1,7 +1,7 @@
 """Quiet hours and the customer's own hours: when may something be sent, and until when.
 
 The twin is `engine.contact.hours`. A zone is its number in `engine.zones.ZONES`, followed by the arrays of the
-table; UNKNOWN where the customer has none, or one that nobody knows. `calendar.py` is compiled into this.
+table; UNKNOWN where the customer has none, or one that nobody knows.
 """
 
 from __future__ import annotations

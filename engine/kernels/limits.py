@@ -1,7 +1,6 @@
 """Frequency caps and gaps over the touches of a record: how many a customer bears, and how far apart.
 
 The twin is `stopped_by_limits` of `engine.contact.caps`, for messages that do not say what they are about.
-`calendar.py`, `contact.py` and `hours.py` are compiled into this.
 """
 
 from __future__ import annotations

@@ -2,9 +2,6 @@
 
 A column lies in a table: an array of two dimensions and int64, one row per value. Values are integers, hashes
 (unsigned, with the same bits), or doubles by their bits. What does not fit 64 bits is not read.
-
-`records.py` compiles this into itself, and numba's cache does not see changes of other files: touch it when
-changing this one.
 """
 
 from __future__ import annotations

@@ -47,12 +47,19 @@ def put_hex(out, at, value, digits):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def put_decimal(out, at, value):  # type: ignore[no-untyped-def]
-    """An int64 that is not negative, in decimal."""
+def _decimal_size(value):  # type: ignore[no-untyped-def]
+    """Digits of an int64 that is not negative."""
     size, rest = 1, value // 10
     while rest:
         size += 1
         rest //= 10
+    return size
+
+
+@kernel
+def put_decimal(out, at, value):  # type: ignore[no-untyped-def]
+    """An int64 that is not negative, in decimal."""
+    size = _decimal_size(value)
     for k in range(size):
         out[at + size - 1 - k] = 48 + value % 10
         value //= 10
@@ -93,21 +100,9 @@ def put_head(out, at, mark, size):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def put_bulk(out, at, source, begin, end):  # type: ignore[no-untyped-def]
-    """A string of a command, from another buffer."""
-    at = put(out, put_head(out, at, 36, end - begin), source, begin, end)
-    out[at], out[at + 1] = 13, 10
-    return at + 2
-
-
-@kernel
 def put_bulk_decimal(out, at, value):  # type: ignore[no-untyped-def]
     """A number of a command, not negative."""
-    size, rest = 1, value // 10
-    while rest:
-        size += 1
-        rest //= 10
-    at = put_decimal(out, put_head(out, at, 36, size), value)
+    at = put_decimal(out, put_head(out, at, 36, _decimal_size(value)), value)
     out[at], out[at + 1] = 13, 10
     return at + 2
 
@@ -116,23 +111,24 @@ def put_bulk_decimal(out, at, value):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def _pack_head(out, at, size, short, long):  # type: ignore[no-untyped-def]
+    if size < 16:
+        out[at] = short | size
+        return at + 1
+    out[at], out[at + 1], out[at + 2] = long, size >> 8, size & 255
+    return at + 3
+
+
+@kernel
 def pack_map(out, at, size):  # type: ignore[no-untyped-def]
     """The head of a map of less than 65536 pairs."""
-    if size < 16:
-        out[at] = 0x80 | size
-        return at + 1
-    out[at], out[at + 1], out[at + 2] = 0xDE, size >> 8, size & 255
-    return at + 3
+    return _pack_head(out, at, size, 0x80, 0xDE)
 
 
 @kernel
 def pack_array(out, at, size):  # type: ignore[no-untyped-def]
     """The head of an array of less than 65536 items."""
-    if size < 16:
-        out[at] = 0x90 | size
-        return at + 1
-    out[at], out[at + 1], out[at + 2] = 0xDC, size >> 8, size & 255
-    return at + 3
+    return _pack_head(out, at, size, 0x90, 0xDC)
 
 
 @kernel

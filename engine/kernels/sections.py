@@ -1,7 +1,4 @@
-"""The sections of a record, from bytes into the arenas and back: see `engine.state.record` and `records.py`.
-
-`records.py` compiles this into itself: touch it when changing this one.
-"""
+"""The sections of a record, from bytes into the arenas and back: see `engine.state.record` and `records.py`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Kernels of `evaluate` for values of two rows, times and money, and for calendars.
-
-`evaluate.py` compiles this into itself: touch it when changing this one.
-"""
+"""Kernels of `evaluate` for values of two rows, times and money, and for calendars."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ BUCKETS = 4096  # as identity.BUCKETS
 DIGEST_TEXT = 22  # 16 bytes in base 64
 KEY_ROOM = 96  # of a key beside the prefix, with its head
 SEND, NO_MESSAGE = 1, 2
-SELECTED, OUTRANKED = 1, 44
+OUTRANKED = 44
 DECISION = 1  # kind of a log entry, as in state.log
 ENTRY_ROOM = 512  # of an entry beside what it names and reads
 _ALPHABET = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", np.uint8).copy()
@@ -301,7 +301,6 @@ def _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends): 
     for v in range(first, messages.table[m, c.VARIANT_END]):
         count += (fit >> (v - first)) & 1
     at = pack_array(out, at, count)
-    place = 0
     for v in range(first, messages.table[m, c.VARIANT_END]):
         if not (fit >> (v - first)) & 1:
             continue
@@ -311,7 +310,6 @@ def _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends): 
             share = given.shares[shares, 3 + v - first]
         at = pack_text(out, pack_array(out, at, 2), labels.names, labels.variants[v, 0], labels.variants[v, 1])
         at = pack_integer(out, at, share)
-        place += 1
     at = pack_integer(out, pack_integer(out, at, rows[i, c.U_MESSAGE]), rows[i, c.U_VARIANT])
     at = pack_integer(out, at, rows[i, c.AT_MS])
     at = pack_integer(out, at, labels.attribution_s[m] if sends else 0)
@@ -401,7 +399,7 @@ def _longest(spans):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def commit_room(events, batch, labels, chosen, records, store, inputs, data):  # type: ignore[no-untyped-def]
+def commit_room(events, batch, labels, chosen, records, store, inputs):  # type: ignore[no-untyped-def]
     """Bytes that `write_commit` needs at most. To be asked before, as it keeps the answers first."""
     message, variant, path = _longest(labels.messages), _longest(labels.variants), _longest(labels.paths)
     unit = max(_longest(labels.units), 0) if len(labels.units) else 0
