@@ -22,7 +22,7 @@ from engine.step.operations import ANSWER_KEPT_MS, ANSWERS_KEPT, Change
 INT64 = st.integers(-(2**63), 2**63 - 1)
 HASH = st.integers(0, 2**64 - 1)
 TIME = st.integers(0, 2**45)
-ANY_TIME = TIME | st.integers(-(2**60), 2**60)
+ANY_TIME = TIME | st.integers(-(2**59), 2**59)  # two are not further apart than kernels read
 FEW = st.integers(0, 4)
 TOUCH = st.builds(
     Touch,
@@ -113,6 +113,12 @@ def check(blob: bytes) -> bool:
 @given(RECORDS)
 def test_records_come_back_to_the_byte(wanted: Record) -> None:
     assert check(record.encode(wanted))
+
+
+def test_times_too_far_apart_for_a_kernel_are_left_to_python() -> None:
+    far = Touch(-(2**60), *[0] * 13, 1, 0)
+    assert record.decode(blob := record.encode(Record(bytes(8), touches=[far]))).touches == [far]
+    assert not check(blob)
 
 
 def test_nothing_is_an_empty_record() -> None:
