@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 from engine.compiler.model import Policy
 from engine.decision import Outcome, OutcomeKind
-from engine.learning.policies import ArmKey, learnt_message, scaled_reward
+from engine.learning.policies import learnt_message, scaled_reward
+from engine.learning.posteriors import REWARD_UNIT, ArmKey, ArmState
 from engine.state.log import DecisionEntry, Entry, OutcomeEntry
 
 ARRIVED = frozenset(OutcomeKind) - {OutcomeKind.NOT_DELIVERED}
@@ -22,15 +23,14 @@ ARRIVED = frozenset(OutcomeKind) - {OutcomeKind.NOT_DELIVERED}
 
 @dataclass(slots=True)
 class Increments:
-    """What a turn of the fold adds: arm -> [trials, reward in REWARD_UNIT]."""
+    """What a turn of the fold adds, by arm."""
 
-    arms: dict[ArmKey, list[int]] = field(default_factory=dict)
+    arms: dict[ArmKey, ArmState] = field(default_factory=dict)
 
     def add(self, arm: ArmKey, reward: int) -> None:
-        """One closed trial."""
-        sums = self.arms.setdefault(arm, [0, 0])
-        sums[0] += 1
-        sums[1] += reward
+        """One closed trial; `reward` in REWARD_UNIT."""
+        trials, rewards, squares = self.arms.get(arm, (0, 0, 0))
+        self.arms[arm] = ArmState(trials + 1, rewards + reward, squares + reward * reward // REWARD_UNIT)
 
 
 @dataclass(slots=True)
@@ -89,5 +89,7 @@ class BucketFold:
             ):
                 kinds.add(OutcomeKind(entry.kind))
         if kinds & ARRIVED:
-            arm = ArmKey(policy.name, learnt_message(policy, trial.message), trial.segment, trial.variant)
+            width = policy.learning.bucket_h
+            hour = closes_ms // 3_600_000 // width * width if width else 0
+            arm = ArmKey(policy.name, learnt_message(policy, trial.message), trial.segment, trial.variant, hour)
             increments.add(arm, scaled_reward(policy, kinds))

@@ -16,7 +16,8 @@ from engine.contact.consent import stopped_by_consent
 from engine.contact.hours import send_time
 from engine.decision import Details, Reason
 from engine.identity import name_hash
-from engine.learning.policies import Posteriors, VariantShares, variant_shares
+from engine.learning.policies import VariantShares, variant_shares
+from engine.learning.posteriors import Posteriors
 from engine.plan import ChannelPlan, MessageStep
 from engine.state.model import Profile, Record, Touch
 from engine.step.reasons import CHANNEL, CONSENT, HOURS, LIMITS, PAUSE, RANK, TEXT, TRIAL, Stop

@@ -1,8 +1,8 @@
 -- Moves what was learnt and the log offsets it was learnt from together, so each entry is folded exactly once.
--- KEYS: 1 hash bucket -> last log id folded   2 hash arm -> integer sums ('n' .. arm: trials, 'r' .. arm: rewards)
+-- KEYS: 1 hash bucket -> last log id folded   2 hash arm -> integer sums ('n' .. arm: trials, 'r' .. arm: rewards, 's' .. arm: their squares)
 --       3 version of the sums
 -- ARGV: 1 number of buckets, then bucket, id expected ('' none), id now
---       then number of arms, then arm, trials, reward (integers)
+--       then number of arms, then arm, trials, rewards, squares (integers)
 -- Answers the version, or -1 where another learner moved an offset meanwhile: nothing was written.
 local buckets = tonumber(ARGV[1])
 local at = 2
@@ -20,7 +20,8 @@ at = at + 1
 for _ = 1, arms do
   redis.call('HINCRBY', KEYS[2], 'n' .. ARGV[at], ARGV[at + 1])
   redis.call('HINCRBY', KEYS[2], 'r' .. ARGV[at], ARGV[at + 2])
-  at = at + 3
+  redis.call('HINCRBY', KEYS[2], 's' .. ARGV[at], ARGV[at + 3])
+  at = at + 4
 end
 if arms > 0 then return redis.call('INCR', KEYS[3]) end
 return tonumber(redis.call('GET', KEYS[3]) or '0')
