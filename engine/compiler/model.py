@@ -298,6 +298,7 @@ class Learning:
     shrink        trials that what was seen in other segments is worth at most; 0: each segment by itself
     half_life_s, window_s   what has been seen counts half after, or not at all after; 0: for ever
     values        what a variant's reward is multiplied by, where it is not 1
+    explore       of linear policies: the standard deviation of one reward; widens what is tried
     """
 
     model: str = "beta"
@@ -309,6 +310,7 @@ class Learning:
     half_life_s: int = 0
     window_s: int = 0
     values: Mapping[str, float] = field(default_factory=dict)
+    explore: float = 0.5
 
     @property
     def bucket_h(self) -> int:
@@ -322,7 +324,8 @@ class Policy:
     """How a variant is chosen. `kind` is fixed, or one of `engine.learning.kinds`.
 
     `reward` maps outcome kinds in lower case to values; `weights` variant names to weights (fixed).
-    `by` keys the learned state; `if_unfit` is leave_out or drop.
+    `by` keys the learned state; `if_unfit` is leave_out or drop. `context` is what linear policies look at,
+    `context_key` its meaning as a hash (0: none).
     """
 
     name: str
@@ -338,6 +341,8 @@ class Policy:
     if_unfit: str
     position: Position
     learning: Learning = field(default_factory=Learning)
+    context: tuple[Expression, ...] = ()
+    context_key: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from engine.compiler.schema_values import (
     whole,
 )
 from engine.compiler.sections_contact import PER
-from engine.compiler.sections_learning import LEARNS, MODELS
+from engine.compiler.sections_learning import CONTEXT_MAX, LEARNS, MODELS
 from engine.compiler.sections_policies import REWARDS
 from engine.compiler.sections_schema import TYPES
 from engine.compiler.sections_tests import REASONS
@@ -333,6 +333,13 @@ def _policy() -> Schema:
             "What has been seen counts less with time.",
             {"half_life": period("Half as much after."), "window": period("Not at all after.")},
         ),
+        "context": {
+            "description": "Of linear kinds: what the reward depends on.",
+            "type": "array",
+            "items": expression("A number, integer or bool."),
+            "maxItems": CONTEXT_MAX,
+        },
+        "explore": number("Of linear kinds: how far single rewards spread.", minimum=0),
         "values": named("What each variant's reward is multiplied by.", number("A factor above zero.", minimum=0)),
     }
     return fields("A policy.", keys, ("kind",))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from engine.compiler.model import Learning
+from engine.compiler.model import Expression, Learning
+from engine.compiler.nodes import Type
 from engine.compiler.reading import Fields, Reading
+from engine.compiler.scopes import Expressions, On
 
-LEARNS = ("thompson", "epsilon_greedy", "softmax", "ucb1", "kl_ucb")
+LINEAR = ("linear_thompson", "linucb")
+LEARNS = ("thompson", "epsilon_greedy", "softmax", "ucb1", "kl_ucb", *LINEAR)
 MODELS = ("beta", "gaussian")
 _MEANS = ("thompson", "epsilon_greedy", "softmax")  # kinds that have a prior: bounds begin with trials
 ONLY = {  # keys, and the kinds that have them
     **dict.fromkeys(("reward", "attribution", "floor", "by", "pool", "forget", "values"), LEARNS),
-    **dict.fromkeys(("prior", "shrink"), _MEANS),
+    "prior": (*_MEANS, *LINEAR),
+    "shrink": _MEANS,
+    **dict.fromkeys(("context", "explore"), LINEAR),
     **dict.fromkeys(("weights", "sticky"), ("fixed",)),
     "model": ("thompson",),
     "epsilon": ("epsilon_greedy",),
@@ -18,6 +23,7 @@ ONLY = {  # keys, and the kinds that have them
 }
 _LEAST_TEMPERATURE = 1e-3  # below it weights are all or nothing
 _LEAST_WEIGHT = 1e-3
+CONTEXT_MAX = 40
 
 
 def read_learning(reading: Reading, fields: Fields) -> Learning:
@@ -30,6 +36,7 @@ def read_learning(reading: Reading, fields: Fields) -> Learning:
     temperature = None
     if "temperature" in fields:
         temperature = reading.number(fields["temperature"][1], "'temperature'", _LEAST_TEMPERATURE)
+    explore = reading.number(fields["explore"][1], "'explore'", 0.0) if "explore" in fields else None
     shrink = reading.number(fields["shrink"][1], "'shrink'", 0.0) if "shrink" in fields else None
     if shrink and "by" not in fields:
         reading.add(
@@ -46,7 +53,33 @@ def read_learning(reading: Reading, fields: Fields) -> Learning:
         half_life_s,
         window_s,
         _values(reading, fields),
+        default.explore if explore is None else explore,
     )
+
+
+def read_context(reading: Reading, fields: Fields, expressions: Expressions, on: On) -> tuple[Expression, ...]:
+    """What a linear policy looks at: numbers, and flags as 0 or 1."""
+    if "context" not in fields:
+        return ()
+    items = reading.list(fields["context"][1], "'context'")
+    if len(items) > CONTEXT_MAX:
+        reading.add(
+            "bad-value", fields["context"][0], "'context' is too long", found=str(len(items)),
+            expected=f"at most {CONTEXT_MAX}",
+        )  # fmt: skip
+        return ()
+    found = []
+    for item in items:
+        scalar = reading.scalar(item, "an entry of 'context'")
+        expression = expressions.expression(scalar, on, None) if scalar is not None else None
+        if expression is None:
+            continue
+        if expression.node.type in (Type.NUMBER, Type.INTEGER, Type.BOOL):
+            found.append(expression)
+        else:
+            expected = 'number, integer or bool; a text as `features.region == "north"`'
+            reading.add("wrong-type", item, f"'context' cannot be a {expression.node.type}", expected=expected)
+    return tuple(found)
 
 
 def _prior(reading: Reading, fields: Fields) -> tuple[float, float]:

@@ -7,19 +7,20 @@ from collections.abc import Mapping
 from engine.compiler.model import Expression, Holdout, Message, Policy
 from engine.compiler.nodes import Type
 from engine.compiler.reading import Fields, Reading
-from engine.compiler.scopes import Expressions, On
-from engine.compiler.sections_learning import LEARNS, ONLY, read_learning
+from engine.compiler.scopes import Expressions, On, canonical
+from engine.compiler.sections_learning import LEARNS, LINEAR, ONLY, read_context, read_learning
 from engine.compiler.sections_schema import Section, not_yet
 from engine.compiler.source import closest
 from engine.compiler.tree import MapNode, Node, Scalar
+from engine.identity import name_hash
 
 REWARDS = ("delivered", "opened", "clicked", "replied", "converted", "opted_out", "declined", "complained")
 _KEYS = (
     "kind", "reward", "attribution", "floor", "control", "by", "weights", "sticky", "pool", "if_unfit",
     "report_by", "model", "epsilon", "temperature", "prior", "shrink", "forget", "values",
+    "context", "explore",
 )  # fmt: skip
 _KINDS = ("fixed", *LEARNS)
-_LATER = ("linucb", "linear_thompson")
 ATTRIBUTION_S = 48 * 3600
 FLOOR = 0.02
 
@@ -52,10 +53,7 @@ def _policy(reading: Reading, key: Scalar, node: Node, expressions: Expressions,
         return None
     kind = scalar.value
     if kind not in _KINDS:
-        if kind in _LATER:
-            not_yet(reading, scalar, f"the policy kind '{kind}'", "`by:` with `kind: thompson`")
-        else:
-            reading.unknown("bad-value", scalar, f"no kind of policy is called '{kind[:40]}'", _KINDS)
+        reading.unknown("bad-value", scalar, f"no kind of policy is called '{kind[:40]}'", _KINDS)
         return None
     if "report_by" in fields:
         not_yet(reading, fields["report_by"][0], "'report_by'", "`by`, or report over the decision log")
@@ -68,6 +66,10 @@ def _policy(reading: Reading, key: Scalar, node: Node, expressions: Expressions,
     if kind != "fixed" and not reward and len(reading.findings) == before:
         expected = "`reward: {replied: 1.0}`"
         reading.add("missing-key", fields["kind"][0], f"{what} learns from rewards and has none", expected=expected)
+    if kind in LINEAR and "context" not in fields:
+        expected = "`context: [features.age / 50.0]`"
+        reading.add("missing-key", fields["kind"][0], f"{what} looks at a context and has none", expected=expected)
+    context = read_context(reading, fields, expressions, on)
     attribution = reading.period(fields["attribution"][1], "'attribution'") if "attribution" in fields else None
     floor = reading.share(fields["floor"][1], "'floor'") if "floor" in fields else None
     control = reading.name(fields["control"][1], "'control'") if "control" in fields else None
@@ -98,6 +100,8 @@ def _policy(reading: Reading, key: Scalar, node: Node, expressions: Expressions,
         if_unfit or ("leave_out" if kind == "fixed" else "drop"),
         key.position,
         read_learning(reading, fields),
+        context,
+        name_hash("context:" + "\n".join(canonical(e.node) for e in context)) if context else 0,
     )
 
 

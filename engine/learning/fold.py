@@ -9,13 +9,14 @@ and decisions nobody reported as having arrived.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engine.compiler.model import Policy
 from engine.decision import Outcome, OutcomeKind
+from engine.learning.linear import REWARD_UNIT, moments_of
 from engine.learning.policies import learnt_message, scaled_reward
-from engine.learning.posteriors import REWARD_UNIT, ArmKey, ArmState
+from engine.learning.posteriors import ArmKey, ArmState
 from engine.state.log import DecisionEntry, Entry, OutcomeEntry
 
 ARRIVED = frozenset(OutcomeKind) - {OutcomeKind.NOT_DELIVERED}
@@ -27,10 +28,15 @@ class Increments:
 
     arms: dict[ArmKey, ArmState] = field(default_factory=dict)
 
-    def add(self, arm: ArmKey, reward: int) -> None:
+    def add(self, arm: ArmKey, reward: int, context_key: int = 0, context: Sequence[int] = ()) -> None:
         """One closed trial; `reward` in REWARD_UNIT."""
-        trials, rewards, squares = self.arms.get(arm, (0, 0, 0))
-        self.arms[arm] = ArmState(trials + 1, rewards + reward, squares + reward * reward // REWARD_UNIT)
+        trials, rewards, squares, moments = self.arms.get(arm, ArmState(0, 0))
+        if context:
+            more = moments_of(context, reward)
+            known = moments.get(context_key, (0,) * len(more))
+            moments = {**moments, context_key: tuple(a + b for a, b in zip(known, more, strict=True))}
+        squares += reward * reward // REWARD_UNIT
+        self.arms[arm] = ArmState(trials + 1, rewards + reward, squares, moments)
 
 
 @dataclass(slots=True)
@@ -92,4 +98,5 @@ class BucketFold:
             width = policy.learning.bucket_h
             hour = closes_ms // 3_600_000 // width * width if width else 0
             arm = ArmKey(policy.name, learnt_message(policy, trial.message), trial.segment, trial.variant, hour)
-            increments.add(arm, scaled_reward(policy, kinds))
+            context = trial.context if len(trial.context) == 1 + len(policy.context) else ()
+            increments.add(arm, scaled_reward(policy, kinds), policy.context_key, context)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
 from importlib import resources
+from itertools import chain
 from typing import Any
-
-import orjson
 
 from engine.bundle import Active
 from engine.errors import StoreUnavailable
 from engine.identity import BUCKETS
 from engine.learning.fold import BucketFold, Increments
-from engine.learning.posteriors import ArmKey, ArmState, Posteriors
+from engine.learning.posteriors import Posteriors
 from engine.learning.snapshot import Learnt
+from engine.learning.sums import arms_of, fields_of
 from engine.state.connection import Connection
 from engine.state.log import Entry, decode
 from engine.state.packing import CorruptBlob
@@ -28,21 +27,7 @@ _SCRIPT = resources.files("engine.state").joinpath("lua/fold.lua").read_text()
 _STREAMS_PER_READ = 512
 _ENTRIES_PER_STREAM = 1000
 _FIELDS_PER_COMMAND = 999
-_KINDS = (b"n", b"r", b"s")  # of sums, in the order of ArmState
 _FORGET_EVERY_S = 3600.0
-
-
-def _name(arm: ArmKey) -> bytes:
-    """An arm in the names of the sums; the hour only where there is one."""
-    return orjson.dumps(list(arm) if arm.hour else list(arm)[:-1])
-
-
-def _arms(fields: Mapping[Any, Any]) -> dict[ArmKey, ArmState]:
-    """Arms from the fields of the sums."""
-    sums: dict[bytes, list[int]] = {}
-    for name, value in fields.items():
-        sums.setdefault(name[1:], [0, 0, 0])[_KINDS.index(name[:1])] = int(value)
-    return {ArmKey(*orjson.loads(name)): ArmState(*values) for name, values in sums.items()}
 
 
 class Learner:
@@ -82,25 +67,25 @@ class Learner:
         arguments: list[object] = [len(moves)]
         for bucket, upto in moves:
             arguments += [bucket, self._folds[bucket].offset, upto]
-        arguments.append(len(increments.arms))
-        for arm, sums in increments.arms.items():
-            arguments += [_name(arm), *sums]
+        sums = [field for arm, state in increments.arms.items() for field in fields_of(arm, state)]
+        arguments += [len(sums), *chain.from_iterable(sums)]
         version = await self._command("EVAL", _SCRIPT, 3, *self._sums, *arguments)
         if version == -1:  # another learner was faster: begin again from its offsets
             self._folds = None
             return 0
         for bucket, upto in moves:
             self._folds[bucket].settled(upto)
-        return sum(sums.trials for sums in increments.arms.values())
+        return sum(state.trials for state in increments.arms.values())
 
     async def forget(self) -> int:
         """Removes the sums of which nothing is left; how many arms. Raises StoreUnavailable."""
         flat = await self._command("HGETALL", self._sums[1])
-        stale = Posteriors(0, _arms(dict(zip(flat[::2], flat[1::2], strict=True))))
-        names = [kind + _name(arm) for arm in stale.stale(self._active.bundle.ruleset.policies) for kind in _KINDS]
+        all_of_them = Posteriors(0, arms_of(dict(zip(flat[::2], flat[1::2], strict=True))))
+        stale = all_of_them.stale(self._active.bundle.ruleset.policies)
+        names = [name for arm in stale for name, _ in fields_of(arm, all_of_them.arms[arm])]
         for first in range(0, len(names), _FIELDS_PER_COMMAND):
             await self._command("HDEL", self._sums[1], *names[first : first + _FIELDS_PER_COMMAND])
-        return len(names) // len(_KINDS)
+        return len(stale)
 
     async def close(self) -> None:
         """Closes the learner's own connection."""
@@ -152,7 +137,7 @@ async def refresh(store: RedisStore, learnt: Learnt) -> bool:
     version = int(await admin.get(store.key("learn:version")) or 0)
     if version == learnt.posteriors.version:
         return False
-    learnt.posteriors = Posteriors(version, _arms(await admin.hgetall(store.key("learn:sums"))))
+    learnt.posteriors = Posteriors(version, arms_of(await admin.hgetall(store.key("learn:sums"))))
     return True
 
 

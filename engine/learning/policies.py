@@ -12,8 +12,9 @@ from engine.compiler.model import Policy
 from engine.decision import OutcomeKind
 from engine.identity import name_hash
 from engine.learning.kinds import KINDS
-from engine.learning.posteriors import REWARD_UNIT, Posteriors
-from engine.learning.shares import shares_of
+from engine.learning.linear import LINEAR, REWARD_UNIT
+from engine.learning.posteriors import Posteriors
+from engine.learning.shares import floored, quantised, shares_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,17 @@ def learnt_message(policy: Policy, message: str) -> str:
 
 
 def variant_shares(
-    policy: Policy | None, message: str, segment: str, variants: Sequence[str], posteriors: Posteriors
+    policy: Policy | None,
+    message: str,
+    segment: str,
+    variants: Sequence[str],
+    posteriors: Posteriors,
+    context: tuple[int, ...] = (),
 ) -> VariantShares:
-    """Shares of the variants that are left. No policy: equal weights. All zero where no weight is left."""
+    """Shares of the variants that are left. No policy: equal weights. All zero where no weight is left.
+
+    `context` is what a linear policy looks at (`linear.context_of`).
+    """
     hashes = tuple(name_hash(v) for v in variants)
     if policy is None:
         return VariantShares(shares_of((1.0,) * len(variants), 0.0, hashes), 0)
@@ -40,8 +49,12 @@ def variant_shares(
         weights = tuple(policy.weights.get(v, 0.0) if policy.weights else 1.0 for v in variants)
         return VariantShares(shares_of(weights, policy.floor, hashes), 0)
     owner = learnt_message(policy, message)
-    beliefs = [posteriors.belief(policy, owner, segment, v) for v in variants]
     values = [policy.learning.values.get(v, 1.0) for v in variants]
+    if policy.kind in LINEAR and variants:
+        model = posteriors.model(policy, owner, segment, tuple(variants))
+        p = floored(model.weights(policy.kind, policy.learning, context, values), policy.floor)
+        return VariantShares(tuple(quantised(p, hashes)), posteriors.version)
+    beliefs = [posteriors.belief(policy, owner, segment, v) for v in variants]
     weights = tuple(KINDS[policy.kind](policy.learning, beliefs, values)) if variants else ()
     return VariantShares(shares_of(weights, policy.floor, hashes), posteriors.version)
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+
 from engine.compiler.model import Policy
 from engine.learning.kinds import Belief, Seen, belief
+from engine.learning.linear import F64, REWARD_UNIT, Model, model, moments_size
 
-REWARD_UNIT = 1 << 20  # rewards are summed as integers of this part of the best possible one
 HALVINGS = 10  # half-lives after which nothing is left
 
 
@@ -24,11 +26,16 @@ class ArmKey(NamedTuple):
 
 
 class ArmState(NamedTuple):
-    """Sufficient statistics: closed trials, the sums of their rewards and of the squares of these, in REWARD_UNIT."""
+    """Sufficient statistics: closed trials, the sums of their rewards and of the squares of these, in REWARD_UNIT.
+
+    `moments` are those of a linear policy (`learning.linear`), by the meaning of its context; zeros at the end may be
+    missing.
+    """
 
     trials: int
     reward: int
     squares: int = 0
+    moments: Mapping[int, tuple[int, ...]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,7 @@ class Posteriors:
     _hours: dict[ArmKey, list[int]] = field(init=False, default_factory=dict)  # by arm without its hour
     _segments: dict[tuple[str, str, str], set[str]] = field(init=False, default_factory=dict)
     _newest: dict[str, int] = field(init=False, default_factory=dict)
+    _models: dict[tuple[str, int, str, str, tuple[str, ...]], Model] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         for arm in sorted(self.arms):
@@ -57,7 +65,7 @@ class Posteriors:
         for hour in self._hours.get(arm, ()):
             left = kept(policy, self._newest[policy.name] - hour)
             if left > 0.0:
-                trials, reward, squares = self.arms[arm._replace(hour=hour)]
+                trials, reward, squares, _ = self.arms[arm._replace(hour=hour)]
                 total = total.plus(Seen(trials, reward / REWARD_UNIT, squares / REWARD_UNIT), left)
         return total
 
@@ -69,6 +77,25 @@ class Posteriors:
             for other in sorted(self._segments.get((policy.name, message, variant), set()) - {segment}):
                 others = others.plus(self.seen(policy, ArmKey(policy.name, message, other, variant)))
         return belief(policy.learning, own, others)
+
+    def model(self, policy: Policy, message: str, segment: str, variants: tuple[str, ...]) -> Model:
+        """What a linear policy thinks of these variants; worked out once."""
+        key = (policy.name, policy.context_key, message, segment, variants)
+        found = self._models.get(key)
+        if found is None:
+            d = 1 + len(policy.context)
+            arms = [ArmKey(policy.name, message, segment, v) for v in variants]
+            found = self._models[key] = model(policy.learning, d, [self._moments(policy, arm, d) for arm in arms])
+        return found
+
+    def _moments(self, policy: Policy, arm: ArmKey, d: int) -> F64:
+        total = np.zeros(moments_size(d))
+        for hour in self._hours.get(arm, ()):
+            sums = self.arms[arm._replace(hour=hour)].moments.get(policy.context_key)
+            left = kept(policy, self._newest[policy.name] - hour)
+            if left > 0.0 and sums is not None:
+                total[: len(sums)] += left * np.array(sums, np.float64)
+        return total
 
     def stale(self, policies: Mapping[str, Policy]) -> list[ArmKey]:
         """Arms of which nothing is left."""

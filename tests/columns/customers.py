@@ -12,8 +12,9 @@ from engine.compiler.model import Attribute, Feature, RuleSet
 from engine.compiler.nodes import Type
 from engine.decision import OutcomeKind
 from engine.identity import name_hash
+from engine.learning.linear import REWARD_UNIT
 from engine.learning.policies import learnt_message
-from engine.learning.posteriors import REWARD_UNIT, ArmKey, ArmState, Posteriors
+from engine.learning.posteriors import ArmKey, ArmState, Posteriors
 from engine.pb.tact.v1 import decision_pb2 as pb
 from engine.state.model import Cell, ConsentEntry, Contact, Profile, Record, Touch
 from engine.state.profile import encode as encode_profile

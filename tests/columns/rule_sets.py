@@ -11,7 +11,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 
-from engine.compiler.sections_learning import LEARNS
+from engine.compiler.sections_learning import LEARNS, LINEAR
 from tests.columns.conditions import TYPE_OF, Expressions
 
 EUR: dict[str, object] = {"type": "money", "currency": "EUR"}
@@ -37,13 +37,16 @@ def files(seed: int, plain: bool = True, messages: int | None = None, windows: b
     return _RuleSet(random.Random(f"rules {seed} {plain}"), plain, messages, windows).files()
 
 
-def _how_it_learns(seed: int) -> dict[str, object]:
-    """Keys of a policy: its kind, and what is forgotten."""
+def _how_it_learns(seed: int, plain: bool) -> dict[str, object]:
+    """Keys of a policy: its kind, and what is forgotten. Linear ones are left to the ordinary way."""
     chance = random.Random(seed)
-    made: dict[str, object] = {"kind": chance.choice(LEARNS), "values": {"control": 0.8}}
+    made: dict[str, object] = {"kind": chance.choice([k for k in LEARNS if k not in LINEAR or not plain])}
     if made["kind"] == "thompson":
         made["model"] = chance.choice(("beta", "gaussian"))
-    return made | {"forget": chance.choice(({"half_life": "7 days"}, {"window": "30 days"}))}
+    if made["kind"] in LINEAR:
+        made["context"] = ["features.i1", "features.b0"]
+    forget = chance.choice(({"half_life": "7 days"}, {"window": "30 days"}))
+    return made | {"forget": forget, "values": {"control": 0.8}}
 
 
 class _RuleSet:
@@ -317,7 +320,7 @@ class _RuleSet:
         by = ["features.region", *(["features.b0", "features.i1"] if r.random() < 0.5 else [])]
         segmented = {**learns, "by": by, "shrink": 20}
         policies = {"fixed": fixed, "even": even, "zero": zero, "learns": learns, "segmented": segmented}
-        return policies | {"pooled": {**learns, "pool": True, **_how_it_learns(len(str(fixed)))}}
+        return policies | {"pooled": {**learns, "pool": True, **_how_it_learns(len(str(fixed)), self.plain)}}
 
     # ---- how often, when, where ---------------------------------------------------------------------
 

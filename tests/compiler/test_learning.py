@@ -6,13 +6,13 @@ import pytest
 
 from engine.compiler import ruleset
 from engine.compiler.model import Learning, RuleSet
-from engine.compiler.sections_learning import LEARNS, ONLY
+from engine.compiler.sections_learning import LEARNS, LINEAR, ONLY
 from engine.errors import RulesInvalid
 from engine.learning.kinds import KINDS
 
 RULES = """
 events: {e: {}}
-features: {region: text}
+features: {region: text, age: number, vip: bool, name: {type: text, personal: true}}
 purposes: {p: {consent: not_required}}
 policies: {bandit: {kind: KIND, reward: {replied: 1.0}, REST}}
 messages:
@@ -25,10 +25,11 @@ def load(kind: str, rest: str) -> RuleSet:
 
 
 def test_every_kind_that_can_be_written_is_there() -> None:
-    assert set(LEARNS) == set(KINDS)
+    assert set(LEARNS) == {*KINDS, *LINEAR}
     for kind in LEARNS:
-        policy = load(kind, "floor: 1%").policies["bandit"]
-        assert (policy.kind, policy.learning) == (kind, Learning())
+        linear = kind in LINEAR
+        policy = load(kind, "context: [features.age / 50.0]" if linear else "floor: 1%").policies["bandit"]
+        assert (policy.kind, policy.learning, len(policy.context)) == (kind, Learning(), linear)
     assert {kind for kinds in ONLY.values() for kind in kinds} == {"fixed", *LEARNS}
 
 
@@ -44,11 +45,23 @@ def test_everything_that_can_be_said() -> None:
     assert load("kl_ucb", "forget: {window: 60 days}").policies["bandit"].learning.window_s == 60 * 86_400
 
 
+def test_a_context_means_the_same_however_it_is_written() -> None:
+    keys = [
+        load("linucb", f"explore: 0.2, context: [{context}]").policies["bandit"].context_key
+        for context in ("features.age / 50.0, features.vip", "(features.age)/50, features.vip", "features.vip")
+    ]
+    assert keys[0] == keys[1] != keys[2]
+
+
 @pytest.mark.parametrize(
     ("kind", "rest", "code", "part"),
     [
         ("bayes", "", "bad-value", "no kind of policy is called 'bayes'"),
-        ("linucb", "", "not-yet-supported", "'linucb'"),
+        ("linucb", "", "missing-key", "looks at a context and has none"),
+        ("linucb", "context: [features.region]", "wrong-type", "'context' cannot be a text"),
+        ("linucb", "context: [features.name]", "personal-in-condition", ""),
+        ("linear_thompson", f"context: [{', '.join(['1.0'] * 41)}]", "bad-value", "'context' is too long"),
+        ("thompson", "context: [features.age]", "unknown-key", "linear_thompson or linucb"),
         ("ucb1", "prior: {rate: 5%}", "unknown-key", "thompson or epsilon_greedy or softmax"),
         ("softmax", "model: beta", "unknown-key", "'model' is for policies of kind thompson"),
         ("thompson", "weights: {x: 1, y: 1}", "unknown-key", "of kind fixed"),

@@ -12,8 +12,9 @@ from engine.compiler.model import Policy, Position
 from engine.decision import Outcome, OutcomeKind, Reason
 from engine.learning.fold import BucketFold, Increments
 from engine.learning.learner import Learner, refresh
+from engine.learning.linear import REWARD_UNIT
 from engine.learning.policies import scaled_reward, variant_shares
-from engine.learning.posteriors import REWARD_UNIT, ArmKey, ArmState
+from engine.learning.posteriors import ArmKey, ArmState
 from engine.learning.snapshot import Learnt
 from engine.state.log import DecisionEntry, Entry, OutcomeEntry, encode
 from engine.state.redis import RedisStore
@@ -69,13 +70,13 @@ X = ArmKey("bandit", "m", "", "x")
     ],
 )
 def test_what_is_learnt_from(entries: list[Entry], now_ms: int, sums: tuple[int, int, int] | None) -> None:
-    assert folded(entries, now_ms)[0] == ({X: sums} if sums else {})
+    assert folded(entries, now_ms)[0] == ({X: ArmState(*sums)} if sums else {})
 
 
 def test_the_fold_stops_at_the_first_open_trial() -> None:
     entries: list[Entry] = [sent(0, 1), came(5, 1, OutcomeKind.DELIVERED), sent(50_000, 2), sent(60_000, 3, policy="")]
     arms, upto = folded(entries, 120_000)
-    assert arms == {X: (1, 0, 0)}
+    assert arms == {X: ArmState(1, 0, 0)}
     assert upto == "2-0"
 
 
@@ -122,7 +123,7 @@ def test_exactly_once_over_restarts_and_rivals(store: RedisStore, runner: asynci
         restarted = Learner(store, active)
         assert await restarted.run_once(200_000) == 0  # nothing is learnt again
         assert await refresh(store, learnt)
-        assert learnt.posteriors.arms == {X: (20, 20 * REWARD_UNIT, 20 * REWARD_UNIT)}
+        assert learnt.posteriors.arms == {X: ArmState(20, 20 * REWARD_UNIT, 20 * REWARD_UNIT)}
         assert not await refresh(store, learnt)
         await write(store, 3, [sent(300, 99, "y"), came(301, 99, OutcomeKind.DELIVERED)])
         assert sum(await asyncio.gather(one.run_once(900_000), two.run_once(900_000))) == 1

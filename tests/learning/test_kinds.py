@@ -15,8 +15,9 @@ from engine.compiler.model import Learning, Policy, Position
 from engine.decision import SHARE_UNIT
 from engine.learning.best import best_of_betas, best_of_normals
 from engine.learning.kinds import KINDS, Belief, Seen, belief, kl_bound
+from engine.learning.linear import REWARD_UNIT
 from engine.learning.policies import variant_shares
-from engine.learning.posteriors import REWARD_UNIT, ArmKey, ArmState, Posteriors, kept
+from engine.learning.posteriors import ArmKey, ArmState, Posteriors, kept
 
 HERE = Position("x.yaml", 1, 1)
 PLAIN = Learning()
