@@ -302,9 +302,16 @@ class Decider:
                     read = await self.store.read([ReadRequest(g.key, g.events()) for g in left])
             except (StoreUnavailable, TimeoutError) as error:
                 self.metrics.store_error("read")
-                self._decide_without_state(world, left, str(error) or "the store did not answer in time")
+                why = str(error) or "the store did not answer in time"
+                if not self._stateless:
+                    log.warning("deciding without state: %s", why)
+                self._stateless = True
+                self._decide_without_state(world, left, why)
                 return
-            if self._stateless:
+            if read.lost:
+                self.metrics.store_error("read")
+                left, read = self._without_lost(world, left, read)
+            elif self._stateless:
                 log.warning("the store is back: deciding with state")
                 self._stateless = False
             left = await self._step_and_commit(world, left, read)
@@ -313,6 +320,13 @@ class Decider:
             await asyncio.sleep(random.uniform(0.0, 0.002) * (turn + 1))
         for group in left:
             group.fail(Unavailable("the customer's record kept moving; nothing was booked"))
+
+    def _without_lost(self, world: World, groups: list[Group], read: ReadBatch) -> tuple[list[Group], ReadBatch]:
+        """Decides without state for those whose part of the store is lost; the others and what was read of them."""
+        lost = set(read.lost)
+        self._decide_without_state(world, [groups[i] for i in read.lost], "a part of the store cannot be reached")
+        kept = [i for i in range(len(groups)) if i not in lost]
+        return [groups[i] for i in kept], ReadBatch(read.now_ms, [read.entries[i] for i in kept])
 
     async def _step_and_commit(self, world: World, groups: list[Group], read: ReadBatch) -> list[Group]:
         """Returns the groups whose customers moved meanwhile."""
@@ -372,9 +386,6 @@ class Decider:
 
     def _decide_without_state(self, world: World, groups: list[Group], why: str) -> None:
         """The store cannot be read: what `if_state_unknown` allows, booked nowhere but in the journal."""
-        if not self._stateless:
-            log.warning("deciding without state: %s", why)
-        self._stateless = True
         for group in groups:
             for p in group.pending:
                 if not isinstance(p.operation, Decide):

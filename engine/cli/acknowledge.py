@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 
 from engine.cli.output import OK, USAGE, CommandError, out, print_json
-from engine.state.redis import RedisStore
+from engine.state.cluster_store import kind_of_store
 
 
 def acknowledge(redis: str, data: Path, force: bool, as_json: bool) -> int:
@@ -21,7 +21,7 @@ def acknowledge(redis: str, data: Path, force: bool, as_json: bool) -> int:
     url = redis or _embedded(data)
 
     async def begin() -> bool:
-        store = RedisStore(url)
+        store = kind_of_store(url)(url)
         try:
             if not force and await store.whole():
                 return False

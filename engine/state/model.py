@@ -165,10 +165,14 @@ class ReadEntry(NamedTuple):
 
 
 class ReadBatch(NamedTuple):
-    """`now_ms` is the store's TIME, read ahead of the blobs. Entries are in request order."""
+    """`now_ms` is the store's TIME, read ahead of the blobs. Entries are in request order.
+
+    `lost`: the places of customers whose part of the store could not be read; their entries are empty.
+    """
 
     now_ms: int
     entries: list[ReadEntry]
+    lost: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -192,7 +196,10 @@ class Commit:
 
 
 class CommitStatus(NamedTuple):
-    """`done`, or why not: moved (read and step again), late (past not_after), generation, log_full, unknown."""
+    """`done`, or why not: moved (read and step again), late (past not_after), generation, log_full, unknown.
+
+    Of a cluster also `unreachable`: nothing was executed, for want of the node.
+    """
 
     status: str
     log_id: str = ""
