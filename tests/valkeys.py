@@ -70,7 +70,16 @@ class Valkey:
     def start(self) -> None:
         """Starts the process (again)."""
         # not as a child that could outlive a test that is killed
-        command = [sys.executable, "-I", "-S", "-c", _WRAPPER, str(os.getpid()), str(get_binary_path()), str(self._file)]
+        command = [
+            sys.executable,
+            "-I",
+            "-S",
+            "-c",
+            _WRAPPER,
+            str(os.getpid()),
+            str(get_binary_path()),
+            str(self._file),
+        ]
         self.process = subprocess.Popen(
             [*command, *(["--sentinel"] if self._sentinel else [])],
             stdout=subprocess.DEVNULL,
@@ -179,6 +188,27 @@ class ValkeyCluster:
 
     def replica_of(self, master: Valkey) -> Valkey:
         return next(r for r in self.replicas if r.admin.info("replication").get("master_port") == master.port)
+
+    def begin_move(self, slot: int, source: Valkey, target: Valkey) -> None:
+        """From here on the source sends askers for what it lacks to the target."""
+        target.admin.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", self.id_of(source))
+        source.admin.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", self.id_of(target))
+
+    def move_keys(self, slot: int, source: Valkey, target: Valkey, at_most: int = 1_000_000) -> int:
+        """Moves keys, as resharding does; how many."""
+        moved = 0
+        while moved < at_most:
+            keys = source.admin.execute_command("CLUSTER", "GETKEYSINSLOT", slot, min(100, at_most - moved))
+            if not keys:
+                break
+            source.admin.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
+            moved += len(keys)
+        return moved
+
+    def end_move(self, slot: int, source: Valkey, target: Valkey) -> None:
+        """The slot is the target's."""
+        for node in (target, source, *(m for m in self.masters if m not in (source, target))):
+            node.admin.execute_command("CLUSTER", "SETSLOT", slot, "NODE", self.id_of(target))
 
     def close(self) -> None:
         for node in self.nodes:
