@@ -111,13 +111,19 @@ class ValkeyCluster:
     """Masters with equal shares of the slots, and `replicas` of each."""
 
     def __init__(
-        self, directory: Path, masters: int = 3, replicas: int = 0, settings: Sequence[str] = (), timeout_ms: int = 0
+        self,
+        directory: Path,
+        masters: int = 3,
+        replicas: int = 0,
+        settings: Sequence[str] = (),
+        timeout_ms: int = NODE_TIMEOUT_MS,
+        password: str = "",
     ) -> None:
         common = [
             "cluster-enabled yes",
             "cluster-config-file nodes.conf",
             "cluster-port $BUS",
-            f"cluster-node-timeout {timeout_ms or NODE_TIMEOUT_MS}",
+            f"cluster-node-timeout {timeout_ms}",
             "cluster-require-full-coverage no",
             "cluster-replica-validity-factor 0",
             "repl-diskless-sync-delay 0",
@@ -126,7 +132,7 @@ class ValkeyCluster:
         self.nodes: list[Valkey] = []
         try:
             for number in range(masters * (1 + replicas)):
-                self.nodes.append(Valkey(directory / f"node{number}", *common))
+                self.nodes.append(Valkey(directory / f"node{number}", *common, password=password))
             self.masters, self.replicas = self.nodes[:masters], self.nodes[masters:]
             self._join()
         except BaseException:
@@ -134,8 +140,12 @@ class ValkeyCluster:
             raise
 
     @property
+    def seeds(self) -> str:
+        return ",".join(node.endpoint for node in self.nodes[:2])
+
+    @property
     def url(self) -> str:
-        return "redis+cluster://" + ",".join(node.endpoint for node in self.nodes[:2])
+        return f"redis+cluster://{self.seeds}"
 
     def _join(self) -> None:
         for number, node in enumerate(self.nodes):

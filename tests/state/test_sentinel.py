@@ -120,7 +120,9 @@ def _follows(replica: Valkey, master: Valkey) -> bool:
         about = replica.admin.info("replication")
     except RedisError:
         return False
-    return bool(about["role"] == "slave" and about["master_port"] == master.port and about["master_link_status"] == "up")
+    return bool(
+        about["role"] == "slave" and about["master_port"] == master.port and about["master_link_status"] == "up"
+    )
 
 
 def test_a_service_that_nobody_knows(service: Service, runner: asyncio.Runner) -> None:
