@@ -217,8 +217,12 @@ class ValkeyCluster:
 
     def end_move(self, slot: int, source: Valkey, target: Valkey) -> None:
         """The slot is the target's."""
-        for node in (target, source, *(m for m in self.masters if m not in (source, target))):
+        for node in (target, source, *(n for n in self.nodes if n not in (source, target) and self._leads(n))):
             node.admin.execute_command("CLUSTER", "SETSLOT", slot, "NODE", self.id_of(target))
+
+    @staticmethod
+    def _leads(node: Valkey) -> bool:
+        return bool(node.admin.info("replication")["role"] == "master")
 
     def close(self) -> None:
         for node in self.nodes:

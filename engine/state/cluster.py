@@ -195,8 +195,8 @@ class Cluster:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _PAUSE_LAST_S)
         for call in left:
-            call.reply = StoreUnavailable(f"the cluster did not take it in time: {call.reply}")
-            call.sent = False
+            log.debug("not taken in time: %s", call.reply)
+            call.reply, call.sent = StoreUnavailable("its slot was moved for longer than there was time"), False
         return list(behind)
 
     async def close(self) -> None:
@@ -294,7 +294,8 @@ class Cluster:
             if elsewhere or patient:
                 left.append(call)
             else:
-                call.reply, call.sent = StoreUnavailable(str(call.reply)), False
+                log.debug("not taken: %s", call.reply)
+                call.reply, call.sent = StoreUnavailable("the node of its slot does not serve now"), False
         return left
 
     def _note_time(self, node: Node, reply: Reply) -> None:
