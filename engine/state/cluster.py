@@ -99,6 +99,8 @@ class Cluster:
         self._looking: asyncio.Task[None] | None = None
         self._look_at = 0.0
         self._turn = 0
+        self._view: list[tuple[str, ...]] = []  # as it was told last
+        self._blind = False  # nobody could tell it the last time: nobody waits for the next
         self._why = "not connected yet"
         self._closed = False
 
@@ -265,6 +267,7 @@ class Cluster:
         word, _, rest = str(reply).partition(" ")
         if word == "MOVED":
             self._owners[call.slot] = self._node(_endpoint_of(rest, node))
+            self._view = []
             self._start_look()
             turn.again.append(call)
         elif word == "ASK":
@@ -318,7 +321,7 @@ class Cluster:
     async def _look(self) -> None:
         """Waits for a new map, where none was read just now."""
         self._start_look()
-        if self._looking is not None:
+        if self._looking is not None and not self._blind:
             await asyncio.wait((self._looking,), timeout=_LOOK_S)
 
     async def _read_map(self) -> None:
@@ -335,15 +338,20 @@ class Cluster:
                     if not isinstance(reply, bytes):
                         raise StoreUnavailable(str(reply))
                     await self._take_map(reply.decode(), node)
+                    self._blind = False
                     return
                 except (StoreUnavailable, TimeoutError) as error:
                     self._why = str(error) or f"{node.endpoint} does not answer"
+            self._blind = True
         finally:
             self._looking = None
             self._look_at = asyncio.get_running_loop().time()
 
     async def _take_map(self, text: str, told_by: Node) -> None:
         view = [line.split(" ") for line in text.splitlines() if line.count(" ") >= 7]
+        told = sorted((w[0], w[1], w[2].removeprefix("myself,"), w[6], *w[8:]) for w in view)
+        if told == self._view:
+            return
         ids = {words[0] for words in view}
         listed = set()
         for words in view:
@@ -365,6 +373,7 @@ class Cluster:
                         self._ids[slot], self._epochs[slot] = words[0], epoch
         if not listed:
             raise StoreUnavailable(f"{told_by.endpoint} is not part of a cluster")
+        self._view = told
         needed = {*listed, *(node.endpoint for node in self.masters()), *self.address.endpoints}
         for endpoint in [e for e in self._nodes if e not in needed]:
             await self._nodes.pop(endpoint).connection.close()

@@ -118,6 +118,15 @@ class ClusterStore(RedisStore):
         await self._cluster.run(self._lengths, self._soon(), repeat=True)
         self._note_lengths([call.reply for call in self._lengths])
 
+    async def whole(self) -> bool:
+        """See `RedisStore.whole`: whether no node lost its data."""
+        keys = [self.bucket_key(b, "g") for b in range(BUCKETS)]
+        found = await self._cluster.pipeline([("GET", key) for key in keys])
+        for reply in found:
+            if reply is not None and not isinstance(reply, bytes):
+                self._misread(reply)
+        return found[0] is not None and len(set(found)) == 1
+
     async def check(self) -> list[str]:
         """See `RedisStore.check`; of all masters."""
         await self._cluster.ready()
@@ -132,7 +141,10 @@ class ClusterStore(RedisStore):
                 found.append(f"{kind}: {node.endpoint}: {said}")
         if without := self._cluster.uncovered():
             found.append(f"warning: {without} of {SLOTS} slots have no master")
-        return [*await self._check_generation(), *found]
+        found = [*await self._check_generation(), *found]
+        if not await self.whole():
+            found.append("refused: a node of the cluster lost its data (the generation of its buckets is gone)")
+        return found
 
     async def _fetch(
         self, slots: Sequence[int], asked: Sequence[Sequence[Part]]
