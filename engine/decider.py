@@ -96,6 +96,7 @@ class Decider:
         self._batches: set[asyncio.Task[None]] = set()
         self._scheduled = False
         self._draining = False
+        self._late = 0  # groups that are told later what came of them
         self.before_drain: list[Callable[[], None]] = []  # who still holds requests hands them over
         self._stateless = False  # said once, not with every batch
         self._idle = asyncio.Event()
@@ -282,7 +283,7 @@ class Decider:
         self._settle()
 
     def _settle(self) -> None:
-        if not self._busy and not self._waiting:
+        if not self._busy and not self._waiting and not self._late:
             self._idle.set()
 
     # ---- one batch --------------------------------------------------------------------------------
@@ -344,10 +345,10 @@ class Decider:
         not_after_ms = read.now_ms + self.settings.commit_budget_ms
         try:
             statuses = await self.store.commit([c for _, c in writing], not_after_ms)
-        except StoreUnavailable as error:
+        except StoreUnavailable as unreachable:
             self.metrics.store_error("commit")
             for group, _ in writing:
-                group.fail(error)
+                group.fail(unreachable)
             return []
         again = []
         for (group, _), status in zip(writing, statuses, strict=True):
@@ -360,10 +361,26 @@ class Decider:
                 self._finish(group)
             else:
                 self.metrics.store_error(status.status)
-                group.fail(
-                    CommitUnknown(f"the store did not confirm the commit ({status.status}); retry with the same ids")
+                error = CommitUnknown(
+                    f"the store did not confirm the commit ({status.status}); retry with the same ids"
                 )
+                if status.after_s:  # the others of the batch are not held up by it
+                    self._fail_later(group, error, status.after_s)
+                else:
+                    group.fail(error)
         return again
+
+    def _fail_later(self, group: Group, error: TactError, after_s: float) -> None:
+        pending, group.pending = group.pending, []
+        self._late += 1
+
+        def fail() -> None:
+            for p in pending:
+                p.finish(error)
+            self._late -= 1
+            self._settle()
+
+        asyncio.get_running_loop().call_later(after_s, fail)
 
     async def _isolate(self, groups: list[Group]) -> None:
         """Something unforeseen happened in the step: by halves, until whoever fails alone is found and pays alone."""

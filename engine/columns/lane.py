@@ -27,6 +27,7 @@ from engine.identity import BUCKETS, CustomerKey
 from engine.kernels.arena import FINE
 from engine.learning.policies import Posteriors
 from engine.learning.shares import salt_keys
+from engine.state.model import CommitStatus
 from engine.state.redis import RedisStore
 
 log = logging.getLogger("tact.lane")
@@ -239,7 +240,9 @@ class Lane:
             decider.metrics.store_error("collision")
             await self._by_halves(batch.rules, done.tolist(), asks, slot)
         elif status == "unknown":
-            self._say_unknown(done, asks)
+            decider.metrics.store_error("unknown")
+            for i in done.tolist():
+                asks.pop(i).answered(_unknown())
 
     def _answer(self, batch: ColumnBatch, done: npt.NDArray[np.int64], asks: dict[int, Ask]) -> None:
         answers, ends = batch.answers(done)
@@ -249,24 +252,22 @@ class Lane:
             begin = end
         self._decider.metrics.reasons(batch.reasons[done].tolist())
 
-    def _say_unknown(self, events: npt.NDArray[np.int64], asks: dict[int, Ask]) -> None:
-        self._decider.metrics.store_error("unknown")
-        for i in events.tolist():
-            why = "the store did not confirm the commit (unknown); retry with the same ids"
-            asks.pop(i).answered(CommitUnknown(why))
-
     def _answer_each(
-        self, batch: ColumnBatch, events: npt.NDArray[np.int64], statuses: list[str], asks: dict[int, Ask]
+        self,
+        batch: ColumnBatch,
+        events: npt.NDArray[np.int64],
+        statuses: Sequence[CommitStatus],
+        asks: dict[int, Ask],
     ) -> None:
         """In a cluster each customer was committed for itself: whoever was not, and knows it, is handed back."""
-        done = np.array([status == "done" for status in statuses], np.bool_)
-        unknown = np.array([status == "unknown" for status in statuses], np.bool_)
+        done = np.array([status.done for status in statuses], np.bool_)
         if done.any():
             self._answer(batch, events[done], asks)
-        if unknown.any():
-            self._say_unknown(events[unknown], asks)
-        if "moved" in statuses:
-            self._decider.metrics.store_error("collision")
+        for i, status in zip(events.tolist(), statuses, strict=True):
+            if status.status == "unknown":  # the others are not held up by it
+                asyncio.get_running_loop().call_later(status.after_s, asks.pop(i).answered, _unknown())
+        for word in {status.status for status in statuses} - {"done"}:
+            self._decider.metrics.store_error("collision" if word == "moved" else word)
 
     async def _by_halves(self, rules: RuleColumns, events: list[int], asks: dict[int, Ask], slot: int) -> None:
         """Somebody wrote to one of these customers: the other half goes through; what is left alone is handed back."""
@@ -277,6 +278,10 @@ class Lane:
             for k, i in enumerate(part):
                 if k not in own:
                     del asks[i]
+
+
+def _unknown() -> CommitUnknown:
+    return CommitUnknown("the store did not confirm the commit (unknown); retry with the same ids")
 
 
 def _key(digests: bytes, i: int) -> CustomerKey:

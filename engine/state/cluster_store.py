@@ -79,9 +79,8 @@ class ClusterStore(RedisStore):
             for c in commits
         ]
         behind = await self._cluster.run(calls, ends_s, repeat=False, tail=self._wait(left_s))
-        if any(isinstance(call.reply, StoreUnavailable) and call.sent for call in calls):
-            await asyncio.sleep(self._seconds_until(not_after_ms))  # it may still be executed
-        return [self._came_to(c, call, behind) for c, call in zip(commits, calls, strict=True)]
+        after_s = self._seconds_until(not_after_ms)
+        return [self._came_to(c, call, behind, after_s) for c, call in zip(commits, calls, strict=True)]
 
     async def look(self, slot: int, command: bytes, customers: int, budget_ms: int) -> Look:
         """See `RedisStore.look`; nothing is watched, since the scripts compare versions."""
@@ -94,7 +93,7 @@ class ClusterStore(RedisStore):
         blobs = [blob for row in rows for blob in row or (None, None, None)]
         return Look(now_ms, now_ms + budget_ms, blobs, None, lost, keys)
 
-    async def commit_look(self, look: Look, command: bytes, commands: int) -> str | list[str]:
+    async def commit_look(self, look: Look, command: bytes, commands: int) -> str | list[CommitStatus]:
         """Commits each customer's part of the transaction by itself; their statuses, in their order."""
         blob_of = dict(zip(look.keys, look.blobs, strict=True))
         commits: list[Commit] = []
@@ -108,7 +107,7 @@ class ClusterStore(RedisStore):
                 commits.append(Commit(customer, record[:_VERSION], profile[:_VERSION], rest[0], entries=[entry]))
             else:
                 commits[-1].spills.append((int(key[-16:], 16), rest[0], int(rest[2])))
-        return [status.status for status in await self.commit(commits, look.not_after_ms)]
+        return await self.commit(commits, look.not_after_ms)
 
     async def measure_logs(self) -> None:
         """See `RedisStore.measure_logs`."""
@@ -190,9 +189,9 @@ class ClusterStore(RedisStore):
         data: bytes = pack((*head, *self._pack(commit, int(node.ahead_ms + ends_s * 1000) - 1)))
         return data
 
-    def _came_to(self, commit: Commit, call: Call, behind: Sequence[Node]) -> CommitStatus:
+    def _came_to(self, commit: Commit, call: Call, behind: Sequence[Node], after_s: float) -> CommitStatus:
         if isinstance(call.reply, StoreUnavailable):
-            return CommitStatus("unknown" if call.sent else "unreachable")
+            return CommitStatus("unknown", after_s=after_s) if call.sent else CommitStatus("unreachable")
         status = self._status(len(commit.entries), call.reply)
         return CommitStatus("unknown") if status.done and call.node in behind else status
 

@@ -214,7 +214,7 @@ class RedisStore:
             raise StoreUnavailable("the store answered a read by something else")
         return Look(now_ms, now_ms + budget_ms, blobs, wire)
 
-    async def commit_look(self, look: Look, command: bytes, commands: int) -> str | list[str]:
+    async def commit_look(self, look: Look, command: bytes, commands: int) -> str | list[CommitStatus]:
         """Executes the transaction that belongs to a look, all of it or nothing; its status as of a commit.
 
         In a cluster each customer's part is for itself, and has a status of its own.

@@ -175,7 +175,8 @@ def test_looks_are_committed_for_each_customer(clustered: ClusterStore, runner: 
         commands.append(("SET", answer, b"spilled", "PX", 60_000))
         whole = [("MULTI",), *commands, ("EXEC",)]
         statuses = await clustered.commit_look(look, b"".join(map(hiredis.pack_command, whole)), len(commands))
-        assert statuses == ["done"] * 5 + ["moved"] + ["done"] * 14
+        assert isinstance(statuses, list)
+        assert [s.status for s in statuses] == ["done"] * 5 + ["moved"] + ["done"] * 14
         assert await read(clustered, keys) == [b"two"] * 5 + [b"meanwhile"] + [b"two"] * 14
         assert (await clustered.read([ReadRequest(keys[-1], (7,))])).entries[0].spilled == {7: b"spilled"}
 

@@ -37,7 +37,7 @@ async def write(store: RedisStore, value: bytes) -> str:
     return (await store.commit([commit], batch.now_ms + BUDGET_MS))[0].status
 
 
-async def write_by_look(store: RedisStore, value: bytes) -> str | list[str]:
+async def write_by_look(store: RedisStore, value: bytes) -> object:
     keys = store._customer_keys(ANNA)
     read = hiredis.pack_command(("WATCH", *keys[:2])) + hiredis.pack_command(("MGET", *keys))
     look = await store.look(0, read, 1, BUDGET_MS)
