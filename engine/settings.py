@@ -121,7 +121,7 @@ class _Option(NamedTuple):
 _OPTIONS = (
     _Option("listen", _address, "HOST:PORT", "where to serve (127.0.0.1:50051)"),
     _Option("rules", _directory, "DIR", "the rule set's directory (rules)"),
-    _Option("redis", _store, "URL", "the store; without it an embedded one is started"),
+    _Option("redis", _store, "URL", "the store, see docs/operators.md; without it an embedded one is started"),
     _Option("workers", _integer(1, 256), "N", "processes that serve (1)"),
     _Option("transport", _one_of("http2", "grpcio"), "NAME", "http2, or grpcio: slower, by Google's library (http2)"),
     _Option("data", Path, "DIR", "where the embedded store and the last good rule set are kept (.tact)"),

@@ -38,7 +38,7 @@ class ClusterStore(RedisStore):
     def __init__(self, url: str, prefix: str = "tact:", **settings: Any) -> None:
         super().__init__(url, prefix, **settings)
         self._cluster = cast(Cluster, self._link)
-        self._cluster.take_time = self._take_time
+        self._cluster.take_time = self._checked_time
         self._lengths: list[Call] = []
 
     async def read(self, requests: Sequence[ReadRequest]) -> ReadBatch:
@@ -65,7 +65,7 @@ class ClusterStore(RedisStore):
         if not commits:
             return []
         if self._behind_ms is None:
-            self._know_time(await self._cluster.ask_time())
+            self._behind_ms = await self._cluster.ask_time()
         if not await self._generation.join():
             return [CommitStatus("generation")] * len(commits)
         left_s = self._seconds_until(not_after_ms)
@@ -132,7 +132,7 @@ class ClusterStore(RedisStore):
         found: list[str] = []
         for node in self._cluster.masters():
             now, *answers = await node.connection.pipeline([("TIME",), *QUESTIONS])
-            self._take_time(now)
+            self._checked_time(now)
             if not clustered(answers):
                 return [f"refused: {node.endpoint} is not a node of a cluster; its address begins with redis://"]
             for sentence in findings(answers, self._replicated):
@@ -167,8 +167,7 @@ class ClusterStore(RedisStore):
                 rows[i] = self._row([call.reply for call in some], len(some))
         if calls and not any(rows):
             raise StoreUnavailable(str(calls[0].reply))
-        self._know_time(self._cluster.ahead_ms())
-        assert self._behind_ms is not None
+        self._behind_ms = self._cluster.ahead_ms()
         return int(self._behind_ms + asyncio.get_running_loop().time() * 1000), rows
 
     def _row(self, reply: Reply, wanted: int) -> list[bytes | None] | None:
@@ -194,9 +193,6 @@ class ClusterStore(RedisStore):
             return CommitStatus("unknown", after_s=after_s) if call.sent else CommitStatus("unreachable")
         status = self._status(len(commit.entries), call.reply)
         return CommitStatus("unknown") if status.done and call.node in behind else status
-
-    def _know_time(self, ahead_ms: float) -> None:
-        self._behind_ms = ahead_ms
 
     def _soon(self) -> float:
         """When a read has to be there, by the loop's time: what is not by then is lost, and the rest is of use."""

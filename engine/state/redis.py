@@ -349,6 +349,12 @@ class RedisStore:
         return isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT")
 
     def _take_time(self, reply: Reply) -> int:
+        now_ms = self._checked_time(reply)
+        # The TIME was taken before now, so the store's clock is at least this far ahead of the loop's.
+        self._behind_ms = now_ms - asyncio.get_running_loop().time() * 1000
+        return now_ms
+
+    def _checked_time(self, reply: Reply) -> int:
         try:
             seconds, micros = map(int, reply)
         except (TypeError, ValueError):
@@ -357,8 +363,6 @@ class RedisStore:
         apart_ms = now_ms - int(self._clock() * 1000)
         if abs(apart_ms) > CLOCKS_APART_MS_MAX:
             raise StoreUnavailable(f"the store's clock is {apart_ms / 1000:+.0f} s off this engine's")
-        # The TIME was taken before now, so the store's clock is at least this far ahead of the loop's.
-        self._behind_ms = now_ms - asyncio.get_running_loop().time() * 1000
         return now_ms
 
     def _misread(self, reply: Reply) -> NoReturn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from engine.errors import StoreUnavailable
 from engine.identity import BUCKETS, CustomerKey, customer_key
 from engine.state.archive import Archiver
+from engine.state.cluster import Node
 from engine.state.cluster_store import ClusterStore, kind_of_store
 from engine.state.log import ErasedEntry, encode
 from engine.state.model import Commit, ReadRequest
@@ -265,6 +267,32 @@ def test_a_killed_master_costs_its_own_customers_until_its_replica_takes_over(
 
     with ValkeyCluster(tmp_path, replicas=1) as cluster:
         runner.run(scenario(cluster))
+
+
+def test_nodes_whose_clocks_differ(clustered: ClusterStore, runner: asyncio.Runner) -> None:
+    async def scenario() -> None:
+        keys = customers(60)
+        links = clustered._cluster
+        assert set(await write(clustered, keys, b"one")) == {"done"}
+        fast, slow = links.masters()[:2]
+        note = links._note_time
+
+        def skewed(node: Node, reply: object) -> None:
+            note(node, reply)
+            assert node.ahead_ms is not None
+            node.ahead_ms += {fast: 60_000, slow: -60_000}.get(node, 0)
+
+        links._note_time = skewed  # type: ignore[method-assign]
+        for value in (b"two", b"three"):
+            assert set(await write(clustered, keys, value)) <= {"done", "late"}  # what is slow refuses, as it must
+        now_ms = (await clustered.read([])).now_ms
+        assert 55_000 < now_ms - time.time() * 1000 < 61_000
+        for _ in range(5):
+            await read(clustered, keys[:1])
+            left_s = clustered._seconds_until((await clustered.read([])).now_ms + BUDGET_MS)
+            assert left_s == pytest.approx(BUDGET_MS / 1000, abs=0.5)
+
+    runner.run(scenario())
 
 
 def test_who_is_no_cluster_says_so(
