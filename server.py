@@ -292,7 +292,9 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         settings = parse(arguments, os.environ)
-    except UsageError as error:
+        if settings.redis is not None:
+            kind_of_store(settings.redis)
+    except (UsageError, ValueError) as error:
         sys.stderr.write(f"server.py: {error}\n")
         return 2
     logging.basicConfig(

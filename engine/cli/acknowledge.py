@@ -19,9 +19,13 @@ def acknowledge(redis: str, data: Path, force: bool, as_json: bool) -> int:
     Raises CommandError where there is no store to be found, StoreUnavailable where it does not answer.
     """
     url = redis or _embedded(data)
+    try:
+        kind = kind_of_store(url)
+    except ValueError as error:
+        raise CommandError(str(error), USAGE) from None
 
     async def begin() -> bool:
-        store = kind_of_store(url)(url)
+        store = kind(url)
         try:
             if not force and await store.whole():
                 return False

@@ -21,8 +21,9 @@ import hiredis
 
 from engine.errors import StoreUnavailable
 from engine.state.address import Address, Endpoint
-from engine.state.connection import Command, Connection, Part, Reply, pack
-from engine.state.slots import SLOTS, slot_of
+from engine.state.connection import Command, Connection, Reply, pack
+from engine.state.slots import SLOTS, joined, split
+from engine.state.topology import Member, members
 
 log = logging.getLogger(__name__)
 
@@ -98,8 +99,9 @@ class Cluster:
         self._epochs = [0] * SLOTS
         self._looking: asyncio.Task[None] | None = None
         self._look_at = 0.0
+        self._changes = 0
         self._turn = 0
-        self._view: list[tuple[str, ...]] = []  # as it was told last
+        self._view: list[Member] = []  # as it was told last
         self._blind = False  # nobody could tell it the last time: nobody waits for the next
         self._why = "not connected yet"
         self._closed = False
@@ -107,6 +109,11 @@ class Cluster:
     @property
     def connected(self) -> bool:
         return any(node.connection.connected for node in self.masters())
+
+    @property
+    def made(self) -> int:
+        """See `Link`; it only grows."""
+        return self._changes + sum(node.connection.made for node in self._nodes.values())
 
     def masters(self) -> list[Node]:
         """Who has slots, as far as is known."""
@@ -142,7 +149,7 @@ class Cluster:
 
         Nothing is sent twice where it may have been executed. Raises StoreUnavailable.
         """
-        parts = [_split(command) for command in commands]
+        parts = [split(command) for command in commands]
         calls = [[Call(slot, pack(one)) for slot, one in part] for part in parts]
         until_s = asyncio.get_running_loop().time() + 2 * self._timeout_s
         await self.run([call for some in calls for call in some], until_s, repeat=False)
@@ -151,7 +158,7 @@ class Cluster:
             for call in some:
                 if isinstance(call.reply, StoreUnavailable):
                     raise call.reply
-            replies.append(some[0].reply if len(some) == 1 else _joined(some))
+            replies.append(joined([call.reply for call in some]))
         return replies
 
     async def run(
@@ -267,6 +274,7 @@ class Cluster:
         word, _, rest = str(reply).partition(" ")
         if word == "MOVED":
             self._owners[call.slot] = self._node(_endpoint_of(rest, node))
+            self._changes += 1
             self._view = []
             self._start_look()
             turn.again.append(call)
@@ -348,46 +356,27 @@ class Cluster:
             self._look_at = asyncio.get_running_loop().time()
 
     async def _take_map(self, text: str, told_by: Node) -> None:
-        view = [line.split(" ") for line in text.splitlines() if line.count(" ") >= 7]
-        told = sorted((w[0], w[1], w[2].removeprefix("myself,"), w[6], *w[8:]) for w in view)
-        if told == self._view:
-            return
-        ids = {words[0] for words in view}
-        listed = set()
-        for words in view:
-            endpoint = _listed(words[1], told_by, self.address.tls)
-            if endpoint is None or "noaddr" in words[2] or "handshake" in words[2]:
-                continue
-            listed.add(endpoint)
-            node = self._node(endpoint)
-            if "master" not in words[2].split(","):
-                continue
-            epoch = int(words[6])
-            for span in words[8:]:
-                if span.startswith("["):  # on its way
-                    continue
-                first, _, last = span.partition("-")
-                for slot in range(int(first), int(last or first) + 1):
-                    if epoch >= self._epochs[slot] or self._ids[slot] not in ids:
-                        self._owners[slot] = node
-                        self._ids[slot], self._epochs[slot] = words[0], epoch
-        if not listed:
+        view = members(text, told_by.endpoint, self.address.tls)
+        if not view:
             raise StoreUnavailable(f"{told_by.endpoint} is not part of a cluster")
-        self._view = told
+        if view == self._view:
+            return
+        ids = {member.id for member in view}
+        for member in view:
+            node = self._node(member.endpoint)  # replicas too: they may be asked for the map
+            for first, last in member.spans:
+                for slot in range(first, last + 1):
+                    if member.epoch >= self._epochs[slot] or self._ids[slot] not in ids:
+                        self._owners[slot] = node
+                        self._ids[slot], self._epochs[slot] = member.id, member.epoch
+        self._view = view
+        self._changes += 1
+        listed = {member.endpoint for member in view}
         needed = {*listed, *(node.endpoint for node in self.masters()), *self.address.endpoints}
         for endpoint in [e for e in self._nodes if e not in needed]:
-            await self._nodes.pop(endpoint).connection.close()
-
-
-def _listed(text: str, told_by: Node, tls: bool) -> Endpoint | None:
-    """`ip:port@bus[,hostname[,..]]`, as a node is listed; with TLS its name counts, where it has one."""
-    address, *names = text.split(",")
-    host, _, port = address.partition("@")[0].rpartition(":")
-    if tls and names and names[0]:
-        host = names[0]
-    if not port.isdecimal() or port == "0":
-        return None
-    return Endpoint(host.strip("[]") or told_by.endpoint.host, int(port))
+            gone = self._nodes.pop(endpoint).connection
+            self._changes += gone.made
+            await gone.close()
 
 
 def _endpoint_of(rest: str, node: Node) -> Endpoint:
@@ -396,38 +385,7 @@ def _endpoint_of(rest: str, node: Node) -> Endpoint:
     return Endpoint(host.strip("[]") or node.endpoint.host, int(port))
 
 
-def _split(command: Command) -> list[tuple[int, Command]]:
-    """A command with its slot; an XREAD of many streams as one for each slot."""
-    name = command[0]
-    if name != "XREAD":
-        return [(_slot(command[3] if name in ("EVAL", "EVALSHA") else command[1]), command)]
-    at = command.index("STREAMS") + 1
-    middle = at + (len(command) - at) // 2
-    by_slot: dict[int, list[int]] = {}
-    for place in range(at, middle):
-        by_slot.setdefault(_slot(command[place]), []).append(place)
-    parts = []
-    for slot, places in by_slot.items():
-        ids = [command[place + middle - at] for place in places]
-        parts.append((slot, (*command[:at], *(command[place] for place in places), *ids)))
-    return parts
-
-
 def _milliseconds(reply: Reply) -> int:
     if type(reply) is not list or len(reply) != 2:
         raise StoreUnavailable(f"the store answered TIME by {reply!r}")
     return int(reply[0]) * 1000 + int(reply[1]) // 1000
-
-
-def _slot(key: Part) -> int:
-    return slot_of(key if isinstance(key, bytes) else str(key).encode())
-
-
-def _joined(calls: Sequence[Call]) -> Reply:
-    """The streams of an XREAD that was split: all of them, or the first error."""
-    found: list[Reply] = []
-    for call in calls:
-        if isinstance(call.reply, hiredis.ReplyError):
-            return call.reply
-        found += call.reply or ()
-    return found or None

@@ -27,6 +27,7 @@ from engine.state.redis import SCRIPT, SCRIPT_SHA, Look, RedisStore
 from engine.state.slots import SLOT_OF_BUCKET, SLOTS, slot_of
 
 _VERSION = 8  # bytes at the head of a blob
+_NOBODY = CustomerKey(b"", 0)
 
 
 class ClusterStore(RedisStore):
@@ -87,10 +88,11 @@ class ClusterStore(RedisStore):
         if not await self._generation.join():
             raise StoreUnavailable("the store lost its data")
         keys = _commands_of(command)[1][1:]
-        threes = [keys[i : i + 3] for i in range(0, len(keys), 3)]
-        now_ms, rows = await self._fetch([slot_of(three[0]) for three in threes], threes)
+        each = len(keys) // customers
+        theirs = [keys[i : i + each] for i in range(0, len(keys), each)]
+        now_ms, rows = await self._fetch([slot_of(own[0]) for own in theirs], theirs)
         lost = [i for i, row in enumerate(rows) if row is None]
-        blobs = [blob for row in rows for blob in row or (None, None, None)]
+        blobs = [blob for row in rows for blob in row or (None,) * each]
         return Look(now_ms, now_ms + budget_ms, blobs, None, lost, keys)
 
     async def commit_look(self, look: Look, command: bytes, commands: int) -> str | list[CommitStatus]:
@@ -98,15 +100,20 @@ class ClusterStore(RedisStore):
         blob_of = dict(zip(look.keys, look.blobs, strict=True))
         commits: list[Commit] = []
         for name, key, *rest in _commands_of(command)[1:-1]:
-            if name == b"XADD":  # begins a customer's part: the log, the record, answers that move out of it
-                entry = rest[-1]
-            elif len(rest) == 1:
-                profile = blob_of[key.replace(b"}r:", b"}p:")] or b""
-                record = blob_of[key] or b""
-                customer = _customer_of(key)
-                commits.append(Commit(customer, record[:_VERSION], profile[:_VERSION], rest[0], entries=[entry]))
-            else:
+            if name == b"XADD":  # begins a customer's part: the log, then profile or record, and answers that move out
+                commits.append(Commit(_NOBODY, b"", b"", None, entries=[rest[-1]]))
+                continue
+            tag, _, owner = key.rpartition(b"}")
+            if owner[:2] == b"a:":
                 commits[-1].spills.append((int(key[-16:], 16), rest[0], int(rest[2])))
+                continue
+            commits[-1].customer = _customer_of(key)
+            record, profile = (blob_of[b"%b}%b%b" % (tag, kind, owner[2:])] or b"" for kind in (b"r:", b"p:"))
+            commits[-1].record_version, commits[-1].profile_version = record[:_VERSION], profile[:_VERSION]
+            if owner[:2] == b"r:":
+                commits[-1].record = rest[0]
+            else:
+                commits[-1].profile = rest[0]
         return await self.commit(commits, look.not_after_ms)
 
     async def measure_logs(self) -> None:

@@ -12,12 +12,12 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import hiredis
 
 from engine.errors import StoreUnavailable
-from engine.state.address import Address
+from engine.state.address import Address, Kind
 
 Part = bytes | str | int | float
 Command = tuple[Part, ...]
@@ -134,8 +134,12 @@ class Connection:
     caller waits for its own replies is the caller's (`asyncio.timeout`). Belongs to one event loop.
     """
 
+    kinds: ClassVar[tuple[Kind, ...]] = ("node",)  # of addresses that it can reach
+
     def __init__(self, address: str | Address, timeout_s: float = 1.0) -> None:
         self.address = Address.parse(address) if isinstance(address, str) else address
+        if self.address.kind not in self.kinds:
+            raise ValueError(f"{self.address.kind}: this works on one node only, such as redis://HOST:PORT")
         self._timeout_s = timeout_s
         self._wire: Wire | None = None
         self._attempt: asyncio.Task[None] | None = None
@@ -143,6 +147,7 @@ class Connection:
         self._retry_at = 0.0
         self._why = "not connected yet"
         self._closed = False
+        self.made = 0  # how often it was connected: behind each time may be another store
 
     @property
     def connected(self) -> bool:
@@ -216,6 +221,7 @@ class Connection:
         try:
             async with asyncio.timeout(self._timeout_s):
                 self._wire = await self._open()
+            self.made += 1
             self._pause_s = 0.0
         except (OSError, StoreUnavailable, TimeoutError) as e:
             self._why = str(e) or f"no answer within {self._timeout_s:g} s"

@@ -19,6 +19,12 @@ class Link(Protocol):
         """Whether there is a connection now."""
         ...
 
+    @property
+    def made(self) -> int:
+        """How often it was connected; in a cluster also how often slots changed their owner. Behind each new one may be
+        another store."""
+        ...
+
     async def pipeline(self, commands: Sequence[Command]) -> list[Reply]:
         """Replies in order, error replies as values. Raises StoreUnavailable."""
         ...

@@ -27,6 +27,8 @@ _ANSWER_S = 0.25  # for one sentinel; another is asked then
 class SentinelConnection(Connection):
     """Like `Connection`, by a service's name."""
 
+    kinds = ("sentinel",)
+
     def __init__(self, address: Address, timeout_s: float = 1.0) -> None:
         super().__init__(address, timeout_s)
         sentinel = replace(

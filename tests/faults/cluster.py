@@ -31,7 +31,7 @@ from tests.server.process import RULES
 from tests.valkeys import Valkey, ValkeyCluster, until
 
 CAP, EVENTS = 3, 6  # of a customer
-NODE_TIMEOUT_MS, NODE_TIMEOUT_MS_LONG = 1000, 5000
+NODE_TIMEOUT_MS, NODE_TIMEOUT_MS_LONG = 1000, 3000
 OVER_S = 3.0  # an outage may last that much longer than the node timeout
 LOST_S = 1.0
 _LAG_S = 0.5
@@ -43,6 +43,15 @@ _WORDS = (b"MOVED", b"ASK ", b"TRYAGAIN", b"READONLY", b"CLUSTERDOWN", b"LOADING
 _POOL = 200  # customers that have events at one time
 _IN_FLIGHT, _LINES = 8, 2
 _CALM_S = 0.5
+
+
+@dataclass(slots=True)
+class _Fault:
+    """What was done to which slots, when it began, and when a replica had taken over, where one was to."""
+
+    slots: set[int]
+    began: float
+    taken_over: float = 0.0
 
 
 @dataclass(slots=True)
@@ -78,6 +87,10 @@ class _Ledger:
         times = [began, *(at for at, slot in self.good if at > began and (slot in slots) is not others)]
         return max((b - a for a, b in itertools.pairwise(times)), default=0.0)
 
+    def until_good_s(self, slots: set[int], since: float) -> float:
+        """How long it took until one of these slots' customers was decided with state."""
+        return next((at - since for at, slot in self.good if at > since and slot in slots), 60.0)
+
     def sent_between(self, slots: set[int], begin: float, end: float) -> int:
         """Sends to customers of these slots."""
         return sum(begin <= at <= end for c, sends in self.sends.items() if _slot(c) in slots for at in sends.values())
@@ -103,13 +116,18 @@ async def run(long: bool = False) -> Report:
             await asyncio.sleep(_CALM_S)
             bound, over = 0, Counter[str]()
             outages, elsewhere = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
+            takeovers, ours = defaultdict[str, list[float]](list), list[float]()
             for turn in range(ROUNDS_LONG if long else 1):
                 for fault in (_manual, _moves, _migrates, _killed, _paused, _lags):
                     name = fault.__name__.strip("_")
-                    slots, began = await asyncio.to_thread(fault, cluster, ledger)
+                    done = await asyncio.to_thread(fault, cluster, ledger)
+                    slots, began = done.slots, done.began
                     await asyncio.sleep(_CALM_S)
                     outages[name].append(ledger.outage_s(slots, began))
                     elsewhere[name].append(ledger.outage_s(slots, began, others=True))
+                    if done.taken_over:
+                        takeovers[name].append(done.taken_over - began)
+                        ours.append(ledger.until_good_s(slots, done.taken_over))
                     ledger.watched = []
                     over[name] += ledger.overshoot() - sum(over.values())
                     if fault in (_killed, _paused, _lags):
@@ -130,6 +148,8 @@ async def run(long: bool = False) -> Report:
     report.figures = {
         "node_timeout_s": timeout_ms / 1000,
         "outage_s": {name: round(max(seen), 2) for name, seen in outages.items()},
+        "of_it_until_a_replica_took_over_s": {name: round(max(seen), 2) for name, seen in takeovers.items()},
+        "and_after_it_s": round(max(ours), 2),
         "outage_of_others_s": {name: round(max(seen), 2) for name, seen in elsewhere.items()},
         "decided": len(ledger.good),
         "sent": sum(map(len, ledger.sends.values())),
@@ -186,16 +206,22 @@ def _master(node: Valkey) -> Callable[[], bool]:
     return lambda: node.admin.info("replication")["role"] == "master"
 
 
-def _manual(cluster: ValkeyCluster, _: _Ledger) -> tuple[set[int], float]:
+def _taken_over(replica: Valkey) -> float:
+    """When it had."""
+    until(_master(replica), "a replica to take over", 30.0)
+    return time.monotonic()
+
+
+def _manual(cluster: ValkeyCluster, _: _Ledger) -> _Fault:
     master, replica = _pair(cluster)
     slots, began = _slots_of(cluster, master), time.monotonic()
     replica.admin.execute_command("CLUSTER", "FAILOVER")
     until(_master(replica), "a manual failover")
     _settled(cluster)
-    return slots, began
+    return _Fault(slots, began)
 
 
-def _moves(cluster: ValkeyCluster, ledger: _Ledger) -> tuple[set[int], float]:
+def _moves(cluster: ValkeyCluster, ledger: _Ledger) -> _Fault:
     """Slots with many keys, one after the other; each stays half way for a moment."""
     source, _ = _pair(cluster)
     target = next(n for n in cluster.nodes if n is not source and _master(n)())
@@ -211,10 +237,10 @@ def _moves(cluster: ValkeyCluster, ledger: _Ledger) -> tuple[set[int], float]:
         cluster.move_keys(slot, source, target)
         cluster.end_move(slot, source, target)
     _settled(cluster)
-    return set(slots), began
+    return _Fault(set(slots), began)
 
 
-def _migrates(cluster: ValkeyCluster, ledger: _Ledger) -> tuple[set[int], float]:
+def _migrates(cluster: ValkeyCluster, ledger: _Ledger) -> _Fault:
     """A fifth of a master's slots."""
     source, _ = _pair(cluster)
     target = next(n for n in cluster.nodes if n is not source and _master(n)())
@@ -225,7 +251,7 @@ def _migrates(cluster: ValkeyCluster, ledger: _Ledger) -> tuple[set[int], float]
     source.admin.execute_command("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", *spans, "NODE", cluster.id_of(target))
     until(lambda: slots <= _slots_of(cluster, target), "slots to move at once", 30.0)
     _settled(cluster)
-    return slots, began
+    return _Fault(slots, began)
 
 
 def _last(slot: int, slots: set[int]) -> int:
@@ -233,29 +259,29 @@ def _last(slot: int, slots: set[int]) -> int:
     return next(s for s in itertools.count(slot) if s + 1 not in slots)
 
 
-def _killed(cluster: ValkeyCluster, _: _Ledger) -> tuple[set[int], float]:
+def _killed(cluster: ValkeyCluster, _: _Ledger) -> _Fault:
     master, replica = _pair(cluster)
     slots, began = _slots_of(cluster, master), time.monotonic()
     master.kill()
-    until(_master(replica), "a replica to take over", 30.0)
+    taken_over = _taken_over(replica)
     master.start()
     _settled(cluster)
-    return slots, began
+    return _Fault(slots, began, taken_over)
 
 
-def _paused(cluster: ValkeyCluster, _: _Ledger) -> tuple[set[int], float]:
+def _paused(cluster: ValkeyCluster, _: _Ledger) -> _Fault:
     master, replica = _pair(cluster)
     slots, began = _slots_of(cluster, master), time.monotonic()
     master.process.send_signal(signal.SIGSTOP)
     try:
-        until(_master(replica), "a replica to take over", 30.0)
+        taken_over = _taken_over(replica)
     finally:
         master.process.send_signal(signal.SIGCONT)
     _settled(cluster)
-    return slots, began
+    return _Fault(slots, began, taken_over)
 
 
-def _lags(cluster: ValkeyCluster, ledger: _Ledger) -> tuple[set[int], float]:
+def _lags(cluster: ValkeyCluster, ledger: _Ledger) -> _Fault:
     master, replica = _pair(cluster)
     slots = _slots_of(cluster, master)
     master.admin.config_set("requirepass", "changed")  # its replica is thrown out and cannot come back
@@ -263,9 +289,9 @@ def _lags(cluster: ValkeyCluster, ledger: _Ledger) -> tuple[set[int], float]:
     time.sleep(_LAG_S)
     began = time.monotonic()
     master.kill()
-    until(_master(replica), "a replica to take over", 30.0)
+    taken_over = _taken_over(replica)
     ledger.watched = [c for c, sends in dict(ledger.sends).items() if max(sends.values()) > began - _LAG_S]
     master.start()
     _settled(cluster)
     time.sleep(_CALM_S)
-    return slots, began
+    return _Fault(slots, began, taken_over)
