@@ -139,6 +139,27 @@ def test_a_lost_generation_on_one_node_closes_its_buckets(
     runner.run(scenario())
 
 
+@pytest.mark.parametrize(("setting", "value"), [("maxmemory", 1), ("min-replicas-to-write", 1)])
+def test_a_node_that_refuses_writes_refuses_its_own_customers(
+    setting: str, value: int, cluster: ValkeyCluster, clustered: ClusterStore, runner: asyncio.Runner
+) -> None:
+    async def scenario() -> None:
+        keys = customers(60)
+        assert set(await write(clustered, keys, b"one")) == {"done"}
+        full = cluster.owner_of(SLOT_OF_BUCKET[keys[0].bucket])
+        full.admin.config_set(setting, value)
+        try:
+            statuses = await write(clustered, keys, b"two")
+            here = [cluster.owner_of(SLOT_OF_BUCKET[k.bucket]) is full for k in keys]
+            assert statuses == ["refused" if refused else "done" for refused in here]
+            assert await read(clustered, keys) == [b"one" if refused else b"two" for refused in here]
+        finally:
+            full.admin.config_set(setting, 0)
+        assert set(await write(clustered, keys, b"three")) == {"done"}
+
+    runner.run(scenario())
+
+
 def test_the_log_of_all_nodes_is_archived_and_read(
     clustered: ClusterStore, tmp_path: Path, runner: asyncio.Runner
 ) -> None:
