@@ -105,7 +105,7 @@ def _slot(customer: str) -> int:
 
 
 async def run(long: bool = False) -> Report:
-    """Each of the four once, or five times with the node timeout of production."""
+    """Four of them once, or all of them five times with the node timeout of production."""
     timeout_ms = NODE_TIMEOUT_MS_LONG if long else NODE_TIMEOUT_MS
     report, ledger, stop = Report(13), _Ledger(), asyncio.Event()
     with tempfile.TemporaryDirectory(prefix="tact-cluster-") as directory:
@@ -118,7 +118,7 @@ async def run(long: bool = False) -> Report:
             outages, elsewhere = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
             takeovers, ours = defaultdict[str, list[float]](list), list[float]()
             for turn in range(ROUNDS_LONG if long else 1):
-                for fault in (_manual, _moves, _migrates, _killed, _paused, _lags):
+                for fault in _LONG if long else _BRIEF:
                     name = fault.__name__.strip("_")
                     done = await asyncio.to_thread(fault, cluster, ledger)
                     slots, began = done.slots, done.began
@@ -295,3 +295,7 @@ def _lags(cluster: ValkeyCluster, ledger: _Ledger) -> _Fault:
     _settled(cluster)
     time.sleep(_CALM_S)
     return _Fault(slots, began, taken_over)
+
+
+_BRIEF = (_manual, _moves, _killed, _paused)
+_LONG = (_manual, _moves, _migrates, _killed, _paused, _lags)
