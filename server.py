@@ -35,6 +35,7 @@ from engine.metrics import Metrics
 from engine.revisions import Revisions
 from engine.service.table import Table
 from engine.settings import Settings, UsageError, parse, without_password
+from engine.state.cluster_store import kind_of_store
 from engine.state.embedded import EmbeddedStore
 from engine.state.keeper import StoreKeeper
 from engine.state.redis import RedisStore
@@ -89,15 +90,16 @@ class App:
 
 async def build(settings: Settings, store_url: str) -> App:
     """Wires a server up: store, rules, pipeline, services, transport. Raises RulesInvalid, CannotServe."""
-    store = RedisStore(
+    store = kind_of_store(store_url)(
         store_url,
         commit_budget_ms=settings.commit_budget_ms,
         audit=settings.audit,
         max_log_length=settings.max_log,
+        durability=settings.durability,
         generation_file=settings.data / "generation",
     )
     await _check(store)
-    revisions = Revisions(store.admin, store.key, settings.data / "last_good" / "rules")
+    revisions = Revisions(store.side, store.key, settings.data / "last_good" / "rules")
     active = await revisions.start(settings.rules)
     learnt = Learnt()
     metrics = Metrics(settings.worker_of if settings.metrics else None)
@@ -290,7 +292,9 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         settings = parse(arguments, os.environ)
-    except UsageError as error:
+        if settings.redis is not None:
+            kind_of_store(settings.redis)
+    except (UsageError, ValueError) as error:
         sys.stderr.write(f"server.py: {error}\n")
         return 2
     logging.basicConfig(

@@ -96,6 +96,7 @@ class Decider:
         self._batches: set[asyncio.Task[None]] = set()
         self._scheduled = False
         self._draining = False
+        self._late = 0  # groups that are told later what came of them
         self.before_drain: list[Callable[[], None]] = []  # who still holds requests hands them over
         self._stateless = False  # said once, not with every batch
         self._idle = asyncio.Event()
@@ -282,7 +283,7 @@ class Decider:
         self._settle()
 
     def _settle(self) -> None:
-        if not self._busy and not self._waiting:
+        if not self._busy and not self._waiting and not self._late:
             self._idle.set()
 
     # ---- one batch --------------------------------------------------------------------------------
@@ -302,9 +303,16 @@ class Decider:
                     read = await self.store.read([ReadRequest(g.key, g.events()) for g in left])
             except (StoreUnavailable, TimeoutError) as error:
                 self.metrics.store_error("read")
-                self._decide_without_state(world, left, str(error) or "the store did not answer in time")
+                why = str(error) or "the store did not answer in time"
+                if not self._stateless:
+                    log.warning("deciding without state: %s", why)
+                self._stateless = True
+                self._decide_without_state(world, left, why)
                 return
-            if self._stateless:
+            if read.lost:
+                self.metrics.store_error("read")
+                left, read = self._without_lost(world, left, read)
+            elif self._stateless:
                 log.warning("the store is back: deciding with state")
                 self._stateless = False
             left = await self._step_and_commit(world, left, read)
@@ -313,6 +321,13 @@ class Decider:
             await asyncio.sleep(random.uniform(0.0, 0.002) * (turn + 1))
         for group in left:
             group.fail(Unavailable("the customer's record kept moving; nothing was booked"))
+
+    def _without_lost(self, world: World, groups: list[Group], read: ReadBatch) -> tuple[list[Group], ReadBatch]:
+        """Decides without state for those whose part of the store is lost; the others and what was read of them."""
+        lost = set(read.lost)
+        self._decide_without_state(world, [groups[i] for i in read.lost], "a part of the store cannot be reached")
+        kept = [i for i in range(len(groups)) if i not in lost]
+        return [groups[i] for i in kept], ReadBatch(read.now_ms, [read.entries[i] for i in kept])
 
     async def _step_and_commit(self, world: World, groups: list[Group], read: ReadBatch) -> list[Group]:
         """Returns the groups whose customers moved meanwhile."""
@@ -330,10 +345,10 @@ class Decider:
         not_after_ms = read.now_ms + self.settings.commit_budget_ms
         try:
             statuses = await self.store.commit([c for _, c in writing], not_after_ms)
-        except StoreUnavailable as error:
+        except StoreUnavailable as unreachable:
             self.metrics.store_error("commit")
             for group, _ in writing:
-                group.fail(error)
+                group.fail(unreachable)
             return []
         again = []
         for (group, _), status in zip(writing, statuses, strict=True):
@@ -346,10 +361,26 @@ class Decider:
                 self._finish(group)
             else:
                 self.metrics.store_error(status.status)
-                group.fail(
-                    CommitUnknown(f"the store did not confirm the commit ({status.status}); retry with the same ids")
+                error = CommitUnknown(
+                    f"the store did not confirm the commit ({status.status}); retry with the same ids"
                 )
+                if status.after_s:  # the others of the batch are not held up by it
+                    self._fail_later(group, error, status.after_s)
+                else:
+                    group.fail(error)
         return again
+
+    def _fail_later(self, group: Group, error: TactError, after_s: float) -> None:
+        pending, group.pending = group.pending, []
+        self._late += 1
+
+        def fail() -> None:
+            for p in pending:
+                p.finish(error)
+            self._late -= 1
+            self._settle()
+
+        asyncio.get_running_loop().call_later(after_s, fail)
 
     async def _isolate(self, groups: list[Group]) -> None:
         """Something unforeseen happened in the step: by halves, until whoever fails alone is found and pays alone."""
@@ -372,9 +403,6 @@ class Decider:
 
     def _decide_without_state(self, world: World, groups: list[Group], why: str) -> None:
         """The store cannot be read: what `if_state_unknown` allows, booked nowhere but in the journal."""
-        if not self._stateless:
-            log.warning("deciding without state: %s", why)
-        self._stateless = True
         for group in groups:
             for p in group.pending:
                 if not isinstance(p.operation, Decide):

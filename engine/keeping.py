@@ -24,7 +24,7 @@ from engine.learning.learner import Learner, keep_learning
 from engine.revisions import Revisions
 from engine.settings import Settings, parse
 from engine.state.archive import Archiver
-from engine.state.redis import RedisStore
+from engine.state.cluster_store import kind_of_store
 
 logger = logging.getLogger("tact.keeper")
 
@@ -60,8 +60,8 @@ async def keep_started(arguments: Sequence[str], environment: Mapping[str, str])
 
 async def keep(settings: Settings, url: str, stop: asyncio.Event) -> None:
     """Learns from the log and archives it until told to stop. Raises RulesInvalid, and whatever ends one of the two."""
-    store = RedisStore(url, max_log_length=settings.max_log)
-    revisions = Revisions(store.admin, store.key, settings.data / "last_good" / "rules")
+    store = kind_of_store(url)(url, max_log_length=settings.max_log)
+    revisions = Revisions(store.side, store.key, settings.data / "last_good" / "rules")
     active = await revisions.start(settings.rules)
     learner = Learner(store, active)
     archiver = Archiver(store, settings.data / "archive", learner.safe_id)

@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 
 from engine.cli.output import OK, USAGE, CommandError, out, print_json
-from engine.state.redis import RedisStore
+from engine.state.cluster_store import kind_of_store
 
 
 def acknowledge(redis: str, data: Path, force: bool, as_json: bool) -> int:
@@ -19,9 +19,13 @@ def acknowledge(redis: str, data: Path, force: bool, as_json: bool) -> int:
     Raises CommandError where there is no store to be found, StoreUnavailable where it does not answer.
     """
     url = redis or _embedded(data)
+    try:
+        kind = kind_of_store(url)
+    except ValueError as error:
+        raise CommandError(str(error), USAGE) from None
 
     async def begin() -> bool:
-        store = RedisStore(url)
+        store = kind(url)
         try:
             if not force and await store.whole():
                 return False

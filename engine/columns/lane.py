@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.bundle import Bundle
 from engine.columns.batch import ColumnBatch, Draw
@@ -26,6 +27,7 @@ from engine.identity import BUCKETS, CustomerKey
 from engine.kernels.arena import FINE
 from engine.learning.posteriors import Posteriors
 from engine.learning.shares import salt_keys
+from engine.state.model import CommitStatus
 from engine.state.redis import RedisStore
 
 log = logging.getLogger("tact.lane")
@@ -217,7 +219,12 @@ class Lane:
                 look = await store.look(slot, batch.read_command(events, self._prefix), len(events), budget_ms)
         except TimeoutError:
             return
-        batch.open(events, look.now_ms, look.blobs)
+        blobs = look.blobs
+        if look.lost:  # their part of a cluster cannot be reached: the ordinary way says what is allowed then
+            lost = set(look.lost)
+            here = [place for place in range(len(events)) if place not in lost]
+            events, blobs = events[here], [blob for place in here for blob in blobs[3 * place : 3 * place + 3]]
+        batch.open(events, look.now_ms, blobs)
         batch.step(world, self._draw, self._shares_of(world.posteriors, batch.rules))
         done = batch.answer()
         if not len(done):
@@ -225,21 +232,42 @@ class Lane:
         transaction = batch.commit(done, self._prefix)
         batch.rules.give_back(batch.records)
         status = await store.commit_look(look, *transaction)
-        if status == "done":
-            answers, ends = batch.answers(done)
-            begin = 0
-            for i, end in zip(done.tolist(), ends, strict=True):
-                asks.pop(i).answered(answers[begin:end])
-                begin = end
-            decider.metrics.reasons(batch.reasons[done].tolist())
+        if isinstance(status, list):
+            self._answer_each(batch, done, status, asks)
+        elif status == "done":
+            self._answer(batch, done, asks)
         elif status == "moved" and len(done) > 1:
             decider.metrics.store_error("collision")
             await self._by_halves(batch.rules, done.tolist(), asks, slot)
         elif status == "unknown":
-            decider.metrics.store_error(status)
+            decider.metrics.store_error("unknown")
             for i in done.tolist():
-                why = "the store did not confirm the commit (unknown); retry with the same ids"
-                asks.pop(i).answered(CommitUnknown(why))
+                asks.pop(i).answered(_unknown())
+
+    def _answer(self, batch: ColumnBatch, done: npt.NDArray[np.int64], asks: dict[int, Ask]) -> None:
+        answers, ends = batch.answers(done)
+        begin = 0
+        for i, end in zip(done.tolist(), ends, strict=True):
+            asks.pop(i).answered(answers[begin:end])
+            begin = end
+        self._decider.metrics.reasons(batch.reasons[done].tolist())
+
+    def _answer_each(
+        self,
+        batch: ColumnBatch,
+        events: npt.NDArray[np.int64],
+        statuses: Sequence[CommitStatus],
+        asks: dict[int, Ask],
+    ) -> None:
+        """In a cluster each customer was committed for itself: whoever was not, and knows it, is handed back."""
+        done = np.array([status.done for status in statuses], np.bool_)
+        if done.any():
+            self._answer(batch, events[done], asks)
+        for i, status in zip(events.tolist(), statuses, strict=True):
+            if status.status == "unknown":  # the others are not held up by it
+                asyncio.get_running_loop().call_later(status.after_s, asks.pop(i).answered, _unknown())
+        for word in {status.status for status in statuses} - {"done"}:
+            self._decider.metrics.store_error("collision" if word == "moved" else word)
 
     async def _by_halves(self, rules: RuleColumns, events: list[int], asks: dict[int, Ask], slot: int) -> None:
         """Somebody wrote to one of these customers: the other half goes through; what is left alone is handed back."""
@@ -250,6 +278,10 @@ class Lane:
             for k, i in enumerate(part):
                 if k not in own:
                     del asks[i]
+
+
+def _unknown() -> CommitUnknown:
+    return CommitUnknown("the store did not confirm the commit (unknown); retry with the same ids")
 
 
 def _key(digests: bytes, i: int) -> CustomerKey:

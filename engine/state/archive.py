@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from engine.errors import StoreUnavailable, TactError
 from engine.identity import BUCKETS
-from engine.state.connection import Command, Connection, Reply
+from engine.state.connection import Command, Reply
 from engine.state.redis import RedisStore
 from engine.state.tables import LogRow, tables_of
 
@@ -76,7 +76,7 @@ class Archiver:
         self._directory = Path(directory)
         self._safe_id = safe_id
         self._max_entries = max_entries
-        self._connection = Connection(store.url, store.timeout_ms / 1000)  # not in the hot path's way
+        self._link = store.new_link()  # not in the hot path's way
         self._keys = [store.bucket_key(b, "log") for b in range(BUCKETS)]
         self._bucket_of = {key: b for b, key in enumerate(self._keys)}
         self._offsets: list[str] | None = None
@@ -97,7 +97,7 @@ class Archiver:
         return report
 
     async def close(self) -> None:
-        await self._connection.close()
+        await self._link.close()
 
     async def _keep(self, report: ArchiveReport, rows: list[LogRow], offsets: list[str]) -> None:
         run = self._run + 1
@@ -148,7 +148,7 @@ class Archiver:
             commands.append(("XTRIM", self._keys[b], "MINID", "=", f"{time_ms}-{serial + 1}"))
             commands.append(("XLEN", self._keys[b]))
         for first in range(0, len(commands), _STREAMS_PER_READ):
-            replies = await self._connection.pipeline(commands[first : first + _STREAMS_PER_READ])
+            replies = await self._link.pipeline(commands[first : first + _STREAMS_PER_READ])
             counts = [self._whole(r) for r in replies]
             report.trimmed += sum(counts[::2])
             report.longest = max(report.longest, *counts[1::2])
@@ -156,7 +156,7 @@ class Archiver:
         self.trimmed += report.trimmed
 
     async def _ask(self, command: Command) -> Reply:
-        [reply] = await self._connection.pipeline([command])
+        [reply] = await self._link.pipeline([command])
         if isinstance(reply, hiredis.ReplyError):
             raise StoreUnavailable(f"the store refused the archiver: {reply}")
         return reply

@@ -22,7 +22,8 @@ import hiredis
 
 from engine.errors import StoreUnavailable
 from engine.identity import BUCKETS
-from engine.state.connection import Command, Connection, Reply
+from engine.state.connection import Command, Reply
+from engine.state.link import Link
 from engine.state.profile import new_version
 
 _CANDIDATE_LIFE_MS = 10_000
@@ -31,8 +32,8 @@ _CANDIDATE_LIFE_MS = 10_000
 class Generation:
     """What is remembered of the store's generation, and the steps that change it."""
 
-    def __init__(self, connection: Connection, key: Callable[[int, str], bytes], file: Path | None) -> None:
-        self._connection = connection
+    def __init__(self, link: Link, key: Callable[[int, str], bytes], file: Path | None) -> None:
+        self._link = link
         self._key = key
         self._file = file
         self.known = b"" if file is None or not file.exists() else file.read_bytes()[:8]
@@ -83,7 +84,7 @@ class Generation:
         return [r or b"" for r in await self._run([("GET", self._key(0, n)) for n in names])]
 
     async def _run(self, commands: list[Command]) -> list[Reply]:
-        replies = await self._connection.pipeline(commands)
+        replies = await self._link.pipeline(commands)
         for reply in replies:
             if isinstance(reply, hiredis.ReplyError):
                 raise StoreUnavailable(f"the store refused: {reply}")
