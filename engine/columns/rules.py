@@ -14,7 +14,7 @@ from engine.columns.limits import hours_table, limit_tables
 from engine.columns.profiles import ProfileSchemas, feature_table
 from engine.columns.requests import request_schema
 from engine.columns.tables import rule_tables
-from engine.columns.windows import shown_windows, text_codes, window_plans
+from engine.columns.windows import plans_of, shown_windows, text_codes, window_plans
 from engine.compiler.nodes import Type
 from engine.compiler.plan import Output
 from engine.compiler.pool import Constants, number_bits, width
@@ -28,6 +28,7 @@ from engine.step.take import AHEAD_MS_MAX, ANSWER_LIFE_MS
 
 I64 = npt.NDArray[np.int64]
 ROOM_EVENTS = 256  # a batch of the lane
+ROOM_VALUES, _VALUES_MAX = 32, 128  # of a window, on average: few customers have something in every bucket
 _SPARE_MAX = 4
 
 
@@ -51,8 +52,10 @@ class RuleColumns:
         self.schema = request_schema(ruleset, secret)
         self.features, texts = feature_table(ruleset.features)
         self.profile_schemas = ProfileSchemas(ruleset)
-        self.windows = window_plans(steps.stored.values())
-        self.shown = shown_windows(steps.windows, steps.stored)
+        plans = plans_of(steps.windows.values(), steps.stored.values())
+        self.windows = window_plans(plans)
+        self.shown = shown_windows(steps.windows, plans)
+        self.values = sum(min(max(plan.buckets, ROOM_VALUES), _VALUES_MAX) for plan in plans)
         self.counted = _counted(bundle)
         self.counts_by_value = _by_value(self.counted, len(events))
         self.limits = limit_tables(ruleset, steps)
@@ -90,7 +93,7 @@ class RuleColumns:
     def take_records(self, events: int) -> Records:
         """Room for the records of so many events: one that was given back, where there is one."""
         if events > ROOM_EVENTS or not self._spare:
-            return records(max(events, ROOM_EVENTS), len(self.windows.key))
+            return records(max(events, ROOM_EVENTS), len(self.windows.key), self.values)
         room = self._spare.pop()
         room.rec[:events] = 0
         room.used[:] = 0

@@ -63,7 +63,7 @@ def _kind(plan: WindowPlan) -> int:
 
 
 def window_plans(stored: Iterable[WindowPlan]) -> WindowPlans:
-    """The windows that are stored, in their order, by which kernels number them; of a kind no kernel knows: ODD."""
+    """Windows that are stored, in their order, by which kernels number them; of a kind no kernel knows: ODD."""
     found = list(stored)
     return WindowPlans(
         key=np.array([p.key for p in found], np.uint64).view(np.int64),
@@ -76,15 +76,23 @@ def window_plans(stored: Iterable[WindowPlan]) -> WindowPlans:
     )
 
 
-def shown_windows(windows: Mapping[str, WindowPlan], stored: Mapping[int, WindowPlan]) -> derived.Shown:
-    """The windows that rules name, in their order, over those that are stored."""
-    numbers = {key: n for n, key in enumerate(stored)}
+def plans_of(windows: Iterable[WindowPlan], stored: Iterable[WindowPlan]) -> list[WindowPlan]:
+    """What kernels number: what is stored, each once, and behind it the same where it is complete at another time."""
+    found = {(plan.key, plan.since_start_zero): plan for plan in stored}
+    for plan in (part for window in windows for part in window.parts or (window,)):
+        found.setdefault((plan.key, plan.since_start_zero), plan)
+    return list(found.values())
+
+
+def shown_windows(windows: Mapping[str, WindowPlan], plans: Sequence[WindowPlan]) -> derived.Shown:
+    """The windows that rules name, in their order, over the plans that kernels number."""
+    numbers = {(plan.key, plan.since_start_zero): n for n, plan in enumerate(plans)}
     rows: list[tuple[int, ...]] = []
     steps: list[tuple[int, ...]] = []
     for plan in windows.values():
-        places = [numbers[part.key] for part in plan.parts]
+        places = [numbers[part.key, part.since_start_zero] for part in plan.parts]
         if not plan.parts:
-            rows.append((derived.PLAIN, numbers[plan.key], 0, 0, 0))
+            rows.append((derived.PLAIN, numbers[plan.key, plan.since_start_zero], 0, 0, 0))
         elif plan.having is None:
             rows.append((derived.MEAN, places[0], places[1], 0, 0))
         else:

@@ -357,3 +357,24 @@ def test_distinct_counts_exactly_up_to_its_bound_and_stays_there() -> None:
         assert customer.windows(later)["numbers_3m"] == min(k + 1, DISTINCT_MAX)
         assert customer.windows(later)["partners_7d"] == min(k + 1, 7 * 4 + later % DAY // (6 * HOUR) - 3)
     assert len(decode_record(customer.record).windows[SEEN.steps.windows["numbers_3m"].key].buckets) == DISTINCT_MAX
+
+
+def test_windows_of_one_meaning_may_be_complete_at_different_times() -> None:
+    text = RULES.replace(
+        b"  odd_months: {months_with: account_entry, over: 6 months, having: sum(event.n) % 2 == 1}\n",
+        b"  at_once: {count: account_entry, over: 12 months, since_start: zero}\n"
+        b"  later: {count: account_entry, over: 12 months}\n"
+        b"  good_at_once: {months_with: account_entry, over: 12 months, having: count() > 1, since_start: zero}\n",
+    ).replace(
+        b"days_since(windows.last_used) >= 20",
+        b"windows.at_once > 1 && !has(windows.later) && windows.good_at_once == 1",
+    )
+    bundle = compile_bundle({"rules.yaml": text})
+    customer = Customer(None, bundle, RuleColumns(bundle, b""))
+    for k in range(2):
+        customer.send(f"e{k}", Raw(STARTS[0] + k, "account_entry", Fraction(1), "a", 1), STARTS[0] + k)
+    answer = customer.send("d", Raw(STARTS[0] + 9, "deposit", Fraction(1), "", 0), STARTS[0] + 9)
+    assert answer is not None
+    assert (answer.message, customer.taken) == ("dormant", 3)
+    said = customer.windows(STARTS[0] + 9)
+    assert (said["at_once"], said["later"], said["good_at_once"]) == (2, Absent("WINDOW_INCOMPLETE"), 1)
