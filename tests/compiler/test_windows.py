@@ -149,3 +149,18 @@ def test_an_attribute_may_be_of_another_type_in_another_event_type() -> None:
     batch = plan.batch(["entry", "deposit"], values, [0, 0], [None, None])
     kinds = [output.type for output in plan.outputs]
     assert [batch.value(kinds.index(Type.NUMBER), 0), batch.value(kinds.index(Type.MONEY), 1)] == [2.5, 7_500_000_000]
+
+
+@pytest.mark.parametrize(
+    ("written", "most"),
+    [
+        ("{distinct: entry.who, over: 30 days}", 100),
+        ("{days_with: entry, over: 3 weeks}", 21),
+        ("{months_with: entry, over: 9 months, having: count() > 1}", 9),
+    ],
+)
+def test_what_a_window_cannot_reach_is_told(written: str, most: int) -> None:
+    for bound, expected in ((most - 1, []), (most, ["always-false"])):
+        text = SCHEMA.format(window=written).replace("has(windows.w)", f"windows.w > {bound}")
+        warnings = compile_bundle({"a.yaml": text.encode()}).ruleset.warnings
+        assert [w.code for w in warnings if w.code != "unused-window"] == expected
