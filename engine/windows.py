@@ -7,9 +7,10 @@ Buckets, by the span of the window (their boundaries are part of the window's me
     up to 90 days    the customer's own day (UTC where the zone is unknown)
     longer, months   the customer's own calendar month
     days_with        days, whatever the span (`Window.daily`)
-    calendar         the running day, week (from Monday) or month
+    calendar         the running day, week (from Monday) or month; of days_with the days of it
 
-A window of n buckets covers the running bucket and the n - 1 before it.
+A window of n buckets covers the running bucket and the n - 1 before it; the days of a calendar week or month are those
+from its first day on.
 
 What a state holds, by kind; `buckets` ascend:
 
@@ -37,7 +38,7 @@ from engine.compiler.reference import Absent, Inputs, evaluate
 from engine.compiler.written import BILLION, MONEY_MAX
 from engine.identity import name_hash
 from engine.state.model import WindowState
-from engine.zones import local_day, local_month
+from engine.zones import local_date, local_day, local_month
 
 UNUSED_KEPT_MS = 30 * 86_400_000  # two revisions may run side by side for this long
 DAYS, MONTHS, WEEKS = 0, -1, -2  # as `width_s`
@@ -45,6 +46,7 @@ HISTORY = name_hash("history")  # no window: under this key are the events of th
 TEXT_PERSON = b"tact-value"  # of the hash of a text
 _INT_MAX = 2**63 - 1
 _CALENDAR = {"day": DAYS, "week": WEEKS, "month": MONTHS}
+_DAYS_OF = {"day": 1, "week": 7, "month": 31}  # at most
 _THURSDAY = 3  # 1970-01-01 was one: days since the Monday before
 _MISSING, _INCOMPLETE = Absent("DATA_MISSING"), Absent("WINDOW_INCOMPLETE")
 
@@ -66,6 +68,16 @@ class WindowPlan:
     since_start_zero: bool
     parts: tuple[WindowPlan, ...] = ()
     having: Having | None = None
+    begins: int = DAYS  # WEEKS, MONTHS: its days are those of the running one
+
+    def oldest(self, now_ms: int, zone: str | None) -> int:
+        """The first bucket that is covered now."""
+        newest = self.bucket(now_ms, zone)
+        if self.begins == WEEKS:
+            return newest - (newest + _THURSDAY) % 7
+        if self.begins == MONTHS:
+            return newest - local_date(now_ms, zone).day + 1
+        return newest - self.buckets + 1
 
     def bucket(self, at_ms: int, zone: str | None) -> int:
         """The number of the bucket that holds a moment."""
@@ -91,12 +103,13 @@ def plan_window(window: Window) -> WindowPlan:
         window.since_start_zero,
         tuple(plan_window(part) for part in window.parts),
         window.having,
+        _CALENDAR[window.calendar] if window.daily and window.calendar is not None else DAYS,
     )
 
 
 def _buckets(window: Window) -> tuple[int, int]:
     if window.calendar is not None:
-        return _CALENDAR[window.calendar], 1
+        return (DAYS, _DAYS_OF[window.calendar]) if window.daily else (_CALENDAR[window.calendar], 1)
     if window.over is None:
         return 0, 0
     span = window.over.span_s
@@ -200,7 +213,7 @@ def signed(word: int) -> int:
 
 def complete(plan: WindowPlan, since_ms: int, now_ms: int, zone: str | None) -> bool:
     """Whether the window was kept for its whole span: from the begin of its oldest bucket on."""
-    return plan.since_start_zero or plan.bucket(now_ms, zone) - plan.bucket(since_ms - 1, zone) >= plan.buckets
+    return plan.since_start_zero or plan.bucket(since_ms - 1, zone) < plan.oldest(now_ms, zone)
 
 
 def value_of(plan: WindowPlan, windows: Mapping[int, WindowState], now_ms: int, zone: str | None) -> object:
@@ -263,7 +276,7 @@ def _within(plan: WindowPlan, state: WindowState | None, now_ms: int, zone: str 
     """Buckets and values that the window covers now."""
     if state is None:
         return iter(())
-    first = bisect_left(state.buckets, plan.bucket(now_ms, zone) - plan.buckets + 1)
+    first = bisect_left(state.buckets, plan.oldest(now_ms, zone))
     return zip(state.buckets[first:], state.values[first:], strict=True)
 
 

@@ -71,6 +71,7 @@ def window_plans(stored: Iterable[WindowPlan]) -> WindowPlans:
         type=np.array([_TYPES.get(p.type, WHOLE) for p in found], np.int64),
         width_s=np.array([p.width_s for p in found], np.int64),
         buckets=np.array([p.buckets for p in found], np.int64),
+        begins=np.array([p.begins for p in found], np.int64),
         since_zero=np.array([p.since_start_zero for p in found], np.int64),
         history=int(np.uint64(HISTORY).view(np.int64)),
     )

@@ -188,12 +188,10 @@ def _calendar(reading: Reading, scalar: Scalar, kind: str) -> _Span | None:
         expected = "calendar day, calendar week or calendar month"
         reading.add("bad-value", scalar, "no such calendar span", expected=expected)
         return None
-    if kind in ("months_with", "days_with"):
-        unit = kind.partition("_")[0]
-        expected = "`12 months`" if unit == "months" else "`30 days`"
-        reading.add("bad-value", scalar, f"'{kind}' counts {unit} over a rolling span", expected=expected)
+    if kind == "months_with":
+        reading.add("bad-value", scalar, "'months_with' counts months over a rolling span", expected="`12 months`")
         return None
-    return _Span(None, found[1])
+    return _Span(None, found[1], kind == "days_with")
 
 
 def _source(reading: Reading, scalar: Scalar, kind: str, expressions: Expressions) -> _Source | None:

@@ -24,7 +24,7 @@ _UNUSED_KEPT_MS = 30 * 86_400_000
 _FAR_MS = 1 << 50
 _DAY_MIN, _DAY_MAX = -719_162, 2_932_896  # 0001-01-01 and 9999-12-31
 _NEVER = -(1 << 62)  # no number of a bucket
-_WEEKS, _THURSDAY = -2, 3  # 1970-01-01 was a Thursday
+_MONTHS, _WEEKS, _THURSDAY = -1, -2, 3  # 1970-01-01 was a Thursday
 DISTINCT_MAX = 100  # values told apart
 _INT_MAX = (1 << 63) - 1
 _UNITS_MAX = _INT_MAX // _NS - 1  # units whose billionths surely fit 64 bits
@@ -38,6 +38,7 @@ class WindowPlans(NamedTuple):
     type: I64  # WHOLE ..
     width_s: I64  # seconds of a bucket; 0: days, -1: months, -2: weeks
     buckets: I64  # how many are covered
+    begins: I64  # -1, -2: those of the days that lie in the running month, or week
     since_zero: I64  # 1 where it is complete from the start
     history: int  # the key under which the events are that were counted from history
 
@@ -346,14 +347,22 @@ def kept(i, records, plans, w, now_ms, zone, starts, at_s, offset_s):  # type: i
     newest = _bucket(width_s, now_ms, zone, starts, at_s, offset_s)
     if newest == _NEVER:
         return UNKNOWN, row, none, none
+    oldest = newest - plans.buckets[w] + 1
+    if plans.begins[w] == _WEEKS:
+        oldest = newest - (newest + _THURSDAY) % 7
+    elif plans.begins[w] == _MONTHS:
+        if newest < _DAY_MIN or newest > _DAY_MAX:
+            return UNKNOWN, row, none, none
+        _, _, day = civil(newest)
+        oldest = newest - day + 1
     if not plans.since_zero[w]:
         since = _bucket(width_s, since_ms, zone, starts, at_s, offset_s)
         if since == _NEVER:
             return UNKNOWN, row, none, none
-        if newest - since < plans.buckets[w]:
+        if since >= oldest:
             return INCOMPLETE, row, none, none
     first, count = wins[row, W_AT], wins[row, W_N]
-    return VALUE, row, first + _bisect(records.buckets, first, count, newest - plans.buckets[w] + 1), first + count
+    return VALUE, row, first + _bisect(records.buckets, first, count, oldest), first + count
 
 
 @kernel

@@ -157,7 +157,9 @@ class _RuleSet:
                 if kind == "months_with":
                     window["over"] = r.choice(("12 months", "3 months"))
                 elif kind == "days_with":
-                    window["over"] = r.choice(("1 day", "7 days", "45 days", "120 days"))
+                    window["over"] = r.choice(
+                        ("1 day", "7 days", "45 days", "120 days", "calendar week", "calendar month")
+                    )
                 of = r.choice(tuple(self.events))
                 if kind in ("sum", "mean"):
                     of = r.choice(sums)

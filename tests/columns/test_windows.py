@@ -49,6 +49,8 @@ windows:
   partners_7d: {distinct: account_entry.who, over: 7 days}
   numbers_3m: {distinct: account_entry.n, over: 3 months}
   days_30d: {days_with: account_entry, over: 30 days}
+  days_month: {days_with: account_entry, over: calendar month}
+  good_days_week: {days_with: account_entry, over: calendar week, having: count() >= 2}
   good_days: {days_with: account_entry, over: 120 days, having: count() >= 2 && mean(event.n) > 0}
   deposit_months: {months_with: deposit, over: 12 months}
   positive_months: {months_with: account_entry, over: 12 months, having: sum(event.amount) > 0}
@@ -162,6 +164,12 @@ MEANING: dict[str, tuple[Callable[[datetime, datetime], bool], str, Sum]] = {
     "partners_7d": (days(7), "account_entry", lambda es, _: len({e.who for e in es})),
     "numbers_3m": (months(3), "account_entry", lambda es, _: len({e.n for e in es})),
     "days_30d": (days(30), "account_entry", lambda es, zone: len({local(e.at_ms, zone).date() for e in es})),
+    "days_month": (months(1), "account_entry", lambda es, zone: len({local(e.at_ms, zone).date() for e in es})),
+    "good_days_week": (
+        lambda then, now: monday(then) >= monday(now),
+        "account_entry",
+        lambda es, zone: sum(len(g) >= 2 for g in grouped(es, lambda e: local(e.at_ms, zone).date())),
+    ),
     "good_days": (
         days(120), "account_entry",
         lambda es, zone: sum(

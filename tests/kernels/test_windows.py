@@ -58,7 +58,9 @@ EVENT = st.tuples(MOVES, MOVES, st.integers(0, 3))  # the clock moves; the event
 def plan(draw: st.DrawFn) -> WindowPlan:
     kind, of = draw(st.sampled_from(KINDS))
     width_s, buckets = (0, 0) if kind == "last" else draw(WIDTHS)
-    return WindowPlan("", draw(st.integers(0, 2**64 - 1)), kind, of, "", width_s, buckets, draw(st.booleans()))
+    begins = draw(st.sampled_from((-1, -2))) if kind == "days_with" and width_s == 0 else 0
+    key = draw(st.integers(0, 2**64 - 1))
+    return WindowPlan("", key, kind, of, "", width_s, buckets, draw(st.booleans()), (), None, begins)
 
 
 def twins(plans: dict[str, WindowPlan]) -> dict[int, WindowPlan]:

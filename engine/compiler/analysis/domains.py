@@ -67,8 +67,10 @@ def _of_window(window: Window) -> Values:
         return between(0, DISTINCT_MAX)
     if window.kind not in COUNTING:
         return everything(window.type)
-    if window.kind == "count" or window.over is None:
+    if window.kind == "count":
         return between(0, INT_END - 1)
+    if window.over is None:
+        return between(0, {"week": 7, "month": 31}.get(window.calendar or "", 1))
     return between(0, window.over.amount if window.kind == "months_with" else window.over.span_s // 86_400)
 
 
