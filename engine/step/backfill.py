@@ -60,7 +60,7 @@ class Backfill:
 class _Past:
     """An event with what is to be known of it."""
 
-    __slots__ = ("arrived_ms", "at_ms", "code", "counted", "event", "fates")
+    __slots__ = ("arrived_ms", "at_ms", "code", "event", "fates")
 
     def __init__(self, event: Event, at_ms: int, arrived_ms: int | None) -> None:
         self.event = event
@@ -80,6 +80,8 @@ class _History:
         answered = _answered(self.record)
         kept = self.record.windows.get(HISTORY)
         self.listed: set[float] = set(kept.values) if kept is not None else set()
+        entries = zip(kept.buckets, kept.values, strict=True) if kept is not None else ()
+        self.entries = [entry for entry in entries if entry[0] > self.young_ms]
         self.past: list[_Past] = []
         seen: set[int] = set()
         for event in operation.events:
@@ -100,8 +102,9 @@ class _History:
             told = f"event '{outside.event.event_id}' lies outside of `since` and `until`"
             raise InvalidInput([Violation("events", told)])
         self.young = [p for p in self.past if self._young(p) and p.code not in self.listed]
-        if len(self.young) > YOUNG_MAX:
-            told = f"found {len(self.young)} events of the last day: expected at most {YOUNG_MAX}"
+        if len(self.young) + len(self.entries) > YOUNG_MAX:
+            found = len(self.young) + len(self.entries)
+            told = f"found {found} events of the last day: expected at most {YOUNG_MAX}"
             raise InvalidInput([Violation("events", told)])
 
     def _young(self, past: _Past) -> bool:
@@ -123,8 +126,8 @@ class _History:
                 if fate == "counted":
                     observe(plan, state, past.at_ms, self.now_ms, self.zone, amount)
                     change.record = True
-            if reaches and self.since_ms < state.since_ms:
-                state.since_ms = self.since_ms
+            if reaches and (fresh or self.since_ms < state.since_ms):
+                state.since_ms = min(self.since_ms, state.since_ms)
                 self.record.windows[key] = state
                 change.record = True
         self._list(change)
@@ -175,9 +178,7 @@ class _History:
         """Keeps which events of the last day were added, so that none is counted when it arrives."""
         if not self.young:
             return
-        kept = self.record.windows.get(HISTORY) or WindowState()
-        entries = [e for e in zip(kept.buckets, kept.values, strict=True) if e[0] > self.young_ms]
-        entries = sorted([*entries, *((p.at_ms, p.code) for p in self.young)])
+        entries = sorted([*self.entries, *((p.at_ms, p.code) for p in self.young)])
         buckets, values = [at_ms for at_ms, _ in entries], [code for _, code in entries]
         self.record.windows[HISTORY] = WindowState(False, buckets, values, self.now_ms, self.now_ms)
         change.record = True

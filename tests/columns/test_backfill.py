@@ -16,7 +16,8 @@ from engine.errors import InvalidInput, TactError
 from engine.identity import customer_key
 from engine.state.model import ReadBatch, ReadEntry
 from engine.state.record import decode as decode_record
-from engine.step.backfill import YOUNG_MAX, Backfill, Backfilled
+from engine.step import backfill as module
+from engine.step.backfill import Backfill, Backfilled
 from engine.step.group import Group, Pending, apply_groups
 from engine.windows import HISTORY
 from tests.columns.test_windows import DAY, HOUR, SEEN, SEEN_COLUMNS, ZONES, Customer, Raw, alike, recomputed
@@ -154,6 +155,18 @@ def test_an_event_of_the_last_day_is_not_counted_again_when_it_arrives() -> None
     assert HISTORY not in decode_record(customer.record).windows
 
 
+def test_the_list_of_young_events_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "YOUNG_MAX", 10)
+    customer = Customer(None, SEEN, SEEN_COLUMNS)
+    for k in range(5):
+        events = [(f"x{k} {n}", entry(CUT - HOUR - n)) for n in range(2)]
+        assert backfill(customer, events, CUT - DAY, CUT, CUT).counted == len(events)
+    before = customer.record
+    with pytest.raises(InvalidInput):
+        backfill(customer, [("more", entry(CUT - HOUR))], CUT - DAY, CUT, CUT)
+    assert customer.record == before
+
+
 def test_events_that_may_have_been_counted_are_late() -> None:
     customer = Customer(None, SEEN, SEEN_COLUMNS)
     customer.send("first", entry(CUT), CUT)
@@ -181,10 +194,11 @@ def test_a_gap_between_the_history_and_the_first_event_is_told() -> None:
     [
         ([("x", entry(CUT + HOUR))], "ahead of the engine's clock"),
         ([("x", entry(CUT - 2 * DAY))], "outside of `since` and `until`"),
-        ([(f"x{k}", entry(CUT - HOUR)) for k in range(YOUNG_MAX + 1)], "expected at most"),
+        ([(f"x{k}", entry(CUT - HOUR)) for k in range(11)], "expected at most"),
     ],
 )
-def test_what_is_refused_changes_nothing(events: list[Sent], told: str) -> None:
+def test_what_is_refused_changes_nothing(events: list[Sent], told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "YOUNG_MAX", 10)
     customer = Customer(None, SEEN, SEEN_COLUMNS)
     with pytest.raises(InvalidInput) as refused:
         backfill(customer, events, CUT - DAY, CUT + 2 * HOUR, CUT)
