@@ -33,6 +33,7 @@ from engine.metrics import Metrics
 from engine.state.model import Profile, ReadBatch, ReadRequest, Store
 from engine.state.profile import decode as decode_profile
 from engine.state.record import decode as decode_record
+from engine.step.backfill import Backfill, Backfilled
 from engine.step.explain import Explanation, explain_decision, explain_what_if
 from engine.step.group import Decide, Group, Pending, apply_groups, without_state
 from engine.step.operations import (
@@ -156,6 +157,13 @@ class Decider:
         for c, p in zip(changes, pending, strict=True):
             self._submit(customer_key(c.customer_id, self.settings.secret), p)
         return [cast("TactError | None", await _settled(p.future)) for p in pending]
+
+    async def backfill(self, histories: Sequence[tuple[str, Backfill]]) -> list[Backfilled | TactError]:
+        """Adds each customer's history to the windows, once. An error concerns its customer alone."""
+        pending = [Pending(operation, self._future()) for _, operation in histories]
+        for (customer_id, _), p in zip(histories, pending, strict=True):
+            self._submit(customer_key(customer_id, self.settings.secret), p)
+        return [cast("Backfilled | TactError", await _settled(p.future)) for p in pending]
 
     async def get_profile(self, customer_id: str) -> Profile | None:
         """The profile as stored, with what the customer withdrew since, or None. Raises StoreUnavailable."""

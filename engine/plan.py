@@ -70,13 +70,17 @@ class MessageStep:
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """A rule set, ready for the step. `window_roots`: window name -> (where root, value root)."""
+    """A rule set, ready for the step.
+
+    `windows` are what rules read, by name; `stored` what is kept for them, by key; `windows_of` what an event of
+    a type is added to, with the roots of its `where` and value.
+    """
 
     messages: tuple[MessageStep, ...]
     by_name: Mapping[str, MessageStep]
     windows: Mapping[str, WindowPlan]
     windows_of: Mapping[str, tuple[tuple[WindowPlan, int | None, int | None], ...]]  # event type -> ...
-    window_keys: Mapping[int, WindowPlan]
+    stored: Mapping[int, WindowPlan]
     touches_kept_ms: int
     features: Mapping[str, tuple[str, str]]  # type and, of money, currency: what a profile declares
 
@@ -214,12 +218,14 @@ def plan_step(ruleset: RuleSet, program: Program) -> StepPlan:
     )
     windows = {name: plan_window(w) for name, w in ruleset.windows.items()}
     windows_of: dict[str, list[tuple[WindowPlan, int | None, int | None]]] = {name: [] for name in ruleset.events}
-    for name, window in ruleset.windows.items():
-        where = program.root_of["window.where", name] if window.where is not None else None
-        value = program.root_of["window.value", name] if window.value is not None else None
-        kept = windows_of[window.event]
-        if all(windows[name].key != other.key for other, _, _ in kept):  # twins share what is counted
-            kept.append((windows[name], where, value))
+    stored: dict[int, WindowPlan] = {}
+    for window in (part for declared in ruleset.windows.values() for part in declared.stored):
+        where = program.root_of["window.where", window.name] if window.where is not None else None
+        value = program.root_of["window.value", window.name] if window.value is not None else None
+        plan = plan_window(window)
+        if plan.key not in stored:  # twins share what is counted
+            stored[plan.key] = plan
+            windows_of[window.event].append((plan, where, value))
     longest = max((c.over.span_s for c in ruleset.caps if c.over is not None), default=0)
     apart = max((g.apart.span_s for g in ruleset.gaps), default=0)
     return StepPlan(
@@ -227,7 +233,7 @@ def plan_step(ruleset: RuleSet, program: Program) -> StepPlan:
         {m.message.name: m for m in messages},
         windows,
         {name: tuple(plans) for name, plans in windows_of.items()},
-        {w.key: w for w in windows.values()},
+        stored,
         max(KEPT_MS_MIN, longest * 1000, apart * 1000),
         {f.name: (f.type.value, f.unit or "" if f.type is Type.MONEY else "") for f in ruleset.features.values()},
     )

@@ -202,6 +202,30 @@ def load(file: Lines, target: Target = _TARGET, json: Json = False) -> None:
 
 
 @app.command(rich_help_panel=_EVENTS)
+def backfill(
+    file: Lines,
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="The file is whole from here on; absent: from its first event.")
+    ] = "",
+    until: Annotated[
+        str, typer.Option(metavar="TIME", help="The file is whole to here, and ends; absent: at its last event.")
+    ] = "",
+    mapping: Annotated[
+        Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="For a table: columns to events.")
+    ] = None,
+    rules: Annotated[
+        Path | None, typer.Option(metavar="DIR", exists=True, file_okay=False, help="With --mapping: the rule set.")
+    ] = None,
+    target: Target = _TARGET,
+    json: Json = False,
+) -> None:
+    """Count past events in the windows (lines as for decide, or a table with --mapping); nothing is decided."""
+    from engine.cli import backfill as command
+
+    _done(command.run(file, since, until, mapping, rules, target, json))
+
+
+@app.command(rich_help_panel=_EVENTS)
 def explain(
     decision_id: Annotated[str, typer.Argument(metavar="[DECISION_ID]", help="A decision of the last day.")] = "",
     customer: Annotated[str, typer.Option(metavar="ID", help="What if this customer ..")] = "",

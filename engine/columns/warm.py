@@ -17,12 +17,14 @@ from engine.step.take import World
 _RULES = b"""
 events: {happened: {amount: number, channel: text}}
 features: {language: {type: text, default: en}, timezone: {type: text, default: UTC}}
-windows: {often: {count: happened, over: 7 days, where: event.amount > 0.0, since_start: zero}}
+windows:
+  often: {count: happened, over: 7 days, where: event.amount > 0.0, since_start: zero}
+  ways: {distinct: happened.channel, over: 7 days, since_start: zero}
 messages:
   hello:
     purpose: service
     on: [happened]
-    when: windows.often > 0
+    when: windows.often > 0 && windows.ways > 0
     channels: [push]
     slots: {amount: {is: event.amount, as: integer}}
     variants: {one: {en: "Hello {amount}"}, two: {en: "Hello"}}
@@ -43,6 +45,7 @@ def warm() -> None:
     request = pb.DecideRequest()
     request.event.event_id, request.event.customer_id, request.event.type = "e", "c", "happened"
     request.event.attributes["amount"].number = 1.0
+    request.event.attributes["channel"].text = "app"
     batch = ColumnBatch(rules, [request.SerializeToString()])
     events = np.flatnonzero(batch.status == FINE)
     prefix = np.frombuffer(b"tact:", np.uint8)

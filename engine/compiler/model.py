@@ -125,14 +125,45 @@ class Period:
         return f"{self.amount} {self.unit}{'' if self.amount == 1 else 's'}"
 
 
+COUNTING = frozenset(("count", "distinct", "months_with", "days_with"))  # kinds of windows that are never negative
+PRESENT = COUNTING | {"sum"}  # kinds that have a value also where there was no event
+DISTINCT_MAX = 100  # `distinct` counts to here: more is 'at least so many'
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """One aggregate of `having`: `kind` (count, sum, minimum, maximum, mean) of a bucket's events.
+
+    `path` is what the condition calls it; `parts` are places among the window's parts: of the mean a sum
+    and a count, else one.
+    """
+
+    path: str
+    kind: str
+    parts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Having:
+    """Which buckets count: a condition over aggregates of the bucket's events."""
+
+    expression: Expression
+    aggregates: tuple[Aggregate, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """An aggregate the engine keeps from events.
 
-    `kind` is count, sum, months_with or last. `value` is the aggregated expression over the event
-    (`payment.amount` is `event.amount`) for sum and last, else None. `type` is the window's own:
-    integer for count and months_with; the value's for sum and last, as is `unit`. `over` is None for last.
-    `definition` is a canonical text of what is counted: its hash keys the stored state.
+    `kind` is count, sum, minimum, maximum, mean, last, distinct, months_with or days_with. `value` is the
+    aggregated expression over the event (`payment.amount` is `event.amount`); None for count, months_with and
+    days_with. `type` is the window's own: integer for these and distinct, number for mean, else the value's;
+    `unit` is the value's, None for what counts. Of `over` (rolling) and `calendar` (the running day, week or
+    month) one is set, neither for last.
+    `daily`: kept by day, however long the span.
+    `definition` is a canonical text of what is counted: its hash keys the stored state. A window with `parts`
+    is not stored itself but read from them: mean from a sum and a count, one with `having` from a count (the
+    first, of all events) and what the condition needs.
     """
 
     name: str
@@ -146,6 +177,15 @@ class Window:
     definition: str
     position: Position
     unit: str | None = None
+    calendar: str | None = None
+    daily: bool = False
+    parts: tuple[Window, ...] = ()
+    having: Having | None = None
+
+    @property
+    def stored(self) -> tuple[Window, ...]:
+        """What is stored for it: its parts, or itself."""
+        return self.parts or (self,)
 
 
 @frozen

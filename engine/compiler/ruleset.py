@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from engine.compiler import document
 from engine.compiler.analysis import analyse
 from engine.compiler.collector import without_collector
-from engine.compiler.model import Holdout, Message, Policy, Position, RuleSet
+from engine.compiler.model import COUNTING, Holdout, Message, Policy, Position, RuleSet
 from engine.compiler.reading import Reading
 from engine.compiler.scopes import Expressions, On
 from engine.compiler.sections_contact import (
@@ -24,8 +24,9 @@ from engine.compiler.sections_contact import (
 from engine.compiler.sections_messages import Known, copied, events_of, read_messages
 from engine.compiler.sections_policies import read_holdout, read_policies
 from engine.compiler.sections_products import read_products
-from engine.compiler.sections_schema import not_yet, read_events, read_features, read_windows
+from engine.compiler.sections_schema import not_yet, read_events, read_features
 from engine.compiler.sections_tests import Schema, read_tests
+from engine.compiler.sections_windows import read_windows
 from engine.compiler.source import ERROR, SURE, Finding, closest, sort_findings, with_other_lines
 from engine.compiler.tables.section import TABLES, is_table, read_table
 from engine.compiler.tables.table import Table
@@ -237,7 +238,7 @@ def _assemble(reading: Reading, sections: _Sections, files: Mapping[str, bytes])
     expressions = Expressions(reading, events, features)
     expressions.broken |= broken
     windows = read_windows(reading, maps["windows"], expressions)
-    counts = frozenset(w.name for w in windows.values() if w.kind in ("count", "months_with", "days_with", "distinct"))
+    counts = frozenset(w.name for w in windows.values() if w.kind in COUNTING)
     facts = expressions.declare_facts(*_facts(reading, sections, expressions, files), counts)
     message_maps = copied(reading, maps["messages"])
     ons = {name: events_of(reading, mapping, events, told=False) for name, (_, mapping) in message_maps.items()}

@@ -121,15 +121,25 @@ def _feature() -> Schema:
 WINDOW_KINDS = {
     "count": "Number of events of this type.",
     "sum": "Sum of an attribute: `payment.amount`.",
-    "months_with": "Number of months with an event of this type.",
+    "minimum": "Least value of an attribute.",
+    "maximum": "Greatest value of an attribute.",
+    "mean": "Mean of an attribute, a number.",
     "last": "Latest value of an attribute: `payment.occurred_at`.",
+    "distinct": "Number of different values of an attribute, 100 at most.",
+    "months_with": "Number of months with an event of this type.",
+    "days_with": "Number of days with an event of this type.",
 }
 
 
 def _window() -> Schema:
     properties = {kind: text(told) for kind, told in WINDOW_KINDS.items()} | {
-        "over": period("How far back it looks."),
+        "over": scalar(
+            "How far back it looks, 24 months at most: `7 days`, or `calendar day`, `calendar week`, `calendar month`.",
+            ("string",),
+            pattern=rf"^({PERIOD}|calendar\s+(day|week|month))$",
+        ),
         "where": expression("Only events for which this holds; it sees `event` alone."),
+        "having": expression("Of months_with and days_with: only months or days with `sum(event.amount) > 0`."),
         "since_start": choice("`zero`: complete from the start, as if nothing had happened before.", ("zero",)),
     }
     return fields("One window: what it keeps, over which span.", properties) | {

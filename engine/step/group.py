@@ -22,6 +22,7 @@ from engine.state.profile import encode as encode_profile
 from engine.state.profile import new_version
 from engine.state.record import decode as decode_record
 from engine.state.record import encode as encode_record
+from engine.step.backfill import Backfill
 from engine.step.entries import decision_entries
 from engine.step.operations import (
     TOMBSTONE_MS,
@@ -37,6 +38,8 @@ from engine.step.reasons import sentence
 from engine.step.take import AHEAD_MS_MAX, ANSWER_LIFE_MS, NOTHING_DRAWN, Step, Subject, World, identify, take
 
 log = logging.getLogger("tact.group")
+
+LATE = "LATE: it is not counted in windows either"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class Pending:
     stands or falls with the commit (a repeated answer or a dry run does not).
     """
 
-    operation: Decide | Operation
+    operation: Decide | Operation | Backfill
     future: asyncio.Future[object]
     result: object = None
     writes: bool = False
@@ -225,7 +228,8 @@ def _prepare(world: World, o: _Open, operation: Decide, virtual_time: bool) -> S
                 )
             return repeat_answer(known_one[1], subject.key, operation.event, request)
     if occurred_ms <= subject.now_ms - ANSWER_LIFE_MS:
-        old = _plain(operation, subject.key, Reason.EVENT_TOO_OLD, world.bundle.revision)
+        late = LATE if world.bundle.steps.windows_of[request.event.type] else ""
+        old = _plain(operation, subject.key, Reason.EVENT_TOO_OLD, world.bundle.revision, late)
         return Step(subject, request, operation.event, occurred_ms, decisions=[old], logged=[(old, NOTHING_DRAWN)])
     if request.dry_run:
         subject = Subject(subject.key, subject.profile, copy.deepcopy(subject.record), subject.now_ms)

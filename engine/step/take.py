@@ -23,7 +23,7 @@ from engine.step.filters import Fit, View, consider, rank_of, waits
 from engine.step.inputs import gather, text_feature
 from engine.step.reasons import Stop, sentence, stopped_by_rules
 from engine.step.render import fill, shown, slots_used
-from engine.windows import UNUSED_KEPT_MS, observe
+from engine.windows import UNUSED_KEPT_MS, from_history, observe
 
 DAY_MS = 86_400_000
 AHEAD_MS_MAX = 5 * 60_000  # how far ahead of the engine's clock an event may lie
@@ -153,7 +153,7 @@ def _keep_windows(world: World, steps: Sequence[Step]) -> None:
         zone = text_feature(bundle.ruleset, s.subject.profile, "timezone", s.subject.now_ms)
         s.zone = s.given_zone if s.given_zone is not None else zone
         record = s.subject.record
-        for key in bundle.steps.window_keys:
+        for key in bundle.steps.stored:
             state = record.windows.get(key)
             if state is None:
                 record.windows[key] = state = WindowState(since_ms=s.subject.now_ms)
@@ -161,7 +161,7 @@ def _keep_windows(world: World, steps: Sequence[Step]) -> None:
         unused = s.subject.now_ms - UNUSED_KEPT_MS
         for key in [k for k, w in record.windows.items() if w.last_used_ms < unused]:
             del record.windows[key]
-        if bundle.steps.windows_of[s.request.event.type]:
+        if bundle.steps.windows_of[s.request.event.type] and not from_history(record.windows, s.event):
             counting.append(s)
     if not counting:
         return

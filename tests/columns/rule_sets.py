@@ -155,21 +155,40 @@ class _RuleSet:
         )  # fmt: skip
         if "due" in self.events["payment"]:
             lasts = (*lasts, ("payment.due", "date"), ("payment.took", "duration"))
+        extremes = lasts[:4] + lasts[5:]  # a flag has neither
         for k in range(r.randint(1, 7)):
-            kind = r.choice(("count", "count", "sum", "sum", "months_with", "last"))
+            kind = r.choice(
+                ("count", "count", "sum", "sum", "months_with", "last", "minimum", "maximum", "mean", "distinct",
+                 "days_with", "months_with", "days_with")
+            )  # fmt: skip
             window: dict[str, object] = {}
+            typed = "integer"
             if kind == "last":
                 of, typed = r.choice(lasts)
             else:
-                window["over"] = r.choice(spans) if kind != "months_with" else r.choice(("12 months", "3 months"))
-                of = r.choice(tuple(self.events)) if kind != "sum" else r.choice(sums)
-                typed = types.get(of, "integer") if kind == "sum" else "integer"
+                window["over"] = r.choice((*spans, "calendar day", "calendar week", "calendar month"))
+                if kind == "months_with":
+                    window["over"] = r.choice(("12 months", "3 months"))
+                elif kind == "days_with":
+                    window["over"] = r.choice(
+                        ("1 day", "7 days", "45 days", "120 days", "calendar week", "calendar month")
+                    )
+                of = r.choice(tuple(self.events))
+                if kind in ("sum", "mean"):
+                    of = r.choice(sums)
+                    typed = types.get(of, "integer") if kind == "sum" else "number"
+                elif kind in ("minimum", "maximum"):
+                    of, typed = r.choice(extremes)
+                elif kind == "distinct":
+                    of = r.choice(("deposit.channel", "payment.category", "deposit.count", "payment.count"))
                 if r.random() < 0.6:
                     window["since_start"] = "zero"
             window[kind] = of
             event = of.partition(".")[0]
             if r.random() < 0.4:
                 window["where"] = self.says.where(event)
+            if kind in ("months_with", "days_with") and r.random() < 0.6:
+                window["having"] = self.says.having(event, self.plain)
             self.windows[f"w{k}"] = window
             self.kind_of[f"w{k}"] = typed
 

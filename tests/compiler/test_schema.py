@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
-from engine.compiler import codes, document, ruleset, sections_schema
+from engine.compiler import codes, document, ruleset, sections_windows
 from engine.compiler.reading import Fields, Reading
 from engine.compiler.schema import WINDOW_KINDS, rules_schema
 from engine.compiler.tree import ListNode, MapNode, Node, Scalar
@@ -168,4 +168,4 @@ def test_it_knows_every_key_that_the_reader_asks_for(monkeypatch: pytest.MonkeyP
 
 
 def test_it_knows_every_kind_of_window() -> None:
-    assert tuple(WINDOW_KINDS) == sections_schema._WINDOW_KINDS
+    assert tuple(WINDOW_KINDS) == sections_windows.KINDS
