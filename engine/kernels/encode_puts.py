@@ -44,7 +44,7 @@ def _put_value(out, at, kind, first, second, begin, end, rows, heads):  # type: 
     if kind == NUMBER:
         out[at] = 0x19
         return put_word(out, at + 1, _U(first))
-    if kind == BOOL or kind == INTEGER:
+    if kind in (BOOL, INTEGER):
         out[at] = 0x08 if kind == BOOL else 0x10
         return put_varint(out, at + 1, _U(first))
     if kind == TEXT:
