@@ -240,7 +240,7 @@ def _write_contact(  # type: ignore[no-untyped-def]
     if not channels:
         out[stop] = 0
         stop += 1
-    if size and _withdrawn(held, was, end):  # it may stay only as it is
+    if size and not _overruled(held, was, end, data, consents, said):  # what is held may stay only as it is
         if size != stop - body:
             return _I(-1), consents
         for k in range(size):
@@ -268,15 +268,30 @@ def _behind_words(held, at, end, count):  # type: ignore[no-untyped-def]
 
 
 @part
-def _withdrawn(held, at, end):  # type: ignore[no-untyped-def]
-    """Whether a contact section has a consent that was withdrawn."""
+def _overruled(held, at, end, data, consents, said):  # type: ignore[no-untyped-def]
+    """Whether every withdrawal that a contact section holds is followed by a later word on the same purpose."""
     at, count = _first_consent(held, at, end)
     for _ in range(count):
-        if held[at] == 0:
-            return True
-        _told, at = read_signed(held, at + 1, end)
-        at = _behind_words(held, at, end, 3)
-    return False
+        granted = held[at]
+        told, at = read_signed(held, at + 1, end)
+        size, word = read_size(held, at, end)
+        later = granted != 0
+        for k in range(consents):
+            if not later and size == said[k, p.PURPOSE + 1] - said[k, p.PURPOSE] and said[k, p.AT_MS] > told:
+                later = _equal(held, word, data, said[k, p.PURPOSE], size)
+        if not later:
+            return False
+        at = _behind_words(held, word + size, end, 2)
+    return True
+
+
+@part
+def _equal(held, at, data, begin, size):  # type: ignore[no-untyped-def]
+    """Whether so many bytes are the same."""
+    for k in range(size):  # noqa: SIM110 - numba has no `all`
+        if held[at + k] != data[begin + k]:
+            return False
+    return True
 
 
 @part
@@ -286,10 +301,7 @@ def _told_ms(held, at, end, data, begin, stop):  # type: ignore[no-untyped-def]
     for _ in range(count):
         told, at = read_signed(held, at + 1, end)
         size, word = read_size(held, at, end)
-        same = size == stop - begin
-        for k in range(min(size, stop - begin)):
-            same = same and held[word + k] == data[begin + k]
-        if same:
+        if size == stop - begin and _equal(held, word, data, begin, size):
             return told
         at = _behind_words(held, word + size, end, 2)
     return _I(-1)

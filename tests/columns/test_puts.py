@@ -344,6 +344,13 @@ def test_a_stop_or_a_withdrawal_is_left_to_the_step() -> None:
     withdrawn = Profile(b"p" * 8, {}, Contact([ConsentEntry("news", False, NOW_MS - 5, "", "")]))
     declared = BUNDLE.steps.features
     assert left(granted, state={"c": (encode(withdrawn, declared), b"")}) == [True]
+    again = profile_pb2.Profile(customer_id="c", contact={"consents": [{"purpose": "news", "state": "WITHDRAWN"}]})
+    assert left(again, state={"c": (encode(withdrawn, declared), b"")}) == [False]
+    later = profile_pb2.Profile(customer_id="c", contact={"consents": [{"purpose": "news", "state": "GRANTED"}]})
+    later.contact.consents[0].changed_at.FromMilliseconds(NOW_MS - 4)
+    assert left(later, state={"c": (encode(withdrawn, declared), b"")}) == [False]
+    later.contact.consents[0].changed_at.FromMilliseconds(NOW_MS - 5)
+    assert left(later, state={"c": (encode(withdrawn, declared), b"")}) == [True]
     assert left(plain(), state={"c": (encode(withdrawn, declared), b"")}) == [False]
 
 
