@@ -77,7 +77,7 @@ class Loader:
             tables = protobuf_json.ProfileTables(schema, source.first)
         else:
             self._columns = Columns(source.names, schema, options.customer, mapping_of(options.mapped))
-            tables = FlatTables(self._columns)
+            tables = FlatTables(self._columns, source.kind)
         source.types = tables.types
         self._tables = tables
 

@@ -55,11 +55,10 @@ class ProfileTables:
             Type.TIME: ("time", pa.string()),
         }
         self._columns = [
-            Column(name, Part.FEATURE, name, kind, unit)
+            Column(name, Part.FEATURE, name, Type.TEXT if kinds[kind][0] == "text" else kind, unit)
             for name, (kind, unit) in schema.features.items()
             if kind in kinds
         ]
-        self._kinds = kinds
         self._heads = heads_of(self._columns)
         self._customer = named("customerId", "customer_id")
         self._consent = (
@@ -96,7 +95,7 @@ class ProfileTables:
         return to.encoded(self._heads)
 
     def _fill(self, to: Builder, f: int, column: Column, values: pa.Array) -> None:
-        if column.type in (Type.TEXT, Type.DATE, Type.DURATION):
+        if column.type is Type.TEXT:
             to.cells[:, f] = to.spans(values)
             to.given[:, f] = 1 if not values.null_count else values.is_valid().to_numpy(zero_copy_only=False)
             return

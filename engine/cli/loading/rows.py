@@ -9,7 +9,6 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from engine.answer import timestamp
 from engine.cli.loading.columns import Column, Columns, Part
 from engine.compiler.nodes import Type
 from engine.compiler.written import BILLION, MONEY_MAX
@@ -72,7 +71,7 @@ def contact_of(given: Mapping[str, Any]) -> pb.ContactPreferences:
         consent = made.consents.add(purpose=purpose, state=pb.Consent.GRANTED if value else pb.Consent.WITHDRAWN)
         at_ns = given.get(f"{target}.changed_at")
         if at_ns is not None:
-            consent.changed_at.CopyFrom(timestamp(at_ns // 1_000_000))
+            consent.changed_at.FromMilliseconds(at_ns // 1_000_000)
         consent.source = given.get(f"{target}.source", "")
         consent.wording_version = given.get(f"{target}.wording", "")
     if "preferred_from" in given or "preferred_to" in given:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.cli.loading.columns import Column, Columns, Part
-from engine.cli.loading.files import ARROW
+from engine.cli.loading.files import ARROW, JSON
 from engine.cli.loading.rows import BadCell, contact_of, converted
 from engine.compiler.nodes import Type
 from engine.kernels.canonical import BOOL, INTEGER, MONEY, NUMBER, OTHER, TEXT, TIME
@@ -26,6 +26,10 @@ _KINDS = {
 }  # fmt: skip
 _DECIMAL = pa.decimal128(38, 9)
 READ_AS = {**ARROW, Type.MONEY: _DECIMAL}
+_IN_JSON = {
+    Type.BOOL: pa.bool_(), Type.INTEGER: pa.int64(), Type.NUMBER: pa.float64(), Type.TEXTS: pa.list_(pa.string()),
+}  # fmt: skip
+_FROM_TEXT = {Type.TIME: pa.timestamp("ns", "UTC"), Type.DATE: pa.date32(), Type.MONEY: _DECIMAL}
 _BILLION = 1_000_000_000
 _DAYS = (-719_162, 2_932_896)
 _KNOWN_MAX = 50_000
@@ -127,6 +131,8 @@ def fill(to: Builder, f: int, kind: Type, array: pa.Array) -> None:
     if array.null_count:
         given = array.is_valid().to_numpy(zero_copy_only=False)
     one, two = to.cells[:, f, 0], to.cells[:, f, 1]
+    if pa.types.is_string(array.type) and kind in _FROM_TEXT:
+        array = _cast(array, _FROM_TEXT[kind])
     there = array.type
     if kind is Type.NUMBER and (pa.types.is_floating(there) or pa.types.is_integer(there)):
         one[:] = np.ascontiguousarray(_values(array, pa.float64())).view(np.int64)
@@ -151,7 +157,7 @@ def fill(to: Builder, f: int, kind: Type, array: pa.Array) -> None:
 
 
 def _coded(kind: pa.DataType) -> bool:
-    return pa.types.is_dictionary(kind) and pa.types.is_string(kind.value_type)
+    return bool(pa.types.is_dictionary(kind) and pa.types.is_string(kind.value_type))
 
 
 def _fill_dates(to: Builder, f: int, days: I64) -> None:
@@ -187,13 +193,16 @@ def _money(array: pa.Array) -> tuple[I64, I64]:
 class FlatTables:
     """Tables whose columns are features."""
 
-    def __init__(self, columns: Columns) -> None:
+    def __init__(self, columns: Columns, kind: str) -> None:
+        """`kind`: of the file."""
         self._columns = columns
         self._features = [c for c in columns.used if c.part is Part.FEATURE]
         self._contact = [c for c in columns.used if c.part is Part.CONTACT]
         self._heads = heads_of(self._features)
         self._known: dict[tuple[object, ...], bytes | None] = {}
         self.types = {c.name: READ_AS.get(c.type, pa.string()) for c in columns.used if c.part is not Part.CONTACT}
+        if kind == JSON:
+            self.types = {c.name: _IN_JSON.get(c.type, pa.string()) for c in columns.used}
 
     def encode(self, table: pa.Table) -> tuple[bytes, list[int]]:
         """Fields of a PutProfilesRequest, and where each row's ends. Raises Unusual."""
