@@ -90,8 +90,10 @@ class ProfileTables:
             if values.null_count < len(values):
                 self._fill(to, f, column, values)
         if contact.null_count < len(contact):
-            found = [None if text is None else self._contact(text) for text in self._written(contact)]
-            to.contact[:], _ = to.whole(found)
+            written = self._written(contact).dictionary_encode()
+            codes = pc.fill_null(written.indices, len(written.dictionary)).to_numpy(zero_copy_only=False)
+            parts = [self._contact(text) for text in written.dictionary.to_pylist()]
+            to.contact[:] = to.coded(codes, [*parts, None])
         return to.encoded(self._heads)
 
     def _fill(self, to: Builder, f: int, column: Column, values: pa.Array) -> None:
@@ -108,7 +110,7 @@ class ProfileTables:
             raise Unusual from None
         fill(to, f, column.type, values)
 
-    def _written(self, contact: pa.StructArray) -> list[str | None]:
+    def _written(self, contact: pa.StructArray) -> pa.Array:
         """Each row's preferences as one text, JSON in effect: equal ones are taken apart once."""
         consents, *lists = contact.flatten()
         parts = pc.fill_null(pc.binary_join_element_wise(*(_quoted(p) for p in consents.flatten().flatten()), ","), "")
@@ -116,7 +118,7 @@ class ProfileTables:
         texts = [_joined(ends, parts)]
         texts += [_joined(one.offsets.to_numpy(), _quoted(one.flatten())) for one in lists]
         whole = pc.binary_join_element_wise(*texts, "|")
-        return pc.if_else(contact.is_valid(), whole, None).to_pylist()  # type: ignore[no-any-return]
+        return pc.if_else(contact.is_valid(), whole, None)
 
     def _contact(self, written: str) -> bytes:
         made = self._known.get(written)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -32,7 +30,6 @@ _IN_JSON = {
 _FROM_TEXT = {Type.TIME: pa.timestamp("ns", "UTC"), Type.DATE: pa.date32(), Type.MONEY: _DECIMAL}
 _BILLION = 1_000_000_000
 _DAYS = (-719_162, 2_932_896)
-_KNOWN_MAX = 50_000
 
 
 class Unusual(Exception):
@@ -66,18 +63,14 @@ class Builder:
         begin = self.add(memoryview(data)) if data is not None else 0
         return np.column_stack((ends[:-1], ends[1:])) + begin
 
-    def whole(self, found: list[bytes | None]) -> tuple[I64, npt.NDArray[np.bool_]]:
-        """Keeps what may repeat; spans, and where there is one."""
-        places: dict[bytes, tuple[int, int]] = {}
-        spans = np.full((len(found), 2), -1, np.int64)
-        for i, one in enumerate(found):
-            if one is not None:
-                at = places.get(one)
-                if at is None:
-                    begin = self.add(one)
-                    at = places[one] = (begin, begin + len(one))
-                spans[i] = at
-        return spans, spans[:, 0] >= 0
+    def coded(self, codes: npt.NDArray[Any], parts: list[bytes | None]) -> I64:
+        """Keeps what rows share; the span of each row's part, -1 where that is None."""
+        spans = np.full((len(parts) + 1, 2), -1, np.int64)
+        for code, part in enumerate(parts):
+            if part is not None:
+                begin = self.add(part)
+                spans[code] = begin, begin + len(part)
+        return spans[codes]
 
     def encoded(self, heads: Heads) -> tuple[bytes, list[int]]:
         """Fields of a PutProfilesRequest, and where each one ends."""
@@ -199,7 +192,6 @@ class FlatTables:
         self._features = [c for c in columns.used if c.part is Part.FEATURE]
         self._contact = [c for c in columns.used if c.part is Part.CONTACT]
         self._heads = heads_of(self._features)
-        self._known: dict[tuple[object, ...], bytes | None] = {}
         self.types = {c.name: READ_AS.get(c.type, pa.string()) for c in columns.used if c.part is not Part.CONTACT}
         if kind == JSON:
             self.types = {c.name: _IN_JSON.get(c.type, pa.string()) for c in columns.used}
@@ -235,26 +227,19 @@ class FlatTables:
         return chunked.chunk(0) if chunked.num_chunks == 1 else pa.concat_arrays(chunked.chunks)
 
     def _fill_others(self, to: Builder, f: int, column: Column, array: pa.Array) -> None:
-        def made(value: Any) -> bytes:
-            return encode_value(column.type.value, _convert(column, value)).SerializeToString()
-
-        to.cells[:, f], there = to.whole(_each(array.to_pylist(), made))
-        to.given[:, f] = there
+        codes, values = _distinct([array])
+        parts = [
+            None if value in (None, "") else encode_value(column.type.value, _convert(column, value), column.unit)
+            for (value,) in values
+        ]
+        raw = [None if part is None else part.SerializeToString() for part in parts]
+        to.cells[:, f] = to.coded(codes, raw)
+        to.given[:, f] = to.cells[:, f, 0] >= 0
 
     def _fill_contact(self, to: Builder, table: pa.Table) -> None:
         arrays = [self._array(table, column) for column in self._contact]
-        lists = [[None] * table.num_rows if a is None else a.to_pylist() for a in arrays]
-        found: list[bytes | None] = []
-        if len(self._known) > _KNOWN_MAX:
-            self._known.clear()
-        for row in zip(*lists, strict=True):
-            key = tuple(tuple(v) if isinstance(v, list) else v for v in row)
-            try:
-                made = self._known[key]
-            except KeyError:
-                made = self._known[key] = self._made(key)
-            found.append(made)
-        to.contact[:], _ = to.whole(found)
+        codes, values = _distinct([pa.nulls(table.num_rows) if a is None else a for a in arrays])
+        to.contact[:] = to.coded(codes, [self._made(row) for row in values])
 
     def _made(self, row: tuple[object, ...]) -> bytes | None:
         given = {
@@ -275,18 +260,24 @@ def _convert(column: Column, value: object) -> Any:
         raise Unusual from None
 
 
-def _each(values: list[Any], made: Callable[[Any], bytes]) -> list[bytes | None]:
-    """What is made of each value, of equal ones once; None of nothing."""
-    known: dict[Any, bytes] = {}
-    found: list[bytes | None] = []
-    for value in values:
-        if value is None or value == "":
-            found.append(None)
+def _distinct(arrays: list[pa.Array]) -> tuple[npt.NDArray[np.int64], list[tuple[Any, ...]]]:
+    """Rows of several columns as codes of the distinct ones, and these."""
+    mixed = np.zeros(len(arrays[0]), np.int64)
+    for array in arrays:
+        if pa.types.is_nested(array.type):
+            known: dict[Any, int] = {}
+            lists = [None if v is None else tuple(v) for v in array.to_pylist()]
+            codes = np.array([known.setdefault(v, len(known)) for v in lists], np.int64)
+            count = len(known)
+        elif pa.types.is_null(array.type):
             continue
-        key = tuple(value) if isinstance(value, list) else value
-        with suppress(KeyError):
-            found.append(known[key])
-            continue
-        known[key] = made(value)
-        found.append(known[key])
-    return found
+        else:
+            coded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
+            codes = pc.fill_null(coded.indices, len(coded.dictionary)).to_numpy(zero_copy_only=False).astype(np.int64)
+            count = len(coded.dictionary) + 1
+        if count > 1 << 31 or (len(mixed) and int(mixed.max()) > (1 << 62) // count):
+            raise Unusual
+        mixed = mixed * count + codes
+    _, first, codes = np.unique(mixed, return_index=True, return_inverse=True)
+    columns = [array.take(pa.array(first)).to_pylist() for array in arrays]
+    return codes, list(zip(*columns, strict=True))
