@@ -70,7 +70,8 @@ class Builder:
             if part is not None:
                 begin = self.add(part)
                 spans[code] = begin, begin + len(part)
-        return spans[codes]
+        found: I64 = spans[codes]
+        return found
 
     def encoded(self, heads: Heads) -> tuple[bytes, list[int]]:
         """Fields of a PutProfilesRequest, and where each one ends."""
