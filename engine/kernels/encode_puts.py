@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from engine.kernels.canonical import BOOL, INTEGER, MONEY, NUMBER, TEXT, TIME
 from engine.kernels.compiled import kernel, part
-from engine.kernels.put import put, put_varint, put_word
+from engine.kernels.put import put, put_varint, put_word, varint_size
 
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
@@ -85,6 +85,39 @@ def _put_behind(out, at, tag, begin, end):  # type: ignore[no-untyped-def]
     return put(out, put_varint(out, at + 1, _U(end - begin)), out, begin, end)
 
 
+@part
+def _put_feature(out, at, i, f, rows, heads):  # type: ignore[no-untyped-def]
+    """An entry of the map of features; its two lengths take a byte each, or what is behind them is moved."""
+    entry = at + 2
+    stop = put(out, entry, heads.bytes, heads.names[f, 0], heads.names[f, 1])
+    value = stop + 2
+    last = _put_value(
+        out, value, heads.kinds[f], rows.cells[i, f, 0], rows.cells[i, f, 1], heads.units[f, 0], heads.units[f, 1],
+        rows, heads,
+    )  # fmt: skip
+    if last - entry < 128:
+        out[at], out[at + 1], out[stop], out[stop + 1] = 0x12, last - entry, 0x12, last - value
+        return last
+    size = last - value
+    last = _shift(out, value, last, varint_size(_U(size)) - 1)
+    out[stop] = 0x12
+    put_varint(out, stop + 1, _U(size))
+    size = last - entry
+    last = _shift(out, entry, last, varint_size(_U(size)) - 1)
+    out[at] = 0x12
+    put_varint(out, at + 1, _U(size))
+    return last
+
+
+@part
+def _shift(out, begin, end, by):  # type: ignore[no-untyped-def]
+    """Moves [begin, end) of `out` so many bytes on; the new end."""
+    if by:
+        for k in range(end - begin):
+            out[end - 1 - k + by] = out[end - 1 - k]
+    return end + by
+
+
 @kernel
 def encode_puts(rows, heads, out, ends):  # type: ignore[no-untyped-def]
     """Writes the rows as fields of a PutProfilesRequest, one behind another; `ends` (N,): where each one ends."""
@@ -101,15 +134,7 @@ def encode_puts(rows, heads, out, ends):  # type: ignore[no-untyped-def]
         for f in range(len(heads.kinds)):
             if not rows.given[i, f]:
                 continue
-            entry = end + 12
-            stop = put(out, entry, heads.bytes, heads.names[f, 0], heads.names[f, 1])
-            value = stop + 12
-            last = _put_value(
-                out, value, heads.kinds[f], rows.cells[i, f, 0], rows.cells[i, f, 1], heads.units[f, 0],
-                heads.units[f, 1], rows, heads,
-            )  # fmt: skip
-            stop = _put_behind(out, stop, 0x12, value, last)
-            end = _put_behind(out, end, 0x12, entry, stop)
+            end = _put_feature(out, end, i, f, rows, heads)
         if rows.contact[i, 0] >= 0:
             out[end] = 0x22
             size = rows.contact[i, 1] - rows.contact[i, 0]

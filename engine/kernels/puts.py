@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from engine.kernels.arena import FINE, LEFT
 from engine.kernels.blake2b import digest
-from engine.kernels.canonical import OTHER
+from engine.kernels.canonical import NUMBER, OTHER
 from engine.kernels.compiled import kernel, part
 from engine.kernels.names import Names, find
+from engine.kernels.packing import word as _word
 from engine.kernels.requests import _moment, _plain, _read_value, _span, _varint
 
 _I, _U = np.int64, np.uint64
@@ -83,6 +84,16 @@ def read_puts(data, spans, declared, hashed, out):  # type: ignore[no-untyped-de
 
 
 @part
+def _part(data, at, end):  # type: ignore[no-untyped-def]
+    """`_span`, of which nearly all are short."""
+    if at < end and data[at] < 0x80:
+        begin = _I(at + 1)
+        stop = begin + _I(data[at])
+        return begin, stop if stop <= end else _I(-1)
+    return _span(data, at, end)
+
+
+@part
 def _read_put(data, begin, end, i, declared, out):  # type: ignore[no-untyped-def]
     """Whether a Profile is read into row i."""
     at, named, guess = begin, False, _I(0)
@@ -90,7 +101,7 @@ def _read_put(data, begin, end, i, declared, out):  # type: ignore[no-untyped-de
         tag = data[at]
         if tag != 0x0A and tag != 0x12 and tag != 0x22:
             return False
-        value, stop = _span(data, at + 1, end)
+        value, stop = _part(data, at + 1, end)
         if stop < 0:
             return False
         if tag == 0x0A:
@@ -132,10 +143,10 @@ def _read_feature(data, begin, end, i, guess, declared, out):  # type: ignore[no
     while at < end:
         tag = data[at]
         if tag == 0x0A and name_end < 0:
-            name, name_end = _span(data, at + 1, end)
+            name, name_end = _part(data, at + 1, end)
             at = name_end
         elif tag == 0x12 and value_end < 0:
-            value, value_end = _span(data, at + 1, end)
+            value, value_end = _part(data, at + 1, end)
             at = value_end
         else:
             return _I(-1)
@@ -148,7 +159,12 @@ def _read_feature(data, begin, end, i, guess, declared, out):  # type: ignore[no
         f = find(declared.names, data, name, name_end)
     if f < 0 or out.given[i, f] != 0:
         return _I(-1)
-    if declared.types[f] == DATE:
+    if declared.types[f] == NUMBER and value_end - value == 9 and data[value] == 0x19:
+        bits = _word(data, value + 1)
+        if bits >> _U(52) & _U(0x7FF) == _U(0x7FF):  # not finite
+            return _I(-1)
+        out.cells[i, f, 0], out.cells[i, f, 1] = _I(bits), 0
+    elif declared.types[f] == DATE:
         if not _read_date(data, value, value_end, i, f, out):
             return _I(-1)
     elif not _read_value(data, value, value_end, i, f, _I(declared.types[f]), declared.units[f], declared, out):
