@@ -23,6 +23,7 @@ from engine.state.redis import Look, RedisStore
 from engine.step.operations import ProfileChange
 from engine.transport import Call
 
+PATIENT_MS = 20_000  # or a stall of the machine sends everything the ordinary way
 RULES = b"""
 events: {deposit: {amount: number}}
 features: {a: integer, b: integer, c: integer, timezone: text}
@@ -54,7 +55,7 @@ class World:
 
     def __init__(self, store: RedisStore, bundle: Bundle) -> None:
         self.active = Active(bundle)
-        self.decider = Decider(self.active, store, DeciderSettings())
+        self.decider = Decider(self.active, store, DeciderSettings(commit_budget_ms=PATIENT_MS))
         self.left: list[ProfileChange] = []
         put = self.decider.put_profiles
 
@@ -87,9 +88,9 @@ def bundle() -> Bundle:
 
 def scenario(store_url: str, prefix: str, work: Callable[[Hooked, World], Awaitable[None]], bundle: Bundle) -> None:
     async def whole() -> None:
-        store = Hooked(store_url, prefix)
+        store = Hooked(store_url, prefix, commit_budget_ms=PATIENT_MS, timeout_ms=PATIENT_MS)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await work(store, World(store, bundle))
         finally:
             await store.close()
@@ -127,18 +128,19 @@ def test_each_profile_has_its_result_in_order(store_url: str, key_prefix: str, b
 
 def test_what_others_write_meanwhile_is_kept(store_url: str, key_prefix: str, bundle: Bundle) -> None:
     async def work(store: Hooked, w: World) -> None:
-        other = RedisStore(store_url, key_prefix)
+        other = RedisStore(store_url, key_prefix, commit_budget_ms=PATIENT_MS, timeout_ms=PATIENT_MS)
         elsewhere = Decider(Active(bundle), other)
-        turns = iter(range(3))
+        written: list[int] = []
 
         async def hook() -> None:
-            turn = next(turns, None)
-            if turn is not None:
-                assert await elsewhere.put_profiles([ProfileChange("c7", {"b": turn}, [], None)]) == [None]
+            if len(written) < 3:
+                assert await elsewhere.put_profiles([ProfileChange("c7", {"b": len(written)}, [], None)]) == [None]
+                written.append(len(written))
 
         store.hook = hook
         results = await w.put(*[profile(f"c{k}", a=k) for k in range(40)])
         assert not any(r.HasField("error") for r in results)
+        assert written == [0, 1, 2]
         assert await w.get("c7") == {"a": 7, "b": 2}
         assert [await w.get(f"c{k}") for k in (0, 6, 8, 39)] == [{"a": k} for k in (0, 6, 8, 39)]
         assert store.looks > 2
@@ -151,7 +153,7 @@ def test_what_others_write_meanwhile_is_kept(store_url: str, key_prefix: str, bu
 def test_a_customer_erased_meanwhile_has_only_what_came_after(store_url: str, key_prefix: str, bundle: Bundle) -> None:
     async def work(store: Hooked, w: World) -> None:
         await w.put(profile("ana", a=1, b=2))
-        other = RedisStore(store_url, key_prefix)
+        other = RedisStore(store_url, key_prefix, commit_budget_ms=PATIENT_MS, timeout_ms=PATIENT_MS)
         elsewhere = Decider(Active(bundle), other)
         erased: list[bool] = []
 
