@@ -23,6 +23,7 @@ from typing import Any
 import orjson
 
 from engine.columns.lane import Lane
+from engine.columns.put_lane import PutLane
 from engine.columns.warm import warm
 from engine.compiler.source import render
 from engine.decider import Decider, DeciderSettings, create_decider
@@ -109,7 +110,8 @@ async def build(settings: Settings, store_url: str) -> App:
     decider = create_decider(active, store, limits, learnt, metrics, Journal(settings.data / "provisional.jsonl").write)
     lane = Lane(decider, store)
     lane.prepare()
-    table = Table(decider, revisions, metrics if settings.metrics else None, lane=lane)
+    puts = PutLane(decider, store, lane.logs_fit)
+    table = Table(decider, revisions, metrics if settings.metrics else None, lane=lane, puts=puts)
     transport = _transport(settings, table.methods)
     background = [
         revisions.watch(),

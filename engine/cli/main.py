@@ -194,11 +194,27 @@ def decide(file: Lines, target: Target = _TARGET, json: Json = False) -> None:
 
 
 @app.command(rich_help_panel=_EVENTS)
-def load(file: Lines, target: Target = _TARGET, json: Json = False) -> None:
-    """Store profiles (one tact.v1.Profile a line, protobuf JSON)."""
+def load(
+    file: Lines,
+    target: Target = _TARGET,
+    customer: Annotated[str, typer.Option(metavar="COLUMN", help="The column of the customer's id.")] = "",
+    mapped: Annotated[
+        list[str] | None, typer.Option("--map", metavar="COLUMN=NAME", help="What a column is; COLUMN= leaves it out.")
+    ] = None,
+    delimiter: Annotated[str, typer.Option(metavar="CHARACTER", help="Between the cells of a CSV file.")] = ",",
+    rejects: Annotated[
+        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="For all that was wrong, a JSON object a row.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an earlier load of this file ended.")] = False,
+    json: Json = False,
+) -> None:
+    """Store profiles: CSV, JSON lines (rows, or tact.v1.Profile messages), Parquet; .gz of the first two."""
     from engine.cli import load as command
 
-    _done(command.run(file, target, json))
+    if len(delimiter) != 1:
+        raise typer.BadParameter("expected one character", param_hint="--delimiter")
+    options = command.Options(customer, tuple(mapped or ()), delimiter, rejects, resume)
+    _done(command.run(file, target, json, options))
 
 
 @app.command(rich_help_panel=_EVENTS)

@@ -141,7 +141,7 @@ class Lane:
         asks: dict[int, Ask] = {}
         keys: dict[int, CustomerKey] = {}
         try:
-            fit = await self._logs_fit()  # nobody's requests are in hand meanwhile: their order and `drain` rely on it
+            fit = await self.logs_fit()  # nobody's requests are in hand meanwhile: their order and `drain` rely on it
             taken = min(len(self._waiting), self._batch_max)
             asks.update(enumerate([self._waiting.popleft() for _ in range(taken)]))
             if asks and fit and not self._decider.draining:
@@ -161,7 +161,7 @@ class Lane:
             self._decider.release(keys.values())
             self._slots.append(slot)
 
-    async def _logs_fit(self) -> bool:
+    async def logs_fit(self) -> bool:
         """Whether the lane may log; every so often it looks which logs are nearly full.
 
         Customers whose log is are left to the ordinary way, which counts exactly.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.columns.lane import Lane
+from engine.columns.put_lane import PutLane
 from engine.decider import Decider
 from engine.metrics import Metrics
 from engine.pb.tact.v1 import profile_pb2  # noqa: F401  (reflection describes what is loaded)
@@ -31,6 +32,7 @@ class Table:
         metrics: Metrics | None = None,
         max_items_in_flight: int = MAX_ITEMS_IN_FLIGHT,
         lane: Lane | None = None,
+        puts: PutLane | None = None,
     ) -> None:
         active = revisions.active
         limiter = Limiter(max_items_in_flight)
@@ -42,7 +44,7 @@ class Table:
         described = (*SERVICES, health.SERVICE, reflection.SERVICES[1])
         self.methods: list[Method] = [
             *_gated(limiter, self._decisions.methods(guard)),
-            *_gated(limiter, ProfileService(decider, active, limiter).methods(guard)),
+            *_gated(limiter, ProfileService(decider, active, limiter, puts).methods(guard)),
             *RuleService(revisions).methods(guard),
             *self._health.methods(plain),
             *Reflection(described).methods(plain),

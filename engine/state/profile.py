@@ -181,7 +181,8 @@ def _read_values(reader: Reader, schema: ProfileSchema, layout: int) -> list[obj
 
 
 @lru_cache(maxsize=1024)
-def _pack_schema(names: tuple[str, ...], types: tuple[str, ...], units: tuple[str, ...]) -> bytes:
+def pack_schema(names: tuple[str, ...], types: tuple[str, ...], units: tuple[str, ...]) -> bytes:
+    """A schema section; `units`: the currencies of the money cells. Raises ValueError where they are too many."""
     words = (*names, *units)
     if len(names) > MAX_COUNT or any("\0" in w for w in words):
         raise ValueError("a profile holds at most 65535 cells, and no name holds a NUL")
@@ -354,7 +355,7 @@ def encode(profile: Profile, declared: Mapping[str, tuple[str, str]] | None = No
         cells = {**cells, **lacking}
     items = sorted(cells.items())
     units = tuple(c.unit for _, c in items if c.type == Type.MONEY)
-    section = _pack_schema(tuple(n for n, _ in items), tuple(str(c.type) for _, c in items), units)
+    section = pack_schema(tuple(n for n, _ in items), tuple(str(c.type) for _, c in items), units)
     kept = [_keep(cell) for _, cell in items]
     digits = "".join([digit for digit, _ in kept])
     try:

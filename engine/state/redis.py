@@ -180,12 +180,12 @@ class RedisStore:
         statuses = [self._status(len(c.entries), r) for c, r in zip(commits, replies, strict=True)]
         return [CommitStatus("unknown") if behind and s.done else s for s in statuses]
 
-    async def look(self, slot: int, command: bytes, customers: int, budget_ms: int) -> Look:
+    async def look(self, slot: int, command: bytes, customers: int, budget_ms: int, each: int = 3) -> Look:
         """Reads many customers for one transaction: `command` is a WATCH and an MGET of theirs, as RESP.
 
         What is watched besides: the store's generation, and a key that lives for `budget_ms` and no longer. So nothing
         is executed where the store lost its data, or later than that. A slot is a connection of its own: one look at a
-        time. Raises StoreUnavailable.
+        time. The MGET is of `each` keys a customer. Raises StoreUnavailable.
         """
         if not await self._generation.join():
             raise StoreUnavailable("the store lost its data")
@@ -209,7 +209,7 @@ class RedisStore:
             self._generation.doubt()
             raise StoreUnavailable("the store lost its data")
         now_ms = self._take_time(time_)
-        if type(blobs) is not list or len(blobs) != 3 * customers:
+        if type(blobs) is not list or len(blobs) != each * customers:
             wire.fail("a read was answered by something else")
             raise StoreUnavailable("the store answered a read by something else")
         return Look(now_ms, now_ms + budget_ms, blobs, wire)
