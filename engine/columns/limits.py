@@ -50,6 +50,7 @@ def hours_table(quiet_hours: Mapping[str, QuietHours]) -> Hours:
         _ints(q.to_minute for q in declared),
         _ints(DROP if q.then == "drop" else DEFER for q in declared),
         _ints(OWN if q.zone == "customer" else ZONES.id(q.zone) for q in declared),
+        _ints(bool(q.unknown_zones) for q in declared),
     )
 
 

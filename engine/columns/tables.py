@@ -199,6 +199,7 @@ def rule_tables(bundle: Bundle, paths: Paths) -> RuleTables:
         leave = (
             not known
             or step.about is not None
+            or bool(step.volumes)
             or not readable[m]
             or variant_end - variant_at > VARIANTS_MAX
             or (policy is not None and policy.sticky and len(step.keys) > 1)
@@ -212,7 +213,7 @@ def rule_tables(bundle: Bundle, paths: Paths) -> RuleTables:
             first, end, when, unless, channel_at, channel_end, variant_at, variant_end,
             _hash(name_hash(policy.name)) if policy else 0, policy is not None and policy.sticky,
             policy is not None and policy.kind == "fixed" and policy.if_unfit == "leave_out", own,
-            *topic, step.purpose.holdout, leave, by_name,
+            *topic, step.purpose.holdout, leave, by_name, step.suppressions.outcomes, step.suppressions.ignored,
         )  # fmt: skip
     messages = Messages(
         table=table,
@@ -268,7 +269,7 @@ def _labels(
     reads: list[int],
 ) -> Labels:
     steps = bundle.steps.messages
-    reasons = np.zeros((12, 8), np.int64)
+    reasons = np.zeros((c.STAGES, 8), np.int64)
     for (stage, code), reason in _REASONS.items():
         reasons[stage, code] = int(reason)
     units: list[tuple[int, int]] = []

@@ -248,7 +248,10 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class QuietHours:
-    """From and to in minutes of the day, may span midnight. `zone` is "customer" or an IANA name."""
+    """From and to in minutes of the day, may span midnight. `zone` is "customer" or an IANA name.
+
+    `unknown_zones`: where the customer's zone is unknown it must be open in all of these; empty: nothing is said.
+    """
 
     name: str
     from_minute: int
@@ -256,6 +259,7 @@ class QuietHours:
     zone: str
     then: str  # defer or drop
     position: Position
+    unknown_zones: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +268,7 @@ class Cap:
 
     `per` is drawn from customer, channel, topic, message, product, stage, purpose, about; customer is
     always meant. Exactly one of `over` and `calendar` (day, week, month) is set. `purposes` None: all
-    but tier 1. `title` is the declared name or a sentence made from the rule.
+    but tier 1. `title` is the declared name or a sentence made from the rule; `preset` the regime it is of.
     """
 
     title: str
@@ -274,6 +278,7 @@ class Cap:
     calendar: str | None
     purposes: tuple[str, ...] | None
     position: Position
+    preset: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +288,39 @@ class Gap:
     title: str
     apart: Period
     per: tuple[str, ...]
+    purposes: tuple[str, ...] | None
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """Nothing more of the same `per` for as long as `lasts`, counted from when the last of them was sent.
+
+    `after` is converted, declined or ignored: the latter `times` in a row, sent `within` that span.
+    """
+
+    title: str
+    after: str
+    times: int
+    within: Period | None
+    lasts: Period
+    per: tuple[str, ...]
+    purposes: tuple[str, ...] | None
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeCap:
+    """At most `at_most` messages to all customers together in a calendar day, week or month of `zone`.
+
+    `per` is drawn from channel, topic, message, product, stage, purpose; empty: all are counted together.
+    """
+
+    title: str
+    at_most: int
+    per: tuple[str, ...]
+    calendar: str
+    zone: str
     purposes: tuple[str, ...] | None
     position: Position
 
@@ -375,3 +413,5 @@ class RuleSet:
     default_language: str
     tests: tuple[Test, ...] = field(default=())
     warnings: tuple[Finding, ...] = field(default=())
+    suppressions: tuple[Suppression, ...] = field(default=())
+    volumes: tuple[VolumeCap, ...] = field(default=())

@@ -21,6 +21,7 @@ from engine.compiler.sections_contact import (
     read_purposes,
     read_quiet_hours,
 )
+from engine.compiler.sections_limits import read_suppressions, read_volumes
 from engine.compiler.sections_messages import Known, copied, events_of, read_messages
 from engine.compiler.sections_policies import read_holdout, read_policies
 from engine.compiler.sections_products import read_products
@@ -38,7 +39,7 @@ _MAPS = (
     "events", "features", "windows", "facts", "products", "messages", "purposes", "channels", "quiet_hours",
     "policies",
 )  # fmt: skip
-_LISTS = ("caps", "gaps", "tests")
+_LISTS = ("caps", "gaps", "suppress", "tests")
 _SINGLE = ("holdout", "defaults")
 _SECTIONS = (*_MAPS, *_LISTS, *_SINGLE)
 _SKIPPED_DIRECTORIES = ("samples", "examples")
@@ -277,4 +278,6 @@ def _assemble(reading: Reading, sections: _Sections, files: Mapping[str, bytes])
         holdout=holdout,
         default_language=language,
         tests=read_tests(reading, sections.lists["tests"], schema),
+        suppressions=read_suppressions(reading, sections.lists["suppress"], declared["purpose"]),
+        volumes=read_volumes(reading, sections.lists["caps"], declared["purpose"]),
     )

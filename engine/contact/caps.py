@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,8 +23,7 @@ KEPT_MS_MIN = 90 * 86_400_000
 _ZONE_SPREAD_MS = 26 * 3_600_000  # UTC-12 to UTC+14
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(NamedTuple):
     """The touch that a message would book, as hashes; `messages` are its present and former names."""
 
     at_ms: int
@@ -51,19 +51,21 @@ class Limits:
 
 def limits_of(message: Message, purposes: dict[str, Purpose], caps: tuple[Cap, ...], gaps: tuple[Gap, ...]) -> Limits:
     """Those of the declared caps and gaps that hold `message`: absent purposes mean all but tier 1."""
-    ordinary = tuple(name for name, p in purposes.items() if p.tier != 1)
-
-    def counted(declared: tuple[str, ...] | None) -> frozenset[int]:
-        return frozenset(name_hash(name) for name in (ordinary if declared is None else declared))
-
     own = name_hash(message.purpose)
     return Limits(
-        tuple((cap, c) for cap in caps if own in (c := counted(cap.purposes))),
-        tuple((gap, c) for gap in gaps if own in (c := counted(gap.purposes))),
+        tuple((cap, c) for cap in caps if own in (c := counted(purposes, cap.purposes))),
+        tuple((gap, c) for gap in gaps if own in (c := counted(purposes, gap.purposes))),
     )
 
 
-def _same(per: tuple[str, ...], touch: Touch, new: Proposal) -> bool:
+def counted(purposes: dict[str, Purpose], declared: tuple[str, ...] | None) -> frozenset[int]:
+    """Hashes of the purposes that a rule counts and holds: all but tier 1 where it declares none."""
+    ordinary = (name for name, p in purposes.items() if p.tier != 1)
+    return frozenset(name_hash(name) for name in (ordinary if declared is None else declared))
+
+
+def same(per: tuple[str, ...], touch: Touch, new: Proposal) -> bool:
+    """Whether a touch is of the same kind as the new one, by what is counted apart."""
     for key in per:
         if key == "customer":
             continue
@@ -75,7 +77,7 @@ def _same(per: tuple[str, ...], touch: Touch, new: Proposal) -> bool:
     return True
 
 
-def _applies(per: tuple[str, ...], new: Proposal) -> bool:
+def applies(per: tuple[str, ...], new: Proposal) -> bool:
     """A cap per topic does not hold a message without a topic, and so on."""
     return all(key in ("customer", "message") or getattr(new, key) for key in per)
 
@@ -113,9 +115,9 @@ def stopped_by_limits(
     if remembered >= MAX_TOUCHES:
         return Reason.CAP_REACHED, Details(cause="the touch log is full", count=remembered, limit=MAX_TOUCHES), None
     for cap, counted in limits.caps:
-        if len(live) < cap.at_most or not _applies(cap.per, new):  # most customers bear less than any cap
+        if len(live) < cap.at_most or not applies(cap.per, new):  # most customers bear less than any cap
             continue
-        times = sorted(t.at_ms for t in live if t.purpose in counted and _same(cap.per, t, new))
+        times = sorted(t.at_ms for t in live if t.purpose in counted and same(cap.per, t, new))
         if len(times) < cap.at_most:
             continue
         if cap.over is not None:
@@ -129,13 +131,13 @@ def stopped_by_limits(
             if load >= cap.at_most:
                 return _reached(cap, load, end_ms)
     for gap, counted in limits.gaps:
-        if not _applies(gap.per, new):
+        if not applies(gap.per, new):
             continue
         apart_ms = gap.apart.span_s * 1000
         near = [
             t.at_ms
             for t in live
-            if t.purpose in counted and abs(t.at_ms - new.at_ms) < apart_ms and _same(gap.per, t, new)
+            if t.purpose in counted and abs(t.at_ms - new.at_ms) < apart_ms and same(gap.per, t, new)
         ]
         if near:
             frees_at_ms = max(near) + apart_ms

@@ -33,6 +33,7 @@ from engine.kernels.messages import (
     NO_CHANNEL,
     NO_WEIGHT,
     NOT_FIT,
+    OUTCOMES,
     OWN_SHARES,
     PAUSE,
     POLICY,
@@ -54,6 +55,7 @@ from engine.kernels.messages import (
     TO_PYTHON,
     TOPIC_AT,
     TOPIC_END,
+    TOUCHES_MAX,
     TRIAL,
     VALUE,
     VARIANT_AT,
@@ -244,6 +246,18 @@ def _variants(m, c, i, row, messages, given, facts, records, customers, out):  #
 
 
 @part
+def _may_be_suppressed(m, i, messages, records):  # type: ignore[no-untyped-def]
+    """Whether what came of earlier messages could suppress this one: most customers have no such touch."""
+    outcomes, most = messages.table[m, OUTCOMES], messages.table[m, TOUCHES_MAX]
+    if most > 0 and records.rec[i, a.TOUCH_N] >= most:
+        return True
+    seen, first = np.int64(0), records.rec[i, a.TOUCH_AT]
+    for k in range(first, first + records.rec[i, a.TOUCH_N]):
+        seen |= records.touches[k, a.FLAGS]
+    return seen & outcomes != 0
+
+
+@part
 def consider(  # type: ignore[no-untyped-def]
     m, i, row, rank, wait, live, data, messages, given, limits, facts, records, customers, zones, scratch, out
 ):
@@ -264,6 +278,9 @@ def consider(  # type: ignore[no-untyped-def]
     )  # fmt: skip
     if code != ALLOWED:
         say(out, i, m, -1, CONSENT, code, -1, -1, 0, 0)
+        return False
+    if _may_be_suppressed(m, i, messages, records):
+        out.rows[i, STATUS] = TO_PYTHON
         return False
     c = _channel(m, i, row, data, messages, facts, customers)
     if c < 0:

@@ -1,31 +1,50 @@
-"""The filters between the rules and the draw, in the order of the design: pause, consent, channel,
-hours, caps and gaps, trial, text, rank. A message stops at its first failure.
+"""The filters between the rules and the draw, in the order of the design: pause, consent, suppression, channel,
+hours, caps and gaps, volume, trial, text, rank. A message stops at its first failure.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from engine.bundle import Bundle, Pauses
-from engine.compiler.model import Text
+from engine.compiler.model import Position, Text
 from engine.compiler.program import Batch
 from engine.contact.caps import Proposal, stopped_by_limits
 from engine.contact.consent import stopped_by_consent
 from engine.contact.hours import send_time
+from engine.contact.suppression import stopped_by_outcomes
+from engine.contact.volume import Counter, Left, Volumes, counters
 from engine.decision import Details, Reason
 from engine.identity import name_hash
 from engine.learning.policies import Posteriors, VariantShares, variant_shares
 from engine.plan import ChannelPlan, MessageStep
 from engine.state.model import Profile, Record, Touch
-from engine.step.reasons import CHANNEL, CONSENT, HOURS, LIMITS, PAUSE, RANK, TEXT, TRIAL, Stop
+from engine.step.reasons import (
+    CHANNEL,
+    CONSENT,
+    HOURS,
+    LIMITS,
+    PAUSE,
+    RANK,
+    SUPPRESSION,
+    TEXT,
+    TRIAL,
+    VOLUME,
+    Stop,
+)
 from engine.step.render import language_for, slots_used
 
 
 @dataclass(slots=True)
 class View:
-    """One event as the filters see it: the customer's state, and where its values are in the batch."""
+    """One event as the filters see it: the customer's state, and where its values are in the batch.
+
+    `volumes` None: they are not counted. `wanted` gathers the counters that must be asked first: where there are
+    any, what came of the filters does not hold.
+    """
 
     bundle: Bundle
     pauses: Pauses
@@ -38,6 +57,8 @@ class View:
     zone: str | None
     language: str | None
     held_out: bool
+    volumes: Volumes | None = None
+    wanted: list[Counter] = field(default_factory=list)
     live: list[Touch] | None = None  # those that count, once asked for; None again after a booking
     hours: dict[tuple[str | None, bool], int | tuple[Reason, Details]] = field(default_factory=dict)
 
@@ -71,12 +92,13 @@ class Fit:
     sticky: bool
     segment: str
     about: int
+    volumes: tuple[Counter, ...]
 
 
-def _stop(stage: int, found: tuple[Reason, Details], step: MessageStep) -> Stop:
+def _stop(stage: int, found: tuple[Reason, Details], step: MessageStep, position: Position | None = None) -> Stop:
     reason, details = found
     details.message = step.message.name
-    return Stop(stage, reason, details, "", step.message.position)
+    return Stop(stage, reason, details, "", position or step.message.position)
 
 
 def _channel(view: View, step: MessageStep) -> ChannelPlan | Stop:
@@ -195,6 +217,17 @@ def waits(view: View, step: MessageStep) -> bool:
     return not isinstance(at, int) or at > view.now_ms
 
 
+def _volume(view: View, volumes: Sequence[Counter]) -> tuple[Reason, Details, Position] | None:
+    """Why a volume over all customers stops the message, or None. Counters to be asked first are noted."""
+    if view.volumes is None:
+        return None
+    left = [view.volumes.left(counter, view.now_ms) for counter in volumes]
+    if Left.NONE in left:
+        return view.volumes.reached(volumes[left.index(Left.NONE)])
+    view.wanted += [counter for counter, some in zip(volumes, left, strict=True) if some is Left.UNKNOWN]
+    return None
+
+
 def consider(view: View, step: MessageStep) -> Fit | Stop:
     """Runs one message through the filters that follow its own rules."""
     message = step.message
@@ -203,6 +236,10 @@ def consider(view: View, step: MessageStep) -> Fit | Stop:
     refused = stopped_by_consent(message, step.purpose, view.profile.contact, view.record)
     if refused is not None:
         return _stop(CONSENT, refused, step)
+    told = Proposal(view.now_ms, step.keys, name_hash(message.purpose), step.topic, 0, step.product, step.stage, 0)
+    left_alone = stopped_by_outcomes(step.suppressions, view.record.touches, told, view.now_ms)
+    if left_alone is not None:
+        return _stop(SUPPRESSION, left_alone[:2], step, left_alone[2])
     channel = _channel(view, step)
     if isinstance(channel, Stop):
         return channel
@@ -213,13 +250,14 @@ def consider(view: View, step: MessageStep) -> Fit | Stop:
     if about == 0 and step.about is not None and step.limits.about:
         cause = "what the message is about is unknown, so its caps cannot be checked"
         return _stop(LIMITS, (Reason.DATA_MISSING, Details(cause=cause)), step)
-    proposal = Proposal(
-        at, step.keys, name_hash(message.purpose), step.topic, channel.key, step.product, step.stage, about
-    )
+    proposal = told._replace(at_ms=at, channel=channel.key, about=about)
     held = stopped_by_limits(step.limits, view.touches(), len(view.record.touches), proposal, view.zone)
     if held is not None:
-        stop = _stop(LIMITS, held[:2], step)
-        return replace(stop, position=held[2] or stop.position)
+        return _stop(LIMITS, held[:2], step, held[2])
+    volumes = counters(step.volumes, channel.name, at)
+    full = _volume(view, volumes)
+    if full is not None:
+        return _stop(VOLUME, full[:2], step, full[2])
     variants, texts, unfit = _renderable(view, step, channel.name)
     if not variants:
         name, cause, slot = unfit[0]
@@ -232,4 +270,4 @@ def consider(view: View, step: MessageStep) -> Fit | Stop:
     if not math.isfinite(rank):
         cause = "the message's value could not be computed"
         return _stop(RANK, (Reason.DATA_MISSING, Details(cause=cause)), step)
-    return Fit(step, at, channel, rank, variants, texts, unfit, shares[0], shares[1], segment, about)
+    return Fit(step, at, channel, rank, variants, texts, unfit, shares[0], shares[1], segment, about, volumes)

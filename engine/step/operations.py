@@ -11,6 +11,7 @@ from engine.answer import decode_answer
 from engine.bundle import Bundle
 from engine.contact.caps import Proposal, stopped_by_limits
 from engine.contact.consent import merge_contact, stopped_by_consent
+from engine.contact.suppression import stopped_by_outcomes
 from engine.decision import (
     DecideRequest,
     Decision,
@@ -211,12 +212,16 @@ def _exceeded(world: World, subject: Subject, at: int) -> str:
     if step is None:
         return ""
     others = [t for i, t in enumerate(touches) if i != at and t.counts(False)]
-    booked = Proposal(
+    zone = text_feature(world.bundle.ruleset, subject.profile, "timezone", subject.now_ms)
+    held = stopped_by_limits(step.limits, others, len(others), _booked(step, touch), zone)
+    return (held[1].cap or held[1].gap) if held is not None else ""
+
+
+def _booked(step: MessageStep, touch: Touch) -> Proposal:
+    """A touch as it was proposed."""
+    return Proposal(
         touch.at_ms, step.keys, touch.purpose, touch.topic, touch.channel, touch.product, touch.stage, touch.about
     )
-    zone = text_feature(world.bundle.ruleset, subject.profile, "timezone", subject.now_ms)
-    held = stopped_by_limits(step.limits, others, len(others), booked, zone)
-    return (held[1].cap or held[1].gap) if held is not None else ""
 
 
 # what is released already, was never to be sent, or was sent: releasing it would free a cap that is used
@@ -276,7 +281,16 @@ class ConfirmSend:
         if channel is not None:
             details.channel, details.cause = channel, "the customer blocked the channel"
             return Reason.CHANNEL_BLOCKED, details
-        return stopped_by_consent(step.message, step.purpose, contact, subject.record)
+        refused = stopped_by_consent(step.message, step.purpose, contact, subject.record)
+        if refused is not None:
+            refused[1].message = step.message.name
+            return refused
+        others = [t for t in subject.record.touches if (t.event, t.slot) != (touch.event, touch.slot)]
+        left_alone = stopped_by_outcomes(step.suppressions, others, _booked(step, touch), subject.now_ms)
+        if left_alone is not None:
+            left_alone[1].message = step.message.name
+            return left_alone[:2]
+        return None
 
 
 @dataclass(slots=True)

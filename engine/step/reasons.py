@@ -11,7 +11,8 @@ from engine.decision import Details, Reason
 from engine.plan import MessageStep
 
 # Filters in their order; a message stops at its first failure. The first three are the kernel's.
-ELIGIBILITY, WHEN, UNLESS, PAUSE, CONSENT, CHANNEL, HOURS, LIMITS, TRIAL, TEXT, RANK = range(1, 12)
+ELIGIBILITY, WHEN, UNLESS, PAUSE, CONSENT, SUPPRESSION, CHANNEL, HOURS, LIMITS, VOLUME = range(1, 11)
+TRIAL, TEXT, RANK = range(11, 14)
 
 
 @dataclass(frozen=True, slots=True)
