@@ -224,6 +224,12 @@ class Message:
     about: Expression | None
     was: tuple[str, ...]
     position: Position
+    former_topics: tuple[str, ...] = ()
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Present and former names of its topic; empty where it has none."""
+        return (self.topic, *self.former_topics) if self.topic is not None else ()
 
 
 @dataclass(frozen=True, slots=True)

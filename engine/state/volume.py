@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import resources
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import redis
 
@@ -59,24 +59,25 @@ class RedisCounters:
 
     async def lease(self, asks: Sequence[LeaseAsk]) -> list[Granted]:
         """See `Counters`."""
-        pipeline = self._store.admin.pipeline(transaction=False)
+        commands: list[tuple[str | bytes | int, ...]] = []
         for ask in asks:
             keys = [self._key(c) for c in (ask.counter, *ask.former)]
-            pipeline.eval(_SCRIPT, len(keys), *keys, ask.limit, ask.wanted, LEASE_MAX, ask.until_ms + _KEPT_MS)
-        try:
-            return [Granted(*map(int, reply)) for reply in await pipeline.execute()]
-        except (redis.RedisError, OSError) as error:
-            raise StoreUnavailable(f"no volume could be leased: {error}") from error
+            last_ms = ask.until_ms + _KEPT_MS
+            commands.append(("EVAL", _SCRIPT, len(keys), *keys, ask.limit, ask.wanted, LEASE_MAX, last_ms))
+        return [Granted(*map(int, reply)) for reply in await self._run(commands)]
 
     async def give_back(self, unused: Sequence[tuple[int, int]]) -> None:
         """See `Counters`."""
+        await self._run([("DECRBY", self._key(counter), count) for counter, count in unused])
+
+    async def _run(self, commands: Sequence[tuple[str | bytes | int, ...]]) -> list[Any]:
         pipeline = self._store.admin.pipeline(transaction=False)
-        for counter, count in unused:
-            pipeline.decrby(self._key(counter), count)
+        for command in commands:
+            pipeline.execute_command(*command)
         try:
-            await pipeline.execute()
+            return await pipeline.execute()
         except (redis.RedisError, OSError) as error:
-            raise StoreUnavailable(f"what was leased could not be given back: {error}") from error
+            raise StoreUnavailable(f"volumes cannot be counted: {error}") from error
 
 
 class LocalCounters:

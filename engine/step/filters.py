@@ -13,7 +13,7 @@ from engine.bundle import Bundle, Pauses
 from engine.compiler.model import Position, Text
 from engine.compiler.program import Batch
 from engine.contact.caps import Proposal, stopped_by_limits
-from engine.contact.consent import stopped_by_consent
+from engine.contact.consent import permits, stopped_by_consent
 from engine.contact.hours import send_time
 from engine.contact.suppression import stopped_by_outcomes
 from engine.contact.volume import Counter, Left, Volumes, counters
@@ -104,17 +104,20 @@ def _stop(stage: int, found: tuple[Reason, Details], step: MessageStep, position
 def _channel(view: View, step: MessageStep) -> ChannelPlan | Stop:
     """The first permitted channel; a condition that is an error skips its channel."""
     blocked = view.profile.contact.blocked_channels if view.profile.contact is not None else []
-    was_blocked = ""
+    refused: tuple[str, str] | None = None
     for channel in step.channels:
         if not all(view.batch.truth(root, view.i) for root, _ in channel.conditions):
             continue
         if channel.name in blocked:
-            was_blocked = was_blocked or channel.name
+            refused = refused or (channel.name, "the customer blocked the channel")
+            continue
+        if not permits(step.message, step.purpose, view.profile.contact, view.record, channel.name):
+            refused = refused or (channel.name, f"no consent for '{step.purpose.name}' on the channel")
             continue
         return channel
-    if was_blocked:
-        cause = "the customer blocked the channel"
-        return _stop(CHANNEL, (Reason.CHANNEL_BLOCKED, Details(channel=was_blocked, cause=cause)), step)
+    if refused is not None:
+        details = Details(channel=refused[0], cause=refused[1])
+        return _stop(CHANNEL, (Reason.CHANNEL_BLOCKED, details), step)
     names = ", ".join(c.name for c in step.channels)
     return _stop(CHANNEL, (Reason.NO_CHANNEL, Details(cause=f"no channel is open to the customer (of {names})")), step)
 
@@ -233,7 +236,8 @@ def consider(view: View, step: MessageStep) -> Fit | Stop:
     message = step.message
     if view.pauses.holds(message.name, message.purpose):
         return _stop(PAUSE, (Reason.PAUSED, Details(purpose=message.purpose)), step)
-    refused = stopped_by_consent(message, step.purpose, view.profile.contact, view.record)
+    names = [channel.name for channel in step.channels]
+    refused = stopped_by_consent(message, step.purpose, view.profile.contact, view.record, names)
     if refused is not None:
         return _stop(CONSENT, refused, step)
     told = Proposal(view.now_ms, step.keys, name_hash(message.purpose), step.topic, 0, step.product, step.stage, 0)

@@ -281,7 +281,8 @@ class ConfirmSend:
         if channel is not None:
             details.channel, details.cause = channel, "the customer blocked the channel"
             return Reason.CHANNEL_BLOCKED, details
-        refused = stopped_by_consent(step.message, step.purpose, contact, subject.record)
+        said_of = [c.name for c in step.channels if c.key == touch.channel]
+        refused = stopped_by_consent(step.message, step.purpose, contact, subject.record, said_of)
         if refused is not None:
             refused[1].message = step.message.name
             return refused

@@ -65,7 +65,9 @@ def _purposes(ruleset: RuleSet, limit: Cap | Gap | Suppression | VolumeCap) -> f
 
 def _caps(ruleset: RuleSet, report: Report) -> None:
     said = {m.purpose for m in ruleset.messages.values()}
-    limits = (*ruleset.caps, *ruleset.gaps, *ruleset.suppressions, *ruleset.volumes)
+    limits: list[Cap | Gap | Suppression | VolumeCap] = [
+        *ruleset.caps, *ruleset.gaps, *ruleset.suppressions, *ruleset.volumes,
+    ]  # fmt: skip
     for limit in limits:
         if said and not said & _purposes(ruleset, limit):
             text = f"'{limit.title}' never holds anything back: no message has such a purpose"
