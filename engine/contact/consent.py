@@ -33,7 +33,7 @@ def stopped_by_consent(
         if found is None:
             refused = None
             break
-        refused = refused or found
+        refused = found if refused is None or (refused[1].channel and not found[1].channel) else refused
     if refused is not None:
         return refused
     blocked = contact.blocked_topics if contact is not None else []
@@ -60,7 +60,7 @@ def _refused(
     granted = [c for c in covering if c.granted and c.changed_at_ms >= 0]
     if stopped_ms >= 0 and all(g.changed_at_ms <= stopped_ms for g in granted):
         return Reason.OPTED_OUT, Details(purpose=purpose.name, cause="the customer said stop")
-    for c in covering:
+    for c in sorted(covering, key=lambda c: (bool(c.channel), bool(c.topic))):  # the widest tells most
         if c.granted or any(
             g.changed_at_ms > c.changed_at_ms and c.topic in ("", g.topic) and c.channel in ("", g.channel)
             for g in granted

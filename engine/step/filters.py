@@ -249,7 +249,8 @@ def consider(view: View, step: MessageStep) -> Fit | Stop:
         return channel
     at = _hours(view, step)
     if not isinstance(at, int):
-        return _stop(HOURS, (at[0], replace(at[1])), step)
+        quiet = step.quiet_hours if at[0] is Reason.QUIET_HOURS else None
+        return _stop(HOURS, (at[0], replace(at[1])), step, quiet.position if quiet is not None else None)
     about = _about(view, step)
     if about == 0 and step.about is not None and step.limits.about:
         cause = "what the message is about is unknown, so its caps cannot be checked"

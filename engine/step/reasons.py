@@ -99,6 +99,7 @@ _SENTENCES = {
     Reason.WINDOW_INCOMPLETE: "'{message}' needs a longer history: {cause}",
     Reason.LEFT_ALONE: "'{message}' leaves this customer alone",
     Reason.CAP_REACHED: "a cap is reached{cap}",
+    Reason.VOLUME_REACHED: "enough was said to all customers{cap}",
     Reason.GAP_NOT_ELAPSED: "too soon after the last message{gap}",
     Reason.HOLDOUT: "the customer is in the holdout",
     Reason.EVENT_TOO_OLD: "the event is older than answers are kept",
