@@ -17,6 +17,7 @@ from typing import TypeVar, cast
 
 from engine.bundle import Active, Bundle
 from engine.clock import Clock, SystemClock
+from engine.contact.caps import KEPT_MS_MIN
 from engine.contact.consent import with_stops
 from engine.contact.volume import Counter, Volumes
 from engine.decision import DecideRequest, Decision, Event, OutcomeResult, Outcomes
@@ -31,6 +32,7 @@ from engine.errors import (
 from engine.identity import CustomerKey, customer_key, event_hash, parse_decision_id
 from engine.learning.snapshot import Learnt
 from engine.metrics import Metrics
+from engine.state.history import NO_HISTORY, note_history
 from engine.state.model import Commit, Profile, ReadBatch, ReadRequest, Store
 from engine.state.profile import decode as decode_profile
 from engine.state.record import decode as decode_record
@@ -95,6 +97,8 @@ class Decider:
         self.clock = clock or SystemClock()
         self.counters = counters or counters_of(store)
         self._volumes = Volumes()
+        self._history = NO_HISTORY
+        self._noted: Bundle | None = None  # the rules whose spans the history knows
         self._waiting: dict[CustomerKey, deque[Pending]] = {}
         self._ready: deque[CustomerKey] = deque()
         self._busy: set[CustomerKey] = set()
@@ -305,9 +309,25 @@ class Decider:
     def world(self, bundle: Bundle | None = None) -> World:
         """What decisions depend on at this moment, under the active rule set or another."""
         bundle = bundle or self.active.bundle
-        return World(bundle, self.active.pauses, self.learnt.posteriors, self.settings.salt, self._volumes)
+        return World(
+            bundle, self.active.pauses, self.learnt.posteriors, self.settings.salt, self._history, self._volumes
+        )
+
+    async def note_history(self) -> None:
+        """To be called before deciding by rules that are new here. Raises StoreUnavailable."""
+        bundle = self.active.bundle
+        if bundle is not self._noted:
+            self._history = await note_history(self.store, bundle.steps.touches_kept_ms, KEPT_MS_MIN)
+            self._noted = bundle
 
     async def _run(self, groups: list[Group]) -> None:
+        try:
+            async with asyncio.timeout(self.settings.commit_budget_ms / 1000):
+                await self.note_history()
+        except (StoreUnavailable, TimeoutError) as error:
+            self.metrics.store_error("read")
+            self._decide_without_state(self.world(), groups, str(error) or "the store did not answer in time")
+            return
         world = self.world()
         self.metrics.batch(sum(len(g.pending) for g in groups))
         left = groups

@@ -57,6 +57,7 @@ class MessageStep:
     keys: frozenset[int]  # hashes of its present and former names
     key: int
     topic: int
+    former_topics: frozenset[int]
     product: int
     stage: int
     value: int  # root
@@ -182,6 +183,7 @@ def _message_step(
         keys=frozenset(name_hash(n) for n in (message.name, *message.was)),
         key=name_hash(message.name),
         topic=optional_hash(message.topic),
+        former_topics=frozenset(map(name_hash, message.former_topics)),
         product=optional_hash(message.product),
         stage=optional_hash(message.stage),
         value=program.messages[index].value,

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from engine.answer import encode_decision, encode_details, to_bytes
 from engine.bundle import Bundle
 from engine.columns.tables import RuleTables, reason_of
+from engine.contact.caps import HISTORY_SHORT
 from engine.decision import Decision, Details, Outcome, Reason
 from engine.kernels import consent as k_consent
 from engine.kernels import hours as k_hours
@@ -196,11 +197,13 @@ class Bodies:
         ruleset = self._bundle.ruleset
         if code == k_limits.FULL:
             details.cause, details.limit = "the touch log is full", k_limits.MAX_TOUCHES
-        elif code == k_limits.CAP:
+        elif code in (k_limits.CAP, k_limits.CAP_FORGETS):
             details.cap, details.limit = ruleset.caps[x].title, ruleset.caps[x].at_most
         else:
             details.gap, details.limit = ruleset.gaps[x].title, 1
             details.cause = f"less than {ruleset.gaps[x].apart} apart"
+        if code in (k_limits.CAP_FORGETS, k_limits.GAP_FORGETS):
+            details.cause = HISTORY_SHORT
 
     def _unsayable(self, details: Details, row: list[int], step: MessageStep, wanted: str | None) -> None:
         """A variant that cannot be said stops its message."""

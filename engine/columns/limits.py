@@ -98,6 +98,7 @@ def limit_tables(ruleset: RuleSet, steps: StepPlan) -> Limits:
         cap_of,
         gap_at,
         gap_of,
+        _ints((0,)),
     )
 
 

@@ -40,6 +40,8 @@ _REASONS = {
     (c.LIMITS, k_limits.FULL): Reason.CAP_REACHED,
     (c.LIMITS, k_limits.CAP): Reason.CAP_REACHED,
     (c.LIMITS, k_limits.GAP): Reason.GAP_NOT_ELAPSED,
+    (c.LIMITS, k_limits.CAP_FORGETS): Reason.CAP_REACHED,
+    (c.LIMITS, k_limits.GAP_FORGETS): Reason.GAP_NOT_ELAPSED,
     (c.TRIAL, c.NOT_FIT): Reason.NOT_IN_TRIAL,
     (c.TRIAL, c.ASSIGNED_UNFIT): Reason.VARIANT_UNAVAILABLE,
     (c.TRIAL, c.NO_WEIGHT): Reason.VARIANT_UNAVAILABLE,
@@ -200,6 +202,7 @@ def rule_tables(bundle: Bundle, paths: Paths) -> RuleTables:
             not known
             or step.about is not None
             or bool(step.volumes)
+            or bool(step.former_topics)
             or not readable[m]
             or variant_end - variant_at > VARIANTS_MAX
             or (policy is not None and policy.sticky and len(step.keys) > 1)

@@ -66,6 +66,7 @@ def _sections() -> Schema:
         "caps": listed("How much is said at most: to a customer, or to all together.", _caps()),
         "gaps": listed("How far apart two messages must be.", _gap()),
         "suppress": listed("Who is left alone after what came of earlier messages.", _suppression()),
+        "topics": named("Topics that were called something else before.", _topic()),
         "policies": named("How a variant is chosen.", _policy()),
         "holdout": fields(
             "A share of customers who are held out, to measure against.",
@@ -340,6 +341,10 @@ def _suppression() -> Schema:
     }
     per = {"per": names("What is left out: all that is the same in these.", SUPPRESS_PER) | {"minItems": 1}}
     return fields("Left alone after an outcome.", own | _limit_keys() | per, ("after", "for", "per"))
+
+
+def _topic() -> Schema:
+    return fields("A topic of messages.", {"was": names("Former names of this topic: their history counts.")}, ("was",))
 
 
 def _gap() -> Schema:

@@ -15,6 +15,7 @@ from engine.compiler.sections_contact import (
     is_zone,
     of_purposes,
 )
+from engine.compiler.sections_schema import Section
 from engine.compiler.tree import Node
 
 AFTER = ("converted", "declined", "ignored")
@@ -91,6 +92,21 @@ def read_volumes(reading: Reading, nodes: Sequence[Node], purposes: Iterable[str
         )
         found.append(VolumeCap(title, at_most, per, unit, zone, held, node.position))
     return tuple(found)
+
+
+def read_topics(reading: Reading, section: Section, used: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Topics that were called something else before: their former names."""
+    found: dict[str, tuple[str, ...]] = {}
+    known = frozenset(used)
+    for name, (key, node) in section.items():
+        fields = reading.fields(node, f"the topic '{name}'", ("was",), ("was",))
+        if fields is None or not reading.named(key, "a topic"):
+            continue
+        if name not in known:
+            reading.unknown("unknown-name", key, f"no message has the topic '{name}'", known)
+        elif "was" in fields:
+            found[name] = tuple(was for was in reading.names(fields["was"][1], "'was'") if was != name)
+    return found
 
 
 def _calendar(reading: Reading, node: Node) -> str | None:

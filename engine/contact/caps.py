@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.compiler.model import Cap, Gap, Message, Position, Purpose
+from engine.compiler.model import Cap, Gap, Message, Period, Position, Purpose
 from engine.decision import Details, Reason
 from engine.identity import name_hash
 from engine.kernels.contact import rolling_load
@@ -20,11 +20,15 @@ from engine.zones import zone as find_zone
 
 MAX_TOUCHES = 512  # a full touch log is a cap reached, never an eviction
 KEPT_MS_MIN = 90 * 86_400_000
+HISTORY_SHORT = "messages were not remembered for as long as this looks back"
 _ZONE_SPREAD_MS = 26 * 3_600_000  # UTC-12 to UTC+14
 
 
 class Proposal(NamedTuple):
-    """The touch that a message would book, as hashes; `messages` are its present and former names."""
+    """The touch that a message would book, as hashes; `messages` are its present and former names.
+
+    `former_topics` are what its topic was called before.
+    """
 
     at_ms: int
     messages: frozenset[int]
@@ -34,6 +38,7 @@ class Proposal(NamedTuple):
     product: int
     stage: int
     about: int
+    former_topics: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,8 @@ def same(per: tuple[str, ...], touch: Touch, new: Proposal) -> bool:
         if key == "message":
             if touch.message not in new.messages:
                 return False
+        elif key == "topic" and touch.topic in new.former_topics:
+            continue
         elif getattr(touch, key) != getattr(new, key):
             return False
     return True
@@ -104,17 +111,24 @@ def calendar_span(unit: str, at_ms: int, zone: str | None) -> tuple[int, int]:
 
 
 def stopped_by_limits(
-    limits: Limits, live: list[Touch], remembered: int, new: Proposal, zone: str | None
+    limits: Limits, live: list[Touch], remembered: int, new: Proposal, zone: str | None, unknown_before_ms: int = 0
 ) -> tuple[Reason, Details, Position | None] | None:
     """Why caps or gaps forbid the new touch and where that is written, or None.
 
     Caps first, in the order they were written.
 
-    `live` are the touches that count (`Touch.counts`), `remembered` how many there are in all.
+    `live` are the touches that count (`Touch.counts`), `remembered` how many there are in all. What was sent before
+    `unknown_before_ms` may be forgotten: a cap or gap that looks further back counts as reached.
     """
     if remembered >= MAX_TOUCHES:
         return Reason.CAP_REACHED, Details(cause="the touch log is full", count=remembered, limit=MAX_TOUCHES), None
     for cap, counted in limits.caps:
+        if cap.over is not None and _forgotten(cap.over, new, unknown_before_ms) and applies(cap.per, new):
+            frees_ms = unknown_before_ms + cap.over.span_s * 1000
+            details = Details(
+                cap=cap.title, count=cap.at_most, limit=cap.at_most, frees_at_ms=frees_ms, cause=HISTORY_SHORT
+            )
+            return Reason.CAP_REACHED, details, cap.position
         if len(live) < cap.at_most or not applies(cap.per, new):  # most customers bear less than any cap
             continue
         times = sorted(t.at_ms for t in live if t.purpose in counted and same(cap.per, t, new))
@@ -134,6 +148,11 @@ def stopped_by_limits(
         if not applies(gap.per, new):
             continue
         apart_ms = gap.apart.span_s * 1000
+        if _forgotten(gap.apart, new, unknown_before_ms):
+            details = Details(
+                gap=gap.title, count=1, limit=1, frees_at_ms=unknown_before_ms + apart_ms, cause=HISTORY_SHORT
+            )
+            return Reason.GAP_NOT_ELAPSED, details, gap.position
         near = [
             t.at_ms
             for t in live
@@ -146,6 +165,11 @@ def stopped_by_limits(
             )
             return Reason.GAP_NOT_ELAPSED, details, gap.position
     return None
+
+
+def _forgotten(span: Period, new: Proposal, unknown_before_ms: int) -> bool:
+    """Whether a span before the new touch reaches back to what may be forgotten."""
+    return 0 < unknown_before_ms > new.at_ms - span.span_s * 1000
 
 
 def _reached(cap: Cap, load: int, frees_at_ms: int) -> tuple[Reason, Details, Position]:

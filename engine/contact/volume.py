@@ -26,7 +26,7 @@ _FULL_FOR_MS = 1000  # how long it is believed that nothing is left: others may 
 @dataclass(frozen=True, slots=True)
 class VolumePlan:
     """A cap that holds a message. `parts` are what its counter is keyed by beside the channel and the period, first
-    for the message's present name and then for its former ones."""
+    for the present names of message and topic and then for former ones."""
 
     cap: VolumeCap
     parts: tuple[str, ...]
@@ -55,10 +55,12 @@ def volumes_of(message: Message, purposes: dict[str, Purpose], caps: Sequence[Vo
         if any(known[key] is None for key in cap.per if key in known):
             continue
         names = (message.name, *message.was) if "message" in cap.per else ("",)
+        topics = message.topics if "topic" in cap.per else ("",)
         held = ",".join(sorted(cap.purposes)) if cap.purposes is not None else "*"
-        apart = "|".join(f"{key}={known[key]}" for key in sorted(cap.per) if key in known)
+        apart = "|".join(f"{key}={known[key]}" for key in sorted(cap.per) if key in known and key != "topic")
         head = f"{cap.calendar}|{cap.zone}|{held}|{'+'.join(sorted(cap.per))}|{apart}"
-        plans.append(VolumePlan(cap, tuple(f"{head}|{name}" for name in names), "channel" in cap.per))
+        parts = tuple(f"{head}|{topic}|{name}" for topic in topics for name in names)
+        plans.append(VolumePlan(cap, parts, "channel" in cap.per))
     return tuple(plans)
 
 

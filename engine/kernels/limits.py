@@ -17,6 +17,7 @@ from engine.kernels.arena import (
     MESSAGE,
     PRODUCT,
     PURPOSE,
+    SINCE_MS,
     STAGE,
     TOPIC,
     TOUCH_AT,
@@ -52,7 +53,7 @@ ROLLING, DAY, WEEK, MONTH = range(4)  # units of caps
 BY_MESSAGE, BY_CHANNEL, BY_PURPOSE, BY_TOPIC, BY_PRODUCT, BY_STAGE, BY_ABOUT = 1, 2, 4, 8, 16, 32, 64
 
 # Codes of `stopped_by_limits`, but TO_STEP
-FREE, FULL, CAP, GAP = 0, 1, 2, 3
+FREE, FULL, CAP, GAP, CAP_FORGETS, GAP_FORGETS = range(6)
 
 
 class Limits(NamedTuple):
@@ -68,6 +69,7 @@ class Limits(NamedTuple):
     cap_of: I64
     gap_at: I64  # and its gaps likewise
     gap_of: I64
+    history: I64  # (1,): what was sent before it may be forgotten, of those who were here by then; ms
 
 
 @kernel
@@ -224,7 +226,8 @@ def stopped_by_limits(  # type: ignore[no-untyped-def]
     `live` and `count` are those of `live_touches`, `times` is scratch (int64[MAX_TOUCHES]). FREE: nothing does.
     FULL: the touch log is full, `count` is how many it holds. CAP and GAP: `index` is the place in `caps` or
     `gaps`, `count` what is held against the limit; 0 for `frees_at_ms` is never. TO_STEP: left to the step in
-    Python. The zone is the customer's number in `engine.zones.ZONES` or -1, and the arrays of the table.
+    Python. CAP_FORGETS and GAP_FORGETS: it looks further back than is surely remembered. The zone is the
+    customer's number in `engine.zones.ZONES` or -1, and the arrays of the table.
     """
     remembered = records.rec[i, TOUCH_N]
     if remembered >= MAX_TOUCHES:
@@ -234,9 +237,14 @@ def stopped_by_limits(  # type: ignore[no-untyped-def]
     touches, messages, names, names_at = records.touches, limits.messages, limits.names, limits.names_at
     caps, gaps, counted = limits.caps, limits.gaps, limits.counted
     held, lacks = messages[m, M_HELD], _lacks(messages, m, channel)
+    known_ms = limits.history[0] if 0 < records.rec[i, SINCE_MS] < limits.history[0] else 0
     for k in range(limits.cap_at[held], limits.cap_at[held + 1]):
         c = limits.cap_of[k]
-        if count < caps[c, C_AT_MOST] or caps[c, C_PER] & lacks:
+        if caps[c, C_PER] & lacks:
+            continue
+        if caps[c, C_UNIT] == ROLLING and 0 < known_ms > at_ms - caps[c, C_SPAN_MS]:
+            return CAP_FORGETS, c, caps[c, C_AT_MOST], known_ms + caps[c, C_SPAN_MS]
+        if count < caps[c, C_AT_MOST]:
             continue  # most customers bear less than any cap
         code, load, frees_at_ms = _capped(
             caps, c, counted, touches, live, count, times, messages, names, names_at, m, channel, at_ms,
@@ -249,6 +257,8 @@ def stopped_by_limits(  # type: ignore[no-untyped-def]
         per, apart_ms = gaps[g, G_PER], gaps[g, G_APART_MS]
         if per & lacks:
             continue
+        if 0 < known_ms > at_ms - apart_ms:
+            return GAP_FORGETS, g, 1, known_ms + apart_ms
         begin, end = gaps[g, G_FROM], gaps[g, G_TO]
         for n in range(count - 1, -1, -1):  # the last of those too near frees it
             row = live[n]

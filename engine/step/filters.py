@@ -57,6 +57,7 @@ class View:
     zone: str | None
     language: str | None
     held_out: bool
+    unknown_before_ms: int = 0  # what was sent before may be forgotten
     volumes: Volumes | None = None
     wanted: list[Counter] = field(default_factory=list)
     live: list[Touch] | None = None  # those that count, once asked for; None again after a booking
@@ -240,7 +241,10 @@ def consider(view: View, step: MessageStep) -> Fit | Stop:
     refused = stopped_by_consent(message, step.purpose, view.profile.contact, view.record, names)
     if refused is not None:
         return _stop(CONSENT, refused, step)
-    told = Proposal(view.now_ms, step.keys, name_hash(message.purpose), step.topic, 0, step.product, step.stage, 0)
+    told = Proposal(
+        view.now_ms, step.keys, name_hash(message.purpose), step.topic, 0, step.product, step.stage, 0,
+        step.former_topics,
+    )  # fmt: skip
     left_alone = stopped_by_outcomes(step.suppressions, view.record.touches, told, view.now_ms)
     if left_alone is not None:
         return _stop(SUPPRESSION, left_alone[:2], step, left_alone[2])
@@ -256,7 +260,9 @@ def consider(view: View, step: MessageStep) -> Fit | Stop:
         cause = "what the message is about is unknown, so its caps cannot be checked"
         return _stop(LIMITS, (Reason.DATA_MISSING, Details(cause=cause)), step)
     proposal = told._replace(at_ms=at, channel=channel.key, about=about)
-    held = stopped_by_limits(step.limits, view.touches(), len(view.record.touches), proposal, view.zone)
+    held = stopped_by_limits(
+        step.limits, view.touches(), len(view.record.touches), proposal, view.zone, view.unknown_before_ms
+    )
     if held is not None:
         return _stop(LIMITS, held[:2], step, held[2])
     volumes = counters(step.volumes, channel.name, at)

@@ -155,7 +155,7 @@ def apply_groups(world: World, groups: Sequence[Group], read: ReadBatch, virtual
         now_ms = max(read.now_ms, record.last_ms)
         if virtual_time:
             now_ms = record.last_ms
-        kept_ms = world.bundle.steps.touches_kept_ms
+        kept_ms = max(world.bundle.steps.touches_kept_ms, world.history.kept_ms)
         record.touches = [t for t in record.touches if t.at_ms > now_ms - kept_ms]
         subject = Subject(group.key, profile, record, now_ms)
         opened.append(_Open(group, subject, entry, Change(), record.version, profile.version))

@@ -220,8 +220,9 @@ def _exceeded(world: World, subject: Subject, at: int) -> str:
 def _booked(step: MessageStep, touch: Touch) -> Proposal:
     """A touch as it was proposed."""
     return Proposal(
-        touch.at_ms, step.keys, touch.purpose, touch.topic, touch.channel, touch.product, touch.stage, touch.about
-    )
+        touch.at_ms, step.keys, touch.purpose, touch.topic, touch.channel, touch.product, touch.stage, touch.about,
+        step.former_topics | ({step.topic} - {0}),
+    )  # fmt: skip
 
 
 # what is released already, was never to be sent, or was sent: releasing it would free a cap that is used

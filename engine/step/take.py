@@ -18,6 +18,7 @@ from engine.decision import DecideRequest, Decision, Details, Outcome, Reason
 from engine.identity import CustomerKey, decision_id, name_hash
 from engine.learning.policies import Posteriors
 from engine.plan import MessageStep
+from engine.state.history import NO_HISTORY, History
 from engine.state.model import Profile, Record, Touch, TouchFlag, WindowState
 from engine.step.choice import Choice, choose
 from engine.step.filters import Fit, View, consider, rank_of, waits
@@ -41,6 +42,7 @@ class World:
     pauses: Pauses
     posteriors: Posteriors
     salt: bytes
+    history: History = NO_HISTORY
     volumes: Volumes | None = None  # what this worker has leased; None: volumes are not counted
 
 
@@ -139,7 +141,8 @@ def take(world: World, steps: Sequence[Step]) -> None:
         withheld = held_out(s.subject.key, ruleset.holdout)
         view = View(
             world.bundle, world.pauses, world.posteriors, batch, i, profile, s.subject.record, s.subject.now_ms,
-            s.zone, language, withheld, None if s.stateless else world.volumes, s.wanted,
+            s.zone, language, withheld, world.history.unknown_before_ms(s.subject.record.since_ms),
+            None if s.stateless else world.volumes, s.wanted,
         )  # fmt: skip
         candidates = [world.bundle.steps.messages[m] for m in funnel.candidates(i)]
         if not candidates:

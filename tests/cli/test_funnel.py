@@ -26,7 +26,7 @@ def test_a_cap_says_its_count_its_limit_and_when_it_frees() -> None:
         details=details,
     )  # fmt: skip
     candidate = pb.Candidate(
-        message="offer", stopped_by=pb.Decision.CAP_REACHED, reason_text="a cap is reached: two a week", details=details,
+        message="offer", stopped_by=pb.Decision.CAP_REACHED, reason_text=refused.reason_text, details=details,
         position=pb.SourcePosition(path="contact_policy.yaml", line=12, column=5),
     )  # fmt: skip
     assert written(refused, candidate) == [

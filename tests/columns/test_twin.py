@@ -18,8 +18,9 @@ from engine.columns import rules as columns_rules
 from engine.compiler.ruleset import read_directory
 from engine.decision import Reason
 from engine.pb.tact.v1 import decision_pb2 as pb
+from engine.state.history import NO_HISTORY, History
 from tests.columns.customers import posteriors, words_of
-from tests.columns.rounds import MINUTE_MS, Tally, Town
+from tests.columns.rounds import DAY_MS, MINUTE_MS, Tally, Town
 from tests.columns.rule_sets import files
 from tests.columns.twin import by_columns, by_step, compare, world
 
@@ -43,6 +44,7 @@ def live(seed: int, plain: bool, rounds: int, size: int) -> Tally:
     for k in range(rounds):
         if k == rounds - 2:
             town.use(compile_bundle(files(seed + 100_000, plain)))
+        town.history = History(0, town.now_ms - chance.choice((3, 30)) * DAY_MS) if seed % 3 == 1 else NO_HISTORY
         learnt = posteriors(seed, town.bundle) if chance.random() < 0.5 else None
         town.round(pauses=pauses(chance), posteriors=learnt)
     return town.tally
