@@ -16,6 +16,7 @@ from engine.answer import encode_decision, encode_details, to_bytes
 from engine.bundle import Bundle
 from engine.columns.tables import RuleTables, reason_of
 from engine.contact.caps import HISTORY_SHORT
+from engine.contact.suppression import SAID
 from engine.decision import Decision, Details, Outcome, Reason
 from engine.kernels import consent as k_consent
 from engine.kernels import hours as k_hours
@@ -176,6 +177,9 @@ class Bodies:
             details.purpose = message.purpose
         elif stage == c.CONSENT:
             _consent(details, step, code)
+        elif stage == c.SUPPRESSION:
+            rule = self._bundle.ruleset.suppressions[x]
+            details.condition, details.limit, details.cause = rule.title, rule.times, SAID[rule.after]
         elif stage == c.CHANNEL:
             if code == c.BLOCKED_CHANNEL:
                 first = int(self._tables.messages.table[row[c.MESSAGE], c.CHANNEL_AT])

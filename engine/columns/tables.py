@@ -18,6 +18,7 @@ from engine.kernels import consent as k_consent
 from engine.kernels import hours as k_hours
 from engine.kernels import limits as k_limits
 from engine.kernels import messages as c
+from engine.kernels import suppression as k_suppression
 from engine.kernels.messages import Messages
 from engine.kernels.write import Labels
 from engine.plan import MessageStep
@@ -30,6 +31,9 @@ _REASONS = {
     (c.CONSENT, k_consent.WITHDRAWN): Reason.OPTED_OUT,
     (c.CONSENT, k_consent.NOT_GIVEN): Reason.NO_CONSENT,
     (c.CONSENT, k_consent.TOPIC_BLOCKED): Reason.TOPIC_BLOCKED,
+    (c.SUPPRESSION, k_suppression.CONVERTED): Reason.ALREADY_CONVERTED,
+    (c.SUPPRESSION, k_suppression.DECLINED): Reason.ALREADY_DECLINED,
+    (c.SUPPRESSION, k_suppression.IGNORED): Reason.REPEATEDLY_IGNORED,
     (c.CHANNEL, c.NO_CHANNEL): Reason.NO_CHANNEL,
     (c.CHANNEL, c.BLOCKED_CHANNEL): Reason.CHANNEL_BLOCKED,
     (c.HOURS, k_hours.QUIET_ZONE): Reason.QUIET_HOURS,

@@ -14,7 +14,10 @@ from engine.decision import Details, OutcomeKind, Reason
 from engine.identity import name_hash
 from engine.state.model import Touch, TouchFlag
 
-_BIT = {"converted": OutcomeKind.CONVERTED, "declined": OutcomeKind.DECLINED}
+OUTCOME_BITS = {
+    "converted": TouchFlag.outcome(OutcomeKind.CONVERTED),
+    "declined": TouchFlag.outcome(OutcomeKind.DECLINED),
+}
 _REASON = {
     "converted": Reason.ALREADY_CONVERTED,
     "declined": Reason.ALREADY_DECLINED,
@@ -41,7 +44,7 @@ def suppressions_of(message: Message, purposes: dict[str, Purpose], declared: Se
     """Those of the declared ones that hold `message`: absent purposes mean all but tier 1."""
     own = name_hash(message.purpose)
     rules = tuple((rule, c) for rule in declared if own in (c := counted(purposes, rule.purposes)))
-    outcomes = {TouchFlag.outcome(_BIT[rule.after]) for rule, _ in rules if rule.after in _BIT}
+    outcomes = {OUTCOME_BITS[rule.after] for rule, _ in rules if rule.after in OUTCOME_BITS}
     times = [rule.times for rule, _ in rules if rule.after == "ignored"]
     return Suppressions(rules, sum(outcomes), min(times, default=0))
 
@@ -62,25 +65,27 @@ def stopped_by_outcomes(
         if rule.after == "ignored":
             times = _ignored_in_a_row(told, now_ms)
         else:
-            bit = TouchFlag.outcome(_BIT[rule.after])
-            times = [t.at_ms for t in told if t.flags & bit]
+            times = [t.at_ms for t in told if t.flags & OUTCOME_BITS[rule.after]]
         last_ms = max(times, default=0)
         if rule.within is not None:
             times = [at_ms for at_ms in times if at_ms > last_ms - rule.within.span_s * 1000]
         frees_at_ms = last_ms + rule.lasts.span_s * 1000
         if len(times) >= rule.times and frees_at_ms > now_ms:
-            cause = f"the customer {_SAID[rule.after]}"
             details = Details(
-                condition=rule.title, count=len(times), limit=rule.times, frees_at_ms=frees_at_ms, cause=cause
+                condition=rule.title,
+                count=len(times),
+                limit=rule.times,
+                frees_at_ms=frees_at_ms,
+                cause=SAID[rule.after],
             )
             return _REASON[rule.after], details, rule.position
     return None
 
 
-_SAID = {
-    "converted": "has taken it up",
-    "declined": "has declined it",
-    "ignored": "has not reacted to it again and again",
+SAID = {
+    "converted": "the customer has taken it up",
+    "declined": "the customer has declined it",
+    "ignored": "the customer has not reacted to it again and again",
 }
 
 

@@ -50,6 +50,7 @@ from engine.kernels.messages import (
     STOP_STAGE,
     STOP_X,
     STOP_Y,
+    SUPPRESSION,
     TEXT,
     TIER,
     TO_PYTHON,
@@ -63,6 +64,8 @@ from engine.kernels.messages import (
     VARIANT_NO,
     VARIANT_SHARE,
 )
+from engine.kernels.suppression import FREE as NOT_SUPPRESSED
+from engine.kernels.suppression import stopped_by_outcomes
 
 
 @part
@@ -280,8 +283,13 @@ def consider(  # type: ignore[no-untyped-def]
         say(out, i, m, -1, CONSENT, code, -1, -1, 0, 0)
         return False
     if _may_be_suppressed(m, i, messages, records):
-        out.rows[i, STATUS] = TO_PYTHON
-        return False
+        code, index, count, frees = stopped_by_outcomes(i, records, limits, m, customers.now_ms[i])
+        if code == TO_STEP:
+            out.rows[i, STATUS] = TO_PYTHON
+            return False
+        if code != NOT_SUPPRESSED:
+            say(out, i, m, -1, SUPPRESSION, code, index, -1, count, frees)
+            return False
     c = _channel(m, i, row, data, messages, facts, customers)
     if c < 0:
         blocked = -1 - c

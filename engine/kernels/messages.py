@@ -24,7 +24,7 @@ STAGES = 14
 TIER, PURPOSE, TOPIC, PRODUCT, STAGE, KEY, QUIET, VALUE = range(8)
 ELIGIBLE_AT, ELIGIBLE_END, WHEN_AT, UNLESS_AT, CHANNEL_AT, CHANNEL_END, VARIANT_AT, VARIANT_END = range(8, 16)
 POLICY, STICKY, ALL_FIT, OWN_SHARES, TOPIC_AT, TOPIC_END, HOLDOUT, LEAVE, BY_NAME = range(16, 25)
-# What may suppress the message, which the step finds out: a touch with one of these bits, or so many touches (0: none).
+# What may suppress the message: a touch with one of these bits, or so many touches (0: none).
 OUTCOMES, TOUCHES_MAX = 25, 26
 MESSAGE_COLUMNS = 27
 # Kinds of slots: a value, a double (which must be finite), a condition, a constant, a constant that is none.

@@ -39,6 +39,7 @@ def test_a_sound_set_is_described(tact: Tact, rules: Path) -> None:
         "    1  channels   sms",
         "    1  caps       one a week",
         "    0  gaps",
+        "    0  suppress",
         "    0  policies",
         "    0  tests",
     ]

@@ -79,10 +79,9 @@ class _RuleSet:
             "purposes": purposes, "channels": self._channels(), "quiet_hours": self._hours(),
             "caps": self._caps(list(purposes)), "gaps": self._gaps(list(purposes)),
         }  # fmt: skip
-        if not self.plain:
-            contact["suppress"] = self._suppressions(list(purposes))
-            if self.chance.random() < 0.2:
-                contact["caps"].append({"volume": 5, "per": ["message"], "in": "calendar day"})  # type: ignore[attr-defined]
+        contact["suppress"] = self._suppressions(list(purposes))
+        if not self.plain and self.chance.random() < 0.2:
+            contact["caps"].append({"volume": 5, "per": ["message"], "in": "calendar day"})  # type: ignore[attr-defined]
         parts: dict[str, dict[str, object]] = {
             "schema.yaml": {**schema, "windows": self.windows, "facts": self.facts},
             "contact.yaml": contact,

@@ -91,7 +91,9 @@ def rule_sets(draw: st.DrawFn) -> tuple[Any, Any]:
                 draw(hashed("start", "end")),
             )
         )
-    return SimpleNamespace(purposes=PURPOSES, caps=caps, gaps=gaps), SimpleNamespace(messages=tuple(steps))
+    return SimpleNamespace(purposes=PURPOSES, caps=caps, gaps=gaps, suppressions=()), SimpleNamespace(
+        messages=tuple(steps)
+    )
 
 
 @st.composite
@@ -190,7 +192,7 @@ def titled(rules: Any, steps: Any) -> tuple[Any, Any]:
         Step(m.message, limits_of(m.message, dict(PURPOSES), caps, gaps), m.keys, m.topic, m.product, m.stage)
         for m in steps.messages
     )
-    return SimpleNamespace(purposes=PURPOSES, caps=caps, gaps=gaps), SimpleNamespace(messages=messages)
+    return SimpleNamespace(purposes=PURPOSES, caps=caps, gaps=gaps, suppressions=()), SimpleNamespace(messages=messages)
 
 
 @settings(max_examples=300, deadline=None)
@@ -233,7 +235,7 @@ def one_message(cap: Cap | None = None, gap: Gap | None = None) -> tuple[Any, An
     message: Any = SimpleNamespace(name="m0", purpose="marketing")
     held = limits_of(message, dict(PURPOSES), caps, gaps)
     steps: Any = SimpleNamespace(messages=(Step(message, held, frozenset({name_hash("m0")}), 0, 0, 0),))
-    rules: Any = SimpleNamespace(purposes=PURPOSES, caps=caps, gaps=gaps)
+    rules: Any = SimpleNamespace(purposes=PURPOSES, caps=caps, gaps=gaps, suppressions=())
     return rules, steps, limit_tables(rules, steps)
 
 
