@@ -197,6 +197,7 @@ class Decider:
             return await explain_decision(self.store, bundle, ref, record, batch.entries[0])
         key = customer_key(subject.event.customer_id, self.settings.secret)
         batch = await self.store.read([ReadRequest(key, ())])
+        self._volumes.doubt(asyncio.get_running_loop().time())
         while True:  # what volumes have left is asked once for each message that they hold
             found = explain_what_if(self.world(bundle), key, subject, batch, locale, traced)
             if not found.wanted:
@@ -328,6 +329,7 @@ class Decider:
             self.metrics.store_error("read")
             self._decide_without_state(self.world(), groups, str(error) or "the store did not answer in time")
             return
+        self._volumes.doubt(asyncio.get_running_loop().time())
         world = self.world()
         self.metrics.batch(sum(len(g.pending) for g in groups))
         left = groups
@@ -388,7 +390,7 @@ class Decider:
             return
         grants = await self.counters.lease([ask for _, ask in asks])
         for (counter, _), grant in zip(asks, grants, strict=True):
-            self._volumes.granted(counter, grant, now_ms)
+            self._volumes.granted(counter, grant, asyncio.get_running_loop().time())
 
     async def _commit(self, writing: Sequence[tuple[Group, Commit]], world: World, read: ReadBatch) -> list[Group]:
         """Answers the groups that were committed or never will be; returns the others."""

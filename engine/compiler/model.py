@@ -234,7 +234,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """`if_state_unknown` is silent or send. `tier` 1 is served first; without one it is 2."""
+    """`if_state_unknown` is silent or send. `tier` 1 is served first; without one it is 2.
+
+    A customer's stop closes it and `stops`.
+    """
 
     name: str
     consent_required: bool
@@ -243,6 +246,7 @@ class Purpose:
     holdout: bool
     tier: int
     position: Position
+    stops: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -258,6 +258,7 @@ def _purpose() -> Schema:
         "quiet_hours": name("When nothing of this purpose is sent: one of `quiet_hours`."),
         "if_state_unknown": choice("What happens while the store cannot be read.", ("silent", "send")),
         "holdout": flag("Whether the held-out share hears nothing of it."),
+        "stops": names("Other purposes that a customer's stop closes too."),
         "tier": whole("Tier 1 goes before all others and is not counted by caps without purposes.", 1, 9),
     }
     return fields("A purpose.", keys, ("consent",))

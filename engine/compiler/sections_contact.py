@@ -27,7 +27,7 @@ TIER_DEFAULT = 2
 def read_purposes(reading: Reading, section: Section, quiet_hours: Iterable[str]) -> dict[str, Purpose]:
     """Purposes; `quiet_hours` are the names that they may refer to."""
     purposes: dict[str, Purpose] = {}
-    keys = ("consent", "quiet_hours", "if_state_unknown", "holdout", "tier")
+    keys = ("consent", "quiet_hours", "if_state_unknown", "holdout", "tier", "stops")
     for name, (key, node) in section.items():
         what = f"the purpose '{name}'"
         fields = reading.fields(node, what, keys, ("consent",)) if reading.named(key, "a purpose") else None
@@ -49,8 +49,9 @@ def read_purposes(reading: Reading, section: Section, quiet_hours: Iterable[str]
                 f"{what} asks for consent, and consent is unknown while state is", hint="write `silent`",
             )  # fmt: skip
         required = consent == "required"
+        stops = reading.names(fields["stops"][1], "'stops'", section, "unknown-purpose") if "stops" in fields else ()
         purposes[name] = Purpose(
-            name, required, quiet, unknown or "silent", bool(holdout), tier or TIER_DEFAULT, key.position
+            name, required, quiet, unknown or "silent", bool(holdout), tier or TIER_DEFAULT, key.position, stops
         )
     return purposes
 

@@ -20,7 +20,7 @@ from engine.decision import Details, Reason
 from engine.identity import name_hash
 from engine.state.volume import Granted, LeaseAsk
 
-_FULL_FOR_MS = 1000  # how long it is believed that nothing is left: others may give back
+_FULL_FOR_S = 1.0  # how long it is believed that nothing is left: others may give back
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,24 +94,22 @@ class Left(Enum):
 
 
 class Volumes:
-    """What this worker has leased and not used. Belongs to one event loop; times are the store's."""
+    """What this worker has leased and not used. Belongs to one event loop."""
 
     def __init__(self) -> None:
         self._held: dict[int, tuple[int, Counter]] = {}
-        self._full: dict[int, tuple[int, int]] = {}  # counter -> (how many were said, until when that is believed)
+        self._full: dict[int, tuple[int, float]] = {}  # counter -> (how many were said, when that was heard)
 
-    def left(self, counter: Counter, now_ms: int) -> Left:
+    def left(self, counter: Counter) -> Left:
         """Whether one more may be booked from what is held."""
         if self._held.get(counter.number, (0,))[0] > 0:
             return Left.SOME
         found = self._full.get(counter.number)
-        if found is None or now_ms >= found[1]:
-            return Left.UNKNOWN
-        return Left.NONE if found[0] >= counter.limit else Left.UNKNOWN
+        return Left.NONE if found is not None and found[0] >= counter.limit else Left.UNKNOWN
 
     def reached(self, counter: Counter) -> tuple[Reason, Details, Position]:
         """What is said where nothing is left."""
-        count = self._full.get(counter.number, (counter.limit, 0))[0]
+        count = self._full.get(counter.number, (counter.limit,))[0]
         details = Details(cap=counter.title, count=count, limit=counter.limit, frees_at_ms=counter.until_ms)
         return Reason.VOLUME_REACHED, details, counter.position
 
@@ -138,20 +136,23 @@ class Volumes:
             if self._held.get(c.number, (0,))[0] < count
         ]
 
-    def granted(self, counter: Counter, grant: Granted, now_ms: int) -> None:
-        """Takes what came of a lease."""
+    def granted(self, counter: Counter, grant: Granted, now_s: float) -> None:
+        """Takes what came of a lease; seconds are of the loop's clock."""
         if grant.more:
             self.give_back([counter] * grant.more)
             self._full.pop(counter.number, None)
         else:
-            self._full[counter.number] = grant.used, now_ms + _FULL_FOR_MS
+            self._full[counter.number] = grant.used, now_s
+
+    def doubt(self, now_s: float) -> None:
+        """Believes no longer what was heard a while ago. To be called before steps, not between their turns."""
+        for number in [n for n, (_, heard_s) in self._full.items() if now_s - heard_s > _FULL_FOR_S]:
+            del self._full[number]
 
     def forget(self, now_ms: int) -> None:
-        """Drops what is of past periods."""
+        """Drops what is of past periods, by the store's clock."""
         for number in [n for n, (_, c) in self._held.items() if c.until_ms <= now_ms]:
             del self._held[number]
-        for number in [n for n, (_, until_ms) in self._full.items() if until_ms <= now_ms]:
-            del self._full[number]
 
     def unused(self) -> list[tuple[int, int]]:
         """(counter, how many) of what is held, which is then held no more."""

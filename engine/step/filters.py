@@ -225,7 +225,7 @@ def _volume(view: View, volumes: Sequence[Counter]) -> tuple[Reason, Details, Po
     """Why a volume over all customers stops the message, or None. Counters to be asked first are noted."""
     if view.volumes is None:
         return None
-    left = [view.volumes.left(counter, view.now_ms) for counter in volumes]
+    left = [view.volumes.left(counter) for counter in volumes]
     if Left.NONE in left:
         return view.volumes.reached(volumes[left.index(Left.NONE)])
     view.wanted += [counter for counter, some in zip(volumes, left, strict=True) if some is Left.UNKNOWN]

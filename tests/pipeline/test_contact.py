@@ -184,6 +184,36 @@ def test_a_channel_withdrawn_in_the_night_is_not_used_in_the_morning(world: Worl
     assert world.at(1, 20).confirm(later) is Reason.OPTED_OUT
 
 
+def test_a_volume_holds_who_was_here_by_a_clock_that_was_ahead(world: World) -> None:
+    world.use("caps: [{volume: 1, in: calendar week}]\n").contact()
+    assert world.decide().outcome is Outcome.SEND
+    world.at(0.3).decide("ping")
+    assert world.at(0).decide().reason is Reason.VOLUME_REACHED
+    explained = world.runner.run(world.decider.explain(world.request(), world.bundle, ""))
+    assert explained.decisions[0].reason is Reason.VOLUME_REACHED
+
+
+def test_a_stop_closes_what_the_rules_say(world: World) -> None:
+    more = """
+  news: {purpose: news, on: [ping], channels: [sms], variants: {plain: {en: "News."}}}
+"""
+    rules = RULES.replace("  service: {", "  news: {consent: not_required, quiet_hours: night}\n  service: {")
+    rules = rules.replace("  ads: {", "  ads: {stops: [news], ") % {"then": "defer", "more": more}
+    rules = rules.replace("  pong: {purpose: service, on: [ping]", "  pong: {purpose: service, on: [deposit], value: 0")
+    world.bundle = compile_bundle({"a.yaml": rules.replace("tier: 1", "tier: 3").encode()})
+    world.decider = create_decider(Active(world.bundle), world.store)
+    world.contact()
+    offer = world.decide()
+    news = world.at(0, 9).decide("ping")
+    assert (offer.message, news.message, news.confirm_before_sending) == ("offer", "news", True)
+    stop = world.report(offer, OutcomeKind.OPTED_OUT)
+    assert stop.cancelled_decision_ids == [news.decision_id]
+    assert world.report(offer, OutcomeKind.OPTED_OUT).cancelled_decision_ids == [news.decision_id]
+    assert world.at(1).decide("ping").reason is Reason.OPTED_OUT
+    assert world.decide().message == "pong"
+    assert world.confirm(news) is Reason.OPTED_OUT
+
+
 HELD = 'holdout: {share: 100%, salt: "s"}\n'
 CAP = "caps: [{name: two a week, at_most: 2, per: [customer], in: 7 days, purposes: [ads]}]\n"
 
