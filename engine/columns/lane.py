@@ -208,9 +208,11 @@ class Lane:
     async def _decide(self, batch: ColumnBatch, asks: dict[int, Ask], keys: dict[int, CustomerKey], slot: int) -> None:
         """Answers what it can of the claimed events, which are in `keys`; answers leave `asks`."""
         decider, store = self._decider, self._store
+        await decider.note_history()
         world = decider.world()
         if world.bundle is not batch.rules.bundle:
             return
+        batch.rules.remember(world.history)
         events = np.fromiter(keys, np.int64, len(keys))
         decider.metrics.batch(len(keys))
         budget_ms = decider.settings.commit_budget_ms

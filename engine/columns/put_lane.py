@@ -88,17 +88,23 @@ class PutLane:
                 look = await store.look(slot, batch.read_command(rows, self._prefix), len(rows), budget_ms, each=2)
         except TimeoutError:
             return
-        command, commands = batch.commit(rows, look.blobs, look.now_ms, self._prefix)
+        blobs = look.blobs
+        if look.lost:  # their part of a cluster cannot be reached: the ordinary way says so
+            here = np.delete(np.arange(len(rows)), look.lost)
+            rows, blobs = rows[here], [blob for k in here.tolist() for blob in blobs[2 * k : 2 * k + 2]]
+        command, commands = batch.commit(rows, blobs, look.now_ms, self._prefix)
         if not commands:
             return
         status = await store.commit_look(look, command, commands)
-        if status == "done":
-            done = batch.rows_of(rows)
-            answer, ends = batch.results(done)
-            begin = 0
-            for i, end in zip(done.tolist(), ends, strict=True):
-                results[i] = answer[begin:end]
-                begin = end
+        if isinstance(status, list):  # in a cluster each customer was committed for itself
+            committed = batch.rows_of(rows)
+            _stored(batch, committed[[s.done for s in status]], results)
+            for i, one in zip(committed.tolist(), status, strict=True):
+                if one.status == "unknown":
+                    results[i] = _unknown()
+            await asyncio.sleep(max((s.after_s for s in status), default=0.0))
+        elif status == "done":
+            _stored(batch, batch.rows_of(rows), results)
         elif status == "moved" and len(rows) > 1:  # somebody wrote to one of these customers: it alone is left
             self._decider.metrics.store_error("collision")
             half = len(rows) // 2
@@ -107,4 +113,16 @@ class PutLane:
         elif status == "unknown":
             self._decider.metrics.store_error(status)
             for i in rows.tolist():
-                results[i] = CommitUnknown("the store did not confirm the commit (unknown); put the profile again")
+                results[i] = _unknown()
+
+
+def _stored(batch: PutBatch, rows: I64, results: list[Result]) -> None:
+    answer, ends = batch.results(rows)
+    begin = 0
+    for i, end in zip(rows.tolist(), ends, strict=True):
+        results[i] = answer[begin:end]
+        begin = end
+
+
+def _unknown() -> CommitUnknown:
+    return CommitUnknown("the store did not confirm the commit (unknown); put the profile again")

@@ -23,6 +23,7 @@ from engine.kernels import customers as k
 from engine.kernels.arena import Records, records
 from engine.kernels.fill import TEXT
 from engine.kernels.names import Names, names
+from engine.state.history import NO_HISTORY, History
 from engine.step.render import language_for
 from engine.step.take import AHEAD_MS_MAX, ANSWER_LIFE_MS
 
@@ -81,6 +82,7 @@ class RuleColumns:
         self.most_texts = max(texts_read) + 1  # that one event reads
         self._spare: list[Records] = []
         self.segmented = any(step.by for step in steps.messages)
+        self._history = NO_HISTORY
         self._paused: tuple[Pauses, npt.NDArray[np.uint8]] | None = None
 
     def paused(self, pauses: Pauses) -> npt.NDArray[np.uint8]:
@@ -89,6 +91,14 @@ class RuleColumns:
             messages = [step.message for step in self.bundle.steps.messages]
             self._paused = pauses, np.array([pauses.holds(m.name, m.purpose) for m in messages], np.uint8)
         return self._paused[1]
+
+    def remember(self, history: History) -> None:
+        """Takes over how long messages are kept, and since when."""
+        if history != self._history:
+            self._history = history
+            kept_ms = max(self.bundle.steps.touches_kept_ms, history.kept_ms)
+            self.ages = self.ages._replace(touch=kept_ms)
+            self.limits = self.limits._replace(history=np.array([history.since_ms], np.int64))
 
     def take_records(self, events: int) -> Records:
         """Room for the records of so many events: one that was given back, where there is one."""

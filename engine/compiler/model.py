@@ -264,11 +264,20 @@ class Message:
     about: Expression | None
     was: tuple[str, ...]
     position: Position
+    former_topics: tuple[str, ...] = ()
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Present and former names of its topic; empty where it has none."""
+        return (self.topic, *self.former_topics) if self.topic is not None else ()
 
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """`if_state_unknown` is silent or send. `tier` 1 is served first; without one it is 2."""
+    """`if_state_unknown` is silent or send. `tier` 1 is served first; without one it is 2.
+
+    A customer's stop closes it and `stops`.
+    """
 
     name: str
     consent_required: bool
@@ -277,6 +286,7 @@ class Purpose:
     holdout: bool
     tier: int
     position: Position
+    stops: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +298,10 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class QuietHours:
-    """From and to in minutes of the day, may span midnight. `zone` is "customer" or an IANA name."""
+    """From and to in minutes of the day, may span midnight. `zone` is "customer" or an IANA name.
+
+    `unknown_zones`: where the customer's zone is unknown it must be open in all of these; empty: nothing is said.
+    """
 
     name: str
     from_minute: int
@@ -296,6 +309,7 @@ class QuietHours:
     zone: str
     then: str  # defer or drop
     position: Position
+    unknown_zones: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +318,7 @@ class Cap:
 
     `per` is drawn from customer, channel, topic, message, product, stage, purpose, about; customer is
     always meant. Exactly one of `over` and `calendar` (day, week, month) is set. `purposes` None: all
-    but tier 1. `title` is the declared name or a sentence made from the rule.
+    but tier 1. `title` is the declared name or a sentence made from the rule; `preset` the regime it is of.
     """
 
     title: str
@@ -314,6 +328,7 @@ class Cap:
     calendar: str | None
     purposes: tuple[str, ...] | None
     position: Position
+    preset: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,6 +372,39 @@ class Learning:
         """Hours that closed trials are summed by, so that they can be forgotten; 0: all together."""
         span_s = self.half_life_s or self.window_s
         return max(1, span_s // 3600 // 16) if span_s else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """Nothing more of the same `per` for as long as `lasts`, counted from when the last of them was sent.
+
+    `after` is converted, declined or ignored: the latter `times` in a row, sent `within` that span.
+    """
+
+    title: str
+    after: str
+    times: int
+    within: Period | None
+    lasts: Period
+    per: tuple[str, ...]
+    purposes: tuple[str, ...] | None
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeCap:
+    """At most `at_most` messages to all customers together in a calendar day, week or month of `zone`.
+
+    `per` is drawn from channel, topic, message, product, stage, purpose; empty: all are counted together.
+    """
+
+    title: str
+    at_most: int
+    per: tuple[str, ...]
+    calendar: str
+    zone: str
+    purposes: tuple[str, ...] | None
+    position: Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -451,3 +499,5 @@ class RuleSet:
     default_language: str
     tests: tuple[Test, ...] = field(default=())
     warnings: tuple[Finding, ...] = field(default=())
+    suppressions: tuple[Suppression, ...] = field(default=())
+    volumes: tuple[VolumeCap, ...] = field(default=())

@@ -21,6 +21,7 @@ from engine.compiler.sections_contact import (
     read_purposes,
     read_quiet_hours,
 )
+from engine.compiler.sections_limits import read_suppressions, read_topics, read_volumes
 from engine.compiler.sections_messages import Known, copied, events_of, read_messages
 from engine.compiler.sections_policies import read_holdout, read_policies
 from engine.compiler.sections_products import read_products
@@ -37,9 +38,9 @@ FORMAT = "tact-rules-1"  # part of every revision: another meaning of the same f
 FILES_MAX = 200
 _MAPS = (
     "events", "features", "windows", "facts", "products", "messages", "purposes", "channels", "quiet_hours",
-    "policies",
+    "topics", "policies",
 )  # fmt: skip
-_LISTS = ("caps", "gaps", "tests")
+_LISTS = ("caps", "gaps", "suppress", "tests")
 _SINGLE = ("holdout", "defaults")
 _SECTIONS = (*_MAPS, *_LISTS, *_SINGLE)
 _SKIPPED_DIRECTORIES = ("samples", "examples")
@@ -257,6 +258,10 @@ def _assemble(reading: Reading, sections: _Sections, files: Mapping[str, bytes])
     }
     declared = {kind: sections.names(section) for kind, section in kinds.items()}
     messages = read_messages(reading, message_maps, Known(products, purposes, channels, declared, expressions))
+    topics = read_topics(reading, maps["topics"], {m.topic for m in messages.values() if m.topic is not None})
+    messages = {
+        name: replace(m, former_topics=topics[m.topic]) if m.topic in topics else m for name, m in messages.items()
+    }
     policies = _policies(reading, sections, expressions, message_maps, ons, messages)
     holdout, language = _single(reading, sections)
     schema = Schema(events, features, expressions.windows, expressions.broken, declared, messages, products)
@@ -278,4 +283,6 @@ def _assemble(reading: Reading, sections: _Sections, files: Mapping[str, bytes])
         holdout=holdout,
         default_language=language,
         tests=read_tests(reading, sections.lists["tests"], schema),
+        suppressions=read_suppressions(reading, sections.lists["suppress"], declared["purpose"]),
+        volumes=read_volumes(reading, sections.lists["caps"], declared["purpose"]),
     )

@@ -83,12 +83,11 @@ class ClusterStore(RedisStore):
         after_s = self._seconds_until(not_after_ms)
         return [self._came_to(c, call, behind, after_s) for c, call in zip(commits, calls, strict=True)]
 
-    async def look(self, slot: int, command: bytes, customers: int, budget_ms: int) -> Look:
+    async def look(self, slot: int, command: bytes, customers: int, budget_ms: int, each: int = 3) -> Look:
         """See `RedisStore.look`; nothing is watched, since the scripts compare versions."""
         if not await self._generation.join():
             raise StoreUnavailable("the store lost its data")
         keys = _commands_of(command)[1][1:]
-        each = len(keys) // customers
         theirs = [keys[i : i + each] for i in range(0, len(keys), each)]
         now_ms, rows = await self._fetch([slot_of(own[0]) for own in theirs], theirs)
         lost = [i for i, row in enumerate(rows) if row is None]

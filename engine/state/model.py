@@ -17,13 +17,20 @@ if TYPE_CHECKING:
 
 
 class ConsentEntry(NamedTuple):
-    """The bank's word on one purpose."""
+    """The bank's word on one purpose; where `topic` or `channel` is not "", on that alone."""
 
     purpose: str
     granted: bool
     changed_at_ms: int
     source: str
     wording_version: str
+    topic: str = ""
+    channel: str = ""
+
+    @property
+    def scope(self) -> tuple[str, str, str]:
+        """What it is said of."""
+        return self.purpose, self.topic, self.channel
 
 
 @dataclass(slots=True)

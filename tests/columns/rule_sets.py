@@ -92,6 +92,9 @@ class _RuleSet:
             "purposes": purposes, "channels": self._channels(), "quiet_hours": self._hours(),
             "caps": self._caps(list(purposes)), "gaps": self._gaps(list(purposes)),
         }  # fmt: skip
+        contact["suppress"] = self._suppressions(list(purposes))
+        if not self.plain and self.chance.random() < 0.2:
+            contact["caps"].append({"volume": 5, "per": ["message"], "in": "calendar day"})  # type: ignore[attr-defined]
         parts: dict[str, dict[str, object]] = {
             "schema.yaml": {**schema, "windows": self.windows, "facts": self.facts},
             "contact.yaml": contact,
@@ -369,10 +372,14 @@ class _RuleSet:
     def _hours(self) -> dict[str, object]:
         r = self.chance
         ranges = {"night": ("20:00", "08:00"), "noon": ("12:00", "15:30"), "named": ("22:30", "06:00")}
-        return {
+        found: dict[str, dict[str, object]] = {
             name: {"from": begin, "to": end, "zone": r.choice(ZONES), "then": r.choice(("defer", "defer", "drop"))}
             for name, (begin, end) in ranges.items()
         }
+        for hours in found.values():
+            if not self.plain and hours["zone"] == "customer" and r.random() < 0.5:
+                hours["if_zone_unknown"] = ["Europe/Madrid", "America/New_York"]
+        return dict(found)
 
     def _per(self) -> list[str]:
         keys = ["channel", "topic", "message", "product", "stage", "purpose"] + ([] if self.plain else ["about"])
@@ -391,6 +398,23 @@ class _RuleSet:
             if r.random() < 0.5:
                 cap["name"] = f"cap {k}"
             found.append(cap)
+        return found
+
+    def _suppressions(self, purposes: list[str]) -> list[object]:
+        r = self.chance
+        found: list[object] = []
+        for k in range(r.choice((0, 1, 2))):
+            after = r.choice(("converted", "declined", "ignored"))
+            keys = ("topic", "message", "product", "stage", "purpose")
+            rule: dict[str, object] = {
+                "after": after, "per": ["customer", *r.sample(keys, r.choice((0, 1, 1, 2)))],
+                "for": r.choice(("2 days", "30 days", "12 hours")), "name": f"left alone {k}",
+            }  # fmt: skip
+            if after == "ignored":
+                rule |= {"times": r.choice((1, 2, 3)), "in": r.choice(("7 days", "60 days"))}
+            if r.random() < 0.3:
+                rule["purposes"] = r.sample(purposes, 2)
+            found.append(rule)
         return found
 
     def _gaps(self, purposes: list[str]) -> list[object]:
