@@ -329,6 +329,14 @@ def acknowledge(
     _done(command.acknowledge(redis, data, force, json))
 
 
+@app.command("erase-archive", rich_help_panel=_SERVER)
+def erase_archive(data: DataDir = _DATA, json: Json = False) -> None:
+    """Take what erased customers left out of the log's archive now; the server does so within days."""
+    from engine.cli import erase_archive as command
+
+    _done(command.run(data, json))
+
+
 def main() -> None:
     """Runs the command line and ends the process with its exit status."""
     try:

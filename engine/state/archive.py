@@ -24,10 +24,20 @@ import hiredis
 import orjson
 import pyarrow.parquet as pq
 
-from engine.errors import StoreUnavailable, TactError
+from engine.errors import StoreUnavailable
 from engine.identity import BUCKETS
 from engine.state.connection import Command, Connection, Reply
 from engine.state.redis import RedisStore
+from engine.state.runs import (
+    ArchiveError,
+    make_directory,
+    order,
+    replace_synced,
+    run_path,
+    runs,
+    sync,
+    write_synced,
+)
 from engine.state.tables import LogRow, tables_of
 
 log = logging.getLogger(__name__)
@@ -36,10 +46,6 @@ _START = "0-0"
 _STREAMS_PER_READ = 512  # one command holds up the store for well under a millisecond
 _ENTRIES_PER_STREAM = 2000
 _LATE_SHARE = 0.5  # of the most entries a stream may hold: beyond it, say so
-
-
-class ArchiveError(TactError):
-    """What was written is not what was read; nothing was trimmed."""
 
 
 @dataclass(slots=True)
@@ -141,10 +147,10 @@ class Archiver:
     async def _trim(self, report: ArchiveReport, offsets: list[str]) -> None:
         buckets = sorted(self._untrimmed)
         limits = {b: offsets[b] if self._safe_id is None else self._safe_id(b) for b in buckets}
-        upto = {b: min(offsets[b], limits[b], key=_order) for b in buckets}
+        upto = {b: min(offsets[b], limits[b], key=order) for b in buckets}
         commands: list[Command] = []
         for b in buckets:
-            time_ms, serial = _order(upto[b])
+            time_ms, serial = order(upto[b])
             commands.append(("XTRIM", self._keys[b], "MINID", "=", f"{time_ms}-{serial + 1}"))
             commands.append(("XLEN", self._keys[b]))
         for first in range(0, len(commands), _STREAMS_PER_READ):
@@ -188,7 +194,7 @@ class Archiver:
         for kind, table in tables_of(rows).items():
             path = hidden / f"{kind}.parquet"
             pq.write_table(table, path, compression="zstd")
-            _sync(path)
+            sync(path)
             written[kind] = pq.read_metadata(path).num_rows
         if sum(written.values()) != len(rows):
             raise ArchiveError(f"run {run} read {len(rows)} entries and wrote {written}")
@@ -196,22 +202,19 @@ class Archiver:
         for row in rows:
             one = ranges.setdefault(str(row.bucket), [row.log_id, row.log_id, 0])
             one[1:] = [row.log_id, int(one[2]) + 1]
-        _write_synced(hidden / "ranges.json", orjson.dumps(ranges))
-        _sync(hidden)
-        os.replace(hidden, self._directory / f"run-{run:010d}")
-        _sync(self._directory)
+        write_synced(hidden / "ranges.json", orjson.dumps(ranges))
+        sync(hidden)
+        os.replace(hidden, run_path(self._directory, run))
+        sync(self._directory)
         return written
 
     def _remember(self, offsets: list[str]) -> None:
         state = {"run": self._run, "offsets": {str(b): i for b, i in enumerate(offsets) if i != _START}}
-        hidden = self._directory / ".offsets.json"
-        _write_synced(hidden, orjson.dumps(state))
-        os.replace(hidden, self._directory / "offsets.json")
-        _sync(self._directory)
+        replace_synced(self._directory / "offsets.json", orjson.dumps(state))
 
     def _recover(self) -> list[str]:
         """The offsets as they were, moved on by a run that was renamed but not remembered."""
-        self._directory.mkdir(parents=True, exist_ok=True)
+        make_directory(self._directory)
         offsets = [_START] * BUCKETS
         state = self._directory / "offsets.json"
         self._run = 0
@@ -222,26 +225,9 @@ class Archiver:
                 offsets[int(bucket)] = log_id
         for left in self._directory.glob(".run-*"):
             shutil.rmtree(left)
-        while (ahead := self._directory / f"run-{self._run + 1:010d}").exists():
-            self._run += 1
-            for bucket, (_, last, _) in orjson.loads((ahead / "ranges.json").read_bytes()).items():
-                offsets[int(bucket)] = last
+        for ahead in runs(self._directory):
+            if ahead.number > self._run:
+                self._run = ahead.number
+                for bucket, range_ in ahead.ranges().items():
+                    offsets[bucket] = range_.last
         return offsets
-
-
-def _order(log_id: str) -> tuple[int, int]:
-    time_ms, _, serial = log_id.partition("-")
-    return int(time_ms), int(serial or 0)
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
