@@ -94,6 +94,7 @@ async def build(settings: Settings, store_url: str) -> App:
         commit_budget_ms=settings.commit_budget_ms,
         audit=settings.audit,
         max_log_length=settings.max_log,
+        max_loss_ms=settings.max_loss * 1000,
         generation_file=settings.data / "generation",
     )
     await _check(store)
@@ -107,7 +108,9 @@ async def build(settings: Settings, store_url: str) -> App:
     decider = create_decider(active, store, limits, learnt, metrics, Journal(settings.data / "provisional.jsonl").write)
     lane = Lane(decider, store)
     lane.prepare()
-    table = Table(decider, revisions, metrics if settings.metrics else None, lane=lane)
+    table = Table(
+        decider, revisions, metrics if settings.metrics else None, lane=lane, closed=lambda: bool(store.closed)
+    )
     transport = _transport(settings, table.methods)
     background = [
         revisions.watch(),
@@ -178,6 +181,8 @@ async def keep_counting(metrics: Metrics, store: RedisStore) -> None:
     """Keeps what is counted elsewhere up to date, for ever."""
     while True:
         metrics.log_dropped.set(store.log_dropped)
+        metrics.losses.set(store.losses)
+        metrics.closed.set(bool(store.closed))
         await asyncio.sleep(COUNT_EVERY_S)
 
 

@@ -63,7 +63,7 @@ async def keep_started(arguments: Sequence[str], environment: Mapping[str, str])
 
 async def keep(settings: Settings, url: str, stop: asyncio.Event) -> None:
     """Learns from the log and archives it until told to stop. Raises RulesInvalid, and whatever ends one of the two."""
-    store = RedisStore(url, max_log_length=settings.max_log)
+    store = RedisStore(url, max_log_length=settings.max_log, max_loss_ms=settings.max_loss * 1000)
     revisions = Revisions(store.admin, store.key, settings.data / "last_good" / "rules")
     active = await revisions.start(settings.rules)
     learner = Learner(store, active)

@@ -39,6 +39,7 @@ class Settings:
     data: Path = Path(".tact")
     audit: Literal["require", "best-effort"] = "require"
     max_log: int = 100_000
+    max_loss: int = 2
     secret: bytes = b""
     commit_budget_ms: int = 2000
     grace_s: float = 30.0
@@ -125,6 +126,7 @@ _OPTIONS = (
     _Option("data", Path, "DIR", "where the embedded store and the last good rule set are kept (.tact)"),
     _Option("audit", _one_of("require", "best-effort"), "HOW", "log full: refuse (require) or drop (best-effort)"),
     _Option("max_log", _integer(1, 1_000_000_000), "N", "entries a log stream may hold until archived (100000)"),
+    _Option("max_loss", _integer(0, 86_400), "S", "last writes a store may lose and go on unacknowledged (2)"),
     _Option("secret", _secret, "TEXT", "key of the customer hashes; better given as TACT_SECRET"),
     _Option("commit_budget_ms", _integer(10, 60_000), "MS", "how long a commit may take (2000)"),
     _Option("grace_s", _integer(0, 3600), "S", "how long accepted calls may take to finish at the end (30)"),

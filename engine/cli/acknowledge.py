@@ -20,25 +20,29 @@ def acknowledge(redis: str, data: Path, force: bool, as_json: bool) -> int:
     """
     url = redis or _embedded(data)
 
-    async def begin() -> bool:
+    async def begin() -> tuple[bool, str]:
         store = RedisStore(url)
         try:
-            if not force and await store.whole():
-                return False
+            lacks = await store.lacks()
+            if not force and not lacks:
+                return False, ""
             await store.acknowledge_generation()
-            return True
+            return True, lacks
         finally:
             await store.close()
 
-    if not asyncio.run(begin()):
+    done, lacks = asyncio.run(begin())
+    if not done:
         if as_json:
-            print_json({"acknowledged": False})
+            print_json({"acknowledged": False, "lost": ""})
         else:
             out().print("nothing to acknowledge: this store has not lost its data (--force begins anew all the same)")
         return OK
     if as_json:
-        print_json({"acknowledged": True})
+        print_json({"acknowledged": True, "lost": lacks})
     else:
+        if lacks:
+            out().print(lacks)
         out().print("acknowledged: decisions go on with the store as it is; caps count from now", style="green")
     return OK
 

@@ -2,7 +2,7 @@
 
     <directory>/run-0000000007/decision.parquet, outcome.parquet, profile.parquet, erased.parquet
     <directory>/run-0000000007/ranges.json    {bucket: [first id, last id, entries]}
-    <directory>/offsets.json                  {"run": 7, "offsets": {bucket: last id written}}
+    <directory>/offsets.json                  {"run": 7, "generation": .., "offsets": {bucket: last id written}}
 
 A run is written into a hidden directory, fsynced, and renamed: that one rename makes all its files
 count at once. A crash before it leaves nothing that counts; a crash after it, before offsets.json, is
@@ -27,11 +27,12 @@ import pyarrow.parquet as pq
 from engine.errors import StoreUnavailable
 from engine.identity import BUCKETS
 from engine.state.connection import Command, Connection, Reply
+from engine.state.log import order
+from engine.state.losses import Loss, ends
 from engine.state.redis import RedisStore
 from engine.state.runs import (
     ArchiveError,
     make_directory,
-    order,
     replace_synced,
     run_path,
     runs,
@@ -88,12 +89,15 @@ class Archiver:
         self._offsets: list[str] | None = None
         self._run = 0  # the last one that counts
         self._untrimmed: set[int] = set()
+        self._generation = ""  # the store's, in hex, which the offsets are of
+        self._made = 0  # which connection offsets were compared with streams on
 
     async def run_once(self) -> ArchiveReport:
         """Reads what is new, writes it, then trims. Raises StoreUnavailable, OSError, ArchiveError."""
         if self._offsets is None:
             self._offsets = await asyncio.to_thread(self._recover)
             self._untrimmed = {b for b in range(BUCKETS) if self._offsets[b] != _START}
+        await self._compare(self._offsets)
         rows, behind = await self._read(self._offsets)
         report = ArchiveReport(self._run, len(rows), behind=behind)
         if rows:
@@ -120,6 +124,33 @@ class Archiver:
         self.archived += len(rows)
 
     # Reading and trimming
+
+    async def _compare(self, offsets: list[str]) -> None:
+        """Behind a new connection may be a store that lost writes: what is in the archive is not in its streams then.
+
+        Offsets go back to where such streams end, so that nothing written since is passed over. Within one
+        generation of the store that is a loss; where it is another one, somebody knows.
+        """
+        [generation] = await self._connection.pipeline([("GET", self._store.bucket_key(0, "g"))])
+        theirs = generation.hex() if isinstance(generation, bytes) else ""
+        made = self._connection.made
+        if self._made == made:
+            self._generation = theirs
+            return
+        replies = await self._connection.pipeline([("XINFO", "STREAM", key) for key in self._keys])
+        lasts = [ends(about)[1] for about in replies]
+        lost = [b for b in range(BUCKETS) if order(lasts[b]) < order(offsets[b])]
+        if lost:
+            until_ms = max(order(offsets[b])[0] for b in lost)
+            left_ms = max(at for at in (order(last)[0] for last in (*lasts, _START)) if at <= until_ms)
+            if theirs and theirs == self._generation:
+                await self._store.notice(Loss(len(lost), BUCKETS, until_ms, until_ms - left_ms))
+            for b in lost:
+                offsets[b] = lasts[b]
+        if lost or theirs != self._generation:
+            self._generation = theirs
+            await asyncio.to_thread(self._remember, offsets)
+        self._made = made
 
     async def _read(self, offsets: list[str]) -> tuple[list[LogRow], bool]:
         rows: list[LogRow] = []
@@ -209,7 +240,8 @@ class Archiver:
         return written
 
     def _remember(self, offsets: list[str]) -> None:
-        state = {"run": self._run, "offsets": {str(b): i for b, i in enumerate(offsets) if i != _START}}
+        known = {str(b): i for b, i in enumerate(offsets) if i != _START}
+        state = {"run": self._run, "generation": self._generation, "offsets": known}
         replace_synced(self._directory / "offsets.json", orjson.dumps(state))
 
     def _recover(self) -> list[str]:
@@ -221,6 +253,7 @@ class Archiver:
         if state.exists():
             known = orjson.loads(state.read_bytes())
             self._run = known["run"]
+            self._generation = known.get("generation", "")
             for bucket, log_id in known["offsets"].items():
                 offsets[int(bucket)] = log_id
         for left in self._directory.glob(".run-*"):

@@ -181,6 +181,7 @@ class Connection:
         self._retry_at = 0.0
         self._why = "not connected yet"
         self._closed = False
+        self.made = 0  # how often it was connected: behind each time may be another store
 
     @property
     def connected(self) -> bool:
@@ -250,6 +251,7 @@ class Connection:
         try:
             async with asyncio.timeout(self._timeout_s):
                 self._wire = await self._open()
+            self.made += 1
             self._pause_s = 0.0
         except (OSError, StoreUnavailable, TimeoutError) as e:
             self._why = str(e) or f"no answer within {self._timeout_s:g} s"

@@ -25,10 +25,10 @@ import pyarrow.parquet as pq
 
 from engine.errors import Conflict
 from engine.identity import BUCKETS
+from engine.state.log import order
 from engine.state.runs import (
     ArchiveError,
     Run,
-    order,
     read_table,
     reconcile,
     replace_synced,

@@ -159,6 +159,12 @@ _CELLS = struct.Struct("<qq")
 _KINDS = {1: Type.TIME, 2: Type.DURATION, 3: Type.DATE, 4: Type.MONEY}
 
 
+def order(log_id: str) -> tuple[int, int]:
+    """A log id as numbers that compare: ms since 1970, and a serial number."""
+    time_ms, _, serial = log_id.partition("-")
+    return int(time_ms), int(serial or 0)
+
+
 def encode(entry: Entry) -> bytes:
     """The entry's bytes. Raises ValueError where a value does not fit."""
     form = _FORMAT_OF[type(entry)]

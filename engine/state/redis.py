@@ -35,6 +35,7 @@ from engine.identity import BUCKETS, CustomerKey
 from engine.state.connection import Command, Connection, Reply, Wire
 from engine.state.generation import Generation
 from engine.state.log import DecisionEntry, decode
+from engine.state.losses import Loss
 from engine.state.model import Commit, CommitStatus, ReadBatch, ReadEntry, ReadRequest
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,8 @@ class RedisStore:
     bounds connecting, and the store's silence after which it counts as lost. `audit` says what a
     commit does where its bucket's stream already holds `max_log_length` entries: `require` refuses it
     (log_full), `best-effort` drops its entries and counts them in `log_dropped`. `generation_file`
-    remembers the store's generation over restarts. Belongs to one event loop, from first use.
+    remembers the store's generation over restarts. `max_loss_ms`: where the store turns out to have lost more than
+    its last writes of that time, it is closed until acknowledged. Belongs to one event loop, from first use.
     """
 
     def __init__(
@@ -85,10 +87,12 @@ class RedisStore:
         audit: Literal["require", "best-effort"] = "require",
         max_log_length: int = 100_000,
         generation_file: Path | None = None,
+        max_loss_ms: int = 2000,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.url = url
         self.prefix = prefix
+        self._tag = f"{prefix}{{".encode()
         self.commit_budget_ms = commit_budget_ms
         self.timeout_ms = timeout_ms
         self.max_log_length = max_log_length
@@ -97,7 +101,7 @@ class RedisStore:
         self._audit = audit
         self._clock = clock
         self._connection = Connection(url, timeout_ms / 1000)
-        self._generation = Generation(self._connection, self.bucket_key, generation_file)
+        self._generation = Generation(self._connection, self.bucket_key, generation_file, max_loss_ms)
         self._behind_ms: float | None = None  # a lower bound of the store's clock minus the loop's
         self._admin: redis.asyncio.Redis | None = None
         self.full_buckets: frozenset[int] = frozenset()  # see `measure_logs`
@@ -162,7 +166,11 @@ class RedisStore:
         except StoreUnavailable:
             await asyncio.sleep(self._seconds_until(not_after_ms))
             return [CommitStatus("unknown")] * len(commits)
-        return [self._status(len(c.entries), r) for c, r in zip(commits, replies, strict=True)]
+        statuses = [self._status(len(c.entries), r) for c, r in zip(commits, replies, strict=True)]
+        for commit, status in zip(commits, statuses, strict=True):
+            if status.log_id:
+                self._generation.seen.note(commit.customer.bucket, status.log_id)
+        return statuses
 
     async def look(self, slot: int, command: bytes, customers: int, budget_ms: int) -> Look:
         """Reads many customers for one transaction: `command` is a WATCH and an MGET of theirs, as RESP.
@@ -176,7 +184,12 @@ class RedisStore:
         while len(self._slots) <= slot:
             self._slots.append(Connection(self.url, self.timeout_ms / 1000))
         connection = self._slots[slot]
+        made = connection.made
         await connection.ready()
+        if made != connection.made:
+            self._generation.doubt()
+            if not await self._generation.join():
+                raise StoreUnavailable("the store lost its data")
         wire = connection.wire
         guard, generation = self.key(f"guard:{self._name}:{slot}"), self.key("g")
         head: list[Command] = [("UNWATCH",), ("SET", guard, 1, "PX", budget_ms), ("WATCH", guard, generation)]
@@ -216,6 +229,7 @@ class RedisStore:
                 if isinstance(one, hiredis.ReplyError):  # a key of another type: the rest was executed
                     log.error("a part of a transaction failed: %s", one)
                     return "unknown"
+            self._saw(command, reply[0])
             return "done"
         if reply is None:
             return "moved"
@@ -224,6 +238,11 @@ class RedisStore:
             return "refused"
         look.wire.fail("a transaction was answered by something else")
         return "unknown"
+
+    def _saw(self, command: bytes, log_id: bytes) -> None:
+        """Notes the first entry of a transaction, which stands and falls with all of it."""
+        begin = command.index(self._tag) + len(self._tag)
+        self._generation.seen.note(int(command[begin : command.index(b"}", begin)]), log_id.decode())
 
     async def measure_logs(self) -> None:
         """Notes the buckets whose streams hold nearly as many entries as they may. Raises StoreUnavailable."""
@@ -354,12 +373,26 @@ class RedisStore:
     def connected(self) -> bool:
         return self._connection.connected
 
-    async def whole(self) -> bool:
-        """Whether the store has a generation, so did not lose its data. Raises StoreUnavailable."""
-        [found] = await self._connection.pipeline([("EXISTS", self.key("g"))])
+    @property
+    def closed(self) -> str:
+        """Why nothing may be committed until somebody acknowledges, as far as is known; "" where it may."""
+        return self._generation.closed
+
+    @property
+    def losses(self) -> int:
+        """How often lost writes were noticed."""
+        return self._generation.losses
+
+    async def notice(self, loss: Loss) -> bool:
+        """Somebody saw that writes are gone; whether it may go on. Raises StoreUnavailable."""
+        return await self._generation.notice(loss)
+
+    async def lacks(self) -> str:
+        """What this store lost that nobody acknowledged, "" for nothing. Raises StoreUnavailable."""
+        found, lost = await self._connection.pipeline([("EXISTS", self.key("g")), ("GET", self.key("g-lost"))])
         if not isinstance(found, int):
             self._misread(found)
-        return bool(found)
+        return lost.decode(errors="replace") if isinstance(lost, bytes) else "" if found else "the store is empty"
 
     async def acknowledge_generation(self) -> None:
         """Accepts the store as it is now, after it lost data: a new generation begins, caps from there.
@@ -383,10 +416,7 @@ class RedisStore:
             ]
         )
         self._take_time(now)
-        if not await self._generation.join():
-            found = ["refused: the store lost its data since it was last used (its generation is another)"]
-        else:
-            found = []
+        found = [] if await self._generation.join() else [f"refused: {self._generation.closed}"]
         if isinstance(info, bytes) and b"role:slave" in info:
             found.append("refused: the store is a replica")
         if not isinstance(policy, list) or not isinstance(memory, list) or len(policy) != 2:

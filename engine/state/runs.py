@@ -67,12 +67,6 @@ def runs(directory: Path) -> list[Run]:
     return sorted(Run(int(digits), path) for digits, path in found if digits.isdigit())
 
 
-def order(log_id: str) -> tuple[int, int]:
-    """A log id as numbers that compare: ms since 1970, and a serial number."""
-    time_ms, _, serial = log_id.partition("-")
-    return int(time_ms), int(serial or 0)
-
-
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     """A table of a run. Raises ArchiveError."""
     try:
