@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import orjson
-
-from engine.cli.output import OK, USAGE, CommandError, out, print_json
+from engine.cli.output import OK, out, print_json
+from engine.cli.stores import embedded_url
 from engine.state.redis import RedisStore
 
 
@@ -18,7 +17,7 @@ def acknowledge(redis: str, data: Path, force: bool, as_json: bool) -> int:
 
     Raises CommandError where there is no store to be found, StoreUnavailable where it does not answer.
     """
-    url = redis or _embedded(data)
+    url = redis or embedded_url(data)
 
     async def begin() -> tuple[bool, str]:
         store = RedisStore(url)
@@ -45,15 +44,3 @@ def acknowledge(redis: str, data: Path, force: bool, as_json: bool) -> int:
             out().print(lacks)
         out().print("acknowledged: decisions go on with the store as it is; caps count from now", style="green")
     return OK
-
-
-def _embedded(data: Path) -> str:
-    described = data / "server.json"
-    try:
-        return str(orjson.loads(described.read_bytes())["url"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise CommandError(
-            f"no embedded store has run in {data} ({described} cannot be read); "
-            "say where the store is with --redis URL or --data DIR",
-            USAGE,
-        ) from None

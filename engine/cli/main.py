@@ -329,6 +329,19 @@ def acknowledge(
     _done(command.acknowledge(redis, data, force, json))
 
 
+@app.command(rich_help_panel=_SERVER)
+def migrate(
+    redis: StoreUrl = "",
+    data: DataDir = _DATA,
+    commit: Annotated[bool, typer.Option("--commit", help="Do it; else only what would be done is told.")] = False,
+    json: Json = False,
+) -> None:
+    """Bring what the store holds to the layout of this version."""
+    from engine.cli import migrate as command
+
+    _done(command.run(redis, data, commit, json))
+
+
 @app.command("erase-archive", rich_help_panel=_SERVER)
 def erase_archive(data: DataDir = _DATA, json: Json = False) -> None:
     """Take what erased customers left out of the log's archive now; the server does so within days."""
