@@ -330,6 +330,41 @@ def acknowledge(
 
 
 @app.command(rich_help_panel=_SERVER)
+def backup(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; it must not exist yet.")],
+    redis: StoreUrl = "",
+    data: DataDir = _DATA,
+    json: Json = False,
+) -> None:
+    """Copy what must be kept of the store, while it is in use."""
+    from engine.cli import backup as command
+
+    _done(command.backup(directory, redis, data, json))
+
+
+@app.command(rich_help_panel=_SERVER)
+def restore(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="A backup.")],
+    redis: StoreUrl = "",
+    data: DataDir = _DATA,
+    archive: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The log's archive; else that of the data directory.")
+    ] = None,
+    no_archive: Annotated[bool, typer.Option("--no-archive", help="Caps forget what was said since.")] = False,
+    rules: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", exists=True, file_okay=False, help="Rules deployed since the backup."),
+    ] = None,
+    acknowledge: Annotated[bool, typer.Option("--acknowledge", help="Open the store at once.")] = False,
+    json: Json = False,
+) -> None:
+    """Bring a backup into an empty store, and book what the log's archive has since."""
+    from engine.cli import backup as command
+
+    _done(command.restore_backup(directory, redis, data, archive, no_archive, rules, acknowledge, json))
+
+
+@app.command(rich_help_panel=_SERVER)
 def migrate(
     redis: StoreUrl = "",
     data: DataDir = _DATA,

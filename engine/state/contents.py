@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from binascii import a2b_base64
+from binascii import a2b_base64, b2a_base64
 from collections.abc import AsyncIterator, Sequence
 
 import hiredis
@@ -38,11 +38,14 @@ class Contents:
         [reply] = await self.run([command])
         return reply
 
-    async def run(self, commands: Sequence[Command]) -> list[Reply]:
-        """The replies of a pipeline. Raises StoreUnavailable where the store refuses one."""
+    async def run(self, commands: Sequence[Command], missing: bool = False) -> list[Reply]:
+        """The replies of a pipeline. Raises StoreUnavailable where the store refuses one.
+
+        `missing`: that there is no such key is a reply.
+        """
         replies = await self._connection.pipeline(commands)
         for reply in replies:
-            if isinstance(reply, hiredis.ReplyError):
+            if isinstance(reply, hiredis.ReplyError) and not (missing and "no such key" in str(reply)):
                 raise StoreUnavailable(f"the store refused: {reply}")
         return replies
 
@@ -58,6 +61,13 @@ class Contents:
     async def close(self) -> None:
         """Closes the connection."""
         await self._connection.close()
+
+
+def names_of(customer: CustomerKey) -> tuple[bytes, bytes, bytes]:
+    """Names of a customer's profile and record, and what those of answers begin with."""
+    digest = b2a_base64(customer.digest, newline=False)[:_DIGEST_TEXT]
+    tag = b"{%d}" % customer.bucket
+    return tag + b"p:" + digest, tag + b"r:" + digest, tag + b"a:" + digest + b":"
 
 
 def customer_of(name: bytes) -> CustomerKey | None:

@@ -77,6 +77,7 @@ class DecisionEntry:
     attribution_s: int = 0
     withheld: bool = False
     sticky: bool = False
+    about: int = 0  # hash of what the message is about, as in the touch
 
 
 @dataclass(slots=True)

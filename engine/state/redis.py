@@ -383,6 +383,10 @@ class RedisStore:
         """How often lost writes were noticed."""
         return self._generation.losses
 
+    async def close_for_all(self, why: str) -> None:
+        """Nobody commits until somebody acknowledges. Raises StoreUnavailable."""
+        await self._generation.close(why)
+
     async def notice(self, loss: Loss) -> bool:
         """Somebody saw that writes are gone; whether it may go on. Raises StoreUnavailable."""
         return await self._generation.notice(loss)

@@ -61,6 +61,7 @@ SCHEMAS = {
             ("attribution_s", pa.int64()),
             ("withheld", pa.bool_()),
             ("sticky", pa.bool_()),
+            ("about", pa.uint64()),
         ]
     ),
     "outcome": pa.schema(
