@@ -12,8 +12,7 @@ from engine.cli.output import OK, USAGE, CommandError, counted, out, print_json
 from engine.cli.stores import running_store
 from engine.compiler.ruleset import read_directory
 from engine.recovery.backup import back_up
-from engine.recovery.restore import RestoreReport, restore
-from engine.revision_store import unpack
+from engine.recovery.restore import RestoreReport, last_served, restore
 from engine.state.redis import RedisStore
 
 
@@ -53,9 +52,7 @@ def restore_backup(
             USAGE,
         )
     given: list[Mapping[str, bytes]] = [read_directory(rules)] if rules is not None else []
-    last_good = data / "last_good" / "rules"
-    if last_good.exists():
-        given.append(unpack(last_good.read_bytes()))
+    given += last_served(data)
 
     async def work(url: str) -> RestoreReport:
         report = await restore(url, directory, where, given)

@@ -7,7 +7,7 @@ copied state already is left alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from engine.answer import encode_answer
@@ -46,15 +46,14 @@ class Rebooked:
 
 @dataclass(frozen=True, slots=True)
 class RuleBook:
-    """The rule sets by revision, and those to ask where a revision is not at hand, best first."""
+    """Rule sets by revision, in the order in which they are asked where a revision is not among them."""
 
-    bundles: Mapping[str, Bundle]
-    others: Sequence[Bundle]
+    bundles: dict[str, Bundle] = field(default_factory=dict)
 
     def find(self, revision: str, message: str) -> tuple[Bundle, MessageStep] | None:
         """The message as its revision had it, or as another one has."""
         exact = self.bundles.get(revision)
-        for bundle in ([exact] if exact is not None else []) + list(self.others):
+        for bundle in ([exact] if exact is not None else []) + list(self.bundles.values()):
             step = bundle.steps.by_name.get(message)
             if step is not None:
                 return bundle, step

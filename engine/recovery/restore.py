@@ -19,7 +19,7 @@ from engine.identity import BUCKETS, CustomerKey
 from engine.recovery.archived import Archived, Erasure, entries_after, erasures_after
 from engine.recovery.files import LOGS, STATE, Manifest, frames, read_manifest
 from engine.recovery.rebook import Rebooked, Rebooking, RuleBook
-from engine.revision_store import RevisionStore
+from engine.revision_store import RevisionStore, unpack
 from engine.state import format as formats
 from engine.state.connection import Command
 from engine.state.contents import Contents, names_of
@@ -72,6 +72,14 @@ async def restore(
         await store.close()
 
 
+def last_served(data: Path) -> list[Mapping[str, bytes]]:
+    """The rule set that a server with this data directory served last, if it can be read."""
+    try:
+        return [unpack((data / "last_good" / "rules").read_bytes())]
+    except (OSError, ValueError):
+        return []
+
+
 class _Restoring:
     def __init__(self, contents: Contents, store: RedisStore, manifest: Manifest, directory: Path) -> None:
         self.contents = contents
@@ -79,6 +87,8 @@ class _Restoring:
         self.manifest = manifest
         self.directory = directory
         self.report = RestoreReport(manifest.made_ms)
+        self.revisions = RevisionStore(store.admin, store.key)
+        self.rules = RuleBook()
         self.now_ms = 0
         self.erasures: Mapping[CustomerKey, list[Erasure]] = {}
         self.positions = {int(bucket): last for bucket, last in manifest.positions.items()}
@@ -89,14 +99,18 @@ class _Restoring:
         await self._begin()
         await self._put_state()
         await self._put_logs()
+        for files in rules:
+            if (bundle := await _compiled(files)) is not None:
+                self.rules.bundles[bundle.revision] = bundle
+        active = (await self.revisions.control()).active
+        if active not in self.rules.bundles and (stored := await self._stored(active)) is not None:
+            self.rules.bundles[active] = stored
         self.erasures = await asyncio.to_thread(erasures_after, found, self.positions)
-        book: RuleBook | None = None
         for run in found:
             entries = await asyncio.to_thread(entries_after, run, self.positions)
-            if entries and book is None:
-                book = await self._rule_book(rules)
-            if entries and book is not None:
-                await self._rebook(entries, book)
+            if entries:
+                await self._fetch_rules(entries)
+                await self._rebook(entries)
                 await self._relearn(entries)
         await self._end_logs()
         await self._finish()
@@ -148,24 +162,25 @@ class _Restoring:
             await self.contents.run([("XADD", self._log(bucket), entry_id, "d", d) for entry_id, d in entries])
             self.report.log_entries += len(entries)
 
-    async def _rule_book(self, given: Sequence[Mapping[str, bytes]]) -> RuleBook:
-        """The backup's revisions, the active one ahead of others, then those given."""
-        revisions = RevisionStore(self.store.admin, self.store.key)
-        active = (await revisions.control()).active
-        bundles: dict[str, Bundle] = {}
-        for stored in await revisions.all():
-            files = None
-            try:
-                files = await revisions.files(stored.revision)
-            except (NotFound, ValueError):
-                continue
-            if (bundle := await _compiled(files)) is not None:
-                bundles[stored.revision] = bundle
-        others = [bundle for files in given if (bundle := await _compiled(files)) is not None]
-        others += sorted(bundles.values(), key=lambda b: b.revision != active)
-        return RuleBook({b.revision: b for b in (*bundles.values(), *others)}, others)
+    async def _fetch_rules(self, entries: Mapping[CustomerKey, list[Archived]]) -> None:
+        """Compiles the revisions that these decisions were made by, as far as the backup has them."""
+        made_by = {
+            a.entry.revision
+            for archived in entries.values()
+            for a in archived
+            if isinstance(a.entry, DecisionEntry) and a.entry.variant
+        }
+        for revision in sorted(made_by - self.rules.bundles.keys()):
+            if (bundle := await self._stored(revision)) is not None:
+                self.rules.bundles[revision] = bundle
 
-    async def _rebook(self, entries: Mapping[CustomerKey, list[Archived]], book: RuleBook) -> None:
+    async def _stored(self, revision: str) -> Bundle | None:
+        try:
+            return await _compiled(await self.revisions.files(revision))
+        except (NotFound, ValueError):
+            return None
+
+    async def _rebook(self, entries: Mapping[CustomerKey, list[Archived]]) -> None:
         customers = list(entries)
         for first in range(0, len(customers), _CHUNK):
             chunk = customers[first : first + _CHUNK]
@@ -178,7 +193,7 @@ class _Restoring:
                     decode_profile(profile or b""),
                     decode_record(record or b""),
                     self.now_ms,
-                    book,
+                    self.rules,
                     self.report.rebooked,
                     self.erasures.get(customer, ()),
                 )

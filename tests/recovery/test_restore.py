@@ -40,7 +40,8 @@ features:
   timezone: {type: text, default: Europe/Madrid}
 purposes:
   marketing: {consent: required}
-  collections: {consent: not_required}
+  collections: {consent: not_required, holdout: true}
+holdout: {share: 0.2, salt: s}
 channels: {push: {}, sms: {}}
 policies:
   words: {kind: thompson, floor: 0.1, reward: {clicked: 1.0}, attribution: 1 minutes}
@@ -137,6 +138,7 @@ def server(tmp_path: Path) -> Iterator[EmbeddedStore]:
 
 async def bank(url: str, prefix: str, bundle: Bundle, seed: int) -> Bank:
     store = RedisStore(url, prefix)
+    await store.check()  # as a server does: from now on it has a generation
     revisions = RevisionStore(store.admin, store.key)
     await revisions.keep(Stored(bundle.revision, file_count=1), dict(RULES), "", activate=True)
     return Bank(store, create_decider(Active(bundle), store), random.Random(seed))
@@ -352,3 +354,38 @@ async def guarded(url: str, directory: Path, prefix: str) -> bool:
     except KeyboardInterrupt:
         return False
     return True
+
+
+def test_rules_that_nobody_has(
+    store_url: str, key_prefix: str, server: EmbeddedStore, bundle: Bundle, runner: asyncio.Runner, tmp_path: Path
+) -> None:
+    """A revision deployed after the backup: told where it is not at hand, found where it is given."""
+    later = {"rules.yaml": RULES["rules.yaml"].replace(b"reminder:", b"reminder_2:")}
+
+    async def scenario() -> None:
+        first = await bank(store_url, key_prefix, bundle, 1)
+        await back_up(store_url, tmp_path / "backup", key_prefix)
+        first.decider.active.bundle = compile_bundle(later)
+        await first.decide([first.event() for _ in range(20)])
+        archiver = Archiver(first.store, tmp_path / "archive")
+        await archiver.run_once()
+        lost = await first.state()
+        for given in ([], [later]):
+            store = RedisStore(server.url, key_prefix)
+            await store.admin.flushall()
+            told = await restore(server.url, tmp_path / "backup", tmp_path / "archive", given, key_prefix)
+            back = await Bank(store, first.decider, first.chance).state()
+            assert told.rebooked.touches > 5
+            if given:
+                assert told.rebooked.without_rules == 0
+                assert [promises(*back[n]) for n in NAMES] == [promises(*lost[n]) for n in NAMES]
+            else:
+                assert told.rebooked.without_rules == told.rebooked.touches
+                for name in NAMES:  # they count all the same
+                    kept = [(t.at_ms, t.message, t.variant, t.channel, t.about) for t in back[name][1].touches]
+                    assert kept == [(t.at_ms, t.message, t.variant, t.channel, t.about) for t in lost[name][1].touches]
+            await store.close()
+        await archiver.close()
+        await first.store.close()
+
+    runner.run(scenario())
