@@ -34,6 +34,7 @@ from engine.state.profile import new_version
 log = logging.getLogger(__name__)
 
 _CANDIDATE_LIFE_MS = 10_000
+_UNTIL = " (its generation is closed until somebody runs `tact acknowledge`)"
 
 
 class Generation:
@@ -88,9 +89,10 @@ class Generation:
         if loss.span_ms <= self._max_loss_ms:
             log.error("the store lost writes: %s; going on, as --max-loss allows", loss)
             return True
-        self.joined, self.closed = False, f"the store lost writes, and its generation is closed: {loss}"
-        log.error("%s; nothing that needs state is sent until somebody runs `tact acknowledge`", self.closed)
-        await self.close(self.closed)
+        why = f"the store lost writes: {loss}"
+        self.joined, self.closed = False, why + _UNTIL
+        log.error("%s; until then nothing that needs state is sent", self.closed)
+        await self.close(why)
         return False
 
     async def close(self, why: str) -> None:
@@ -103,7 +105,7 @@ class Generation:
     async def _compare(self) -> None:
         theirs, acknowledged, lost, form = await self._get("g", "g-acknowledged", "g-lost", "format")
         made = self._connection.made
-        self.closed = lost.decode(errors="replace") or formats.refusal(form)
+        self.closed = lost.decode(errors="replace") + _UNTIL if lost else formats.refusal(form)
         if self.closed:
             return
         if not theirs and not self.known:
