@@ -238,12 +238,14 @@ class _Restoring:
     async def _end_logs(self) -> None:
         """No id is ever given twice: each log goes on behind the newest one that is known."""
         replies = await self.contents.run([("EXISTS", self._log(b)) for b in self.lasts])
+        commands: list[Command] = []
         for (bucket, last), there in zip(self.lasts.items(), replies, strict=True):
             key = self._log(bucket)
             if there:
-                await self.contents.ask("XSETID", key, last)
+                commands.append(("XSETID", key, last))
             else:  # a log without entries: one that is taken away at once
-                await self.contents.run([("XADD", key, last, "d", b""), ("XDEL", key, last)])
+                commands += [("XADD", key, last, "d", b""), ("XDEL", key, last)]
+        await self.contents.run(commands)
 
     async def _finish(self) -> None:
         reached = f", and the archive up to {_at(self.report.until_ms)}" if self.report.until_ms else ""

@@ -68,7 +68,9 @@ class Caller:
 def consent(address: str, *customers: str, granted: bool = True) -> None:
     state = profile_pb2.Consent.GRANTED if granted else profile_pb2.Consent.WITHDRAWN
     consents = [profile_pb2.Consent(purpose="marketing", state=state)]
-    profiles = [profile_pb2.Profile(customer_id=c, contact=profile_pb2.ContactPreferences(consents=consents)) for c in customers]
+    profiles = [
+        profile_pb2.Profile(customer_id=c, contact=profile_pb2.ContactPreferences(consents=consents)) for c in customers
+    ]
     with grpc.insecure_channel(address) as channel:
         results = profile_pb2_grpc.ProfileServiceStub(channel).PutProfiles(
             profile_pb2.PutProfilesRequest(profiles=profiles), timeout=20
