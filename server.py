@@ -182,6 +182,8 @@ async def keep_counting(metrics: Metrics, store: RedisStore) -> None:
     while True:
         metrics.log_dropped.set(store.log_dropped)
         metrics.losses.set(store.losses)
+        with suppress(StoreUnavailable):
+            await store.look_again()
         metrics.closed.set(bool(store.closed))
         await asyncio.sleep(COUNT_EVERY_S)
 

@@ -88,7 +88,8 @@ def new_backup(directory: Path) -> Iterator[Path]:
     if directory.exists():
         raise Conflict(f"{directory} exists already; a backup is never written over anything")
     make_directory(directory.absolute().parent)
-    hidden = directory.absolute().with_name(f".{directory.name}.{os.getpid()}.partial")
+    hidden = directory.absolute().with_name(f".{directory.name}.partial")
+    shutil.rmtree(hidden, ignore_errors=True)  # of one that was killed
     hidden.mkdir(mode=0o700)
     try:
         yield hidden

@@ -378,6 +378,11 @@ class RedisStore:
         """Why nothing may be committed until somebody acknowledges, as far as is known; "" where it may."""
         return self._generation.closed
 
+    async def look_again(self) -> None:
+        """Whether a store that was closed has been acknowledged, where nobody decides. Raises StoreUnavailable."""
+        if self._generation.closed:
+            await self._generation.join()
+
     @property
     def losses(self) -> int:
         """How often lost writes were noticed."""

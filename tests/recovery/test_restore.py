@@ -6,9 +6,10 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from engine.bundle import Active, Bundle, compile_bundle
@@ -17,6 +18,7 @@ from engine.decision import DecideRequest, Decision, Event, Outcome, OutcomeKind
 from engine.errors import Conflict
 from engine.identity import customer_key, event_hash
 from engine.learning.learner import Learner
+from engine.recovery.archived import entries_after
 from engine.recovery.backup import back_up
 from engine.recovery.files import LOGS, MANIFEST, STATE, BackupError
 from engine.recovery.rebook import ANSWERED_BEFORE
@@ -25,10 +27,12 @@ from engine.revision_store import RevisionStore, Stored
 from engine.state.archive import Archiver
 from engine.state.contents import Contents
 from engine.state.embedded import EmbeddedStore
+from engine.state.log import DecisionEntry
 from engine.state.model import ConsentEntry, Contact, Profile, ReadRequest, Record
 from engine.state.profile import decode as decode_profile
 from engine.state.record import decode as decode_record
 from engine.state.redis import RedisStore
+from engine.state.runs import runs
 from engine.step.operations import ProfileChange
 
 RULES = {
@@ -389,3 +393,26 @@ def test_rules_that_nobody_has(
         await first.store.close()
 
     runner.run(scenario())
+
+
+def test_archives_of_an_earlier_version(
+    store_url: str, key_prefix: str, bundle: Bundle, runner: asyncio.Runner, tmp_path: Path
+) -> None:
+    """Columns that they do not have are as if nothing had been said."""
+
+    async def scenario() -> None:
+        one = await bank(store_url, key_prefix, bundle, 1)
+        await one.decide([one.event() for _ in range(20)])
+        archiver = Archiver(one.store, tmp_path)
+        await archiver.run_once()
+        await archiver.close()
+        await one.store.close()
+
+    runner.run(scenario())
+    [run] = runs(tmp_path)
+    path = run.path / "decision.parquet"
+    new = [a.entry for archived in entries_after(run, {}).values() for a in archived]
+    pq.write_table(pq.read_table(path).drop_columns(["about", "sticky"]), path)
+    old = [a.entry for archived in entries_after(run, {}).values() for a in archived]
+    assert old != new
+    assert old == [replace(e, about=0, sticky=False) for e in new if isinstance(e, DecisionEntry)]
