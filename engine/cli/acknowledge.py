@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from engine.cli.output import OK, out, print_json
-from engine.cli.stores import embedded_url
+from engine.cli.stores import checked, embedded_url
 from engine.state.redis import RedisStore
 
 
@@ -17,7 +17,7 @@ def acknowledge(redis: str, data: Path, force: bool, as_json: bool) -> int:
 
     Raises CommandError where there is no store to be found, StoreUnavailable where it does not answer.
     """
-    url = redis or embedded_url(data)
+    url = checked(redis) if redis else embedded_url(data)
 
     async def begin() -> tuple[bool, str]:
         store = RedisStore(url)

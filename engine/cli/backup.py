@@ -94,6 +94,9 @@ def _tell(report: RestoreReport, archive: Path | None, acknowledged: bool, as_js
     if booked.without_rules:
         text = f"  {counted(booked.without_rules, 'message')} of no rule set at hand: caps by purpose or topic miss it"
         console.print(text + " (--rules DIR)", style="yellow")
+    if booked.unreadable:
+        text = f"  {booked.unreadable:,} log entries of a later version were passed over: restore with that one"
+        console.print(text, style="yellow")
     if booked.to_load:
         text = f"  {counted(len(booked.to_load), 'customer')} had features written since: load these profiles again"
         console.print(text, style="yellow")

@@ -393,7 +393,7 @@ def main() -> None:
         from engine.cli.output import FAILED, CommandError
         from engine.errors import TactError
 
-        if not isinstance(error, CommandError | TactError):
+        if not isinstance(error, CommandError | TactError | OSError):
             raise
         sys.stderr.write(f"tact: {error}\n")
         sys.exit(error.status if isinstance(error, CommandError) else FAILED)

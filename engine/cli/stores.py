@@ -10,6 +10,7 @@ import orjson
 
 from engine.cli.output import USAGE, CommandError
 from engine.errors import Conflict
+from engine.state.connection import Address
 from engine.state.embedded import EmbeddedStore
 
 
@@ -26,6 +27,15 @@ def embedded_url(data: Path) -> str:
         ) from None
 
 
+def checked(redis: str) -> str:
+    """The address as it is. Raises CommandError where it is none."""
+    try:
+        Address.parse(redis)
+    except ValueError as error:
+        raise CommandError(f"--redis: {error}", USAGE) from None
+    return redis
+
+
 @contextmanager
 def running_store(redis: str, data: Path, fresh: bool = False) -> Iterator[str]:
     """The store's address. An embedded one that no server owns is started, and ended afterwards.
@@ -33,7 +43,7 @@ def running_store(redis: str, data: Path, fresh: bool = False) -> Iterator[str]:
     `fresh`: also where there is none yet. Raises CommandError, StoreUnavailable.
     """
     if redis:
-        yield redis
+        yield checked(redis)
         return
     if not fresh:
         embedded_url(data)

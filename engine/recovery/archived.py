@@ -77,6 +77,13 @@ def entries_after(run: Run, positions: Mapping[int, str]) -> dict[CustomerKey, l
     return found
 
 
+def unreadable_after(found: Sequence[Run], positions: Mapping[int, str]) -> int:
+    """How many entries behind these log ids only a later version can read. Raises ArchiveError."""
+    paths = [path for run in found for kind, path in run.tables() if kind == "unreadable"]
+    rows = (row for path in paths for row in _rows(path))
+    return sum(order(row["log_id"]) > order(positions.get(row["bucket"], "0-0")) for row in rows)
+
+
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(_ROWS):

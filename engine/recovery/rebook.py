@@ -29,9 +29,12 @@ ANSWERED_BEFORE = "the store was restored since: this event was answered with a 
 
 @dataclass(slots=True)
 class Rebooked:
-    """What was booked again. `without_rules`: touches whose message no rule set at hand knows, so that only caps of
-    the customer, the message and the channel count them. `to_load`: customers whose features the bank changed since
-    the backup (the log says which, not what)."""
+    """What was booked again.
+
+    `without_rules`: touches whose message no rule set at hand knows, so that only caps of the customer, the message
+    and the channel count them. `unreadable`: entries of a later version, passed over. `to_load`: customers whose
+    features the bank changed since the backup (the log says which, not what).
+    """
 
     entries: int = 0
     touches: int = 0
@@ -41,6 +44,7 @@ class Rebooked:
     erased: int = 0
     answers: int = 0
     without_rules: int = 0
+    unreadable: int = 0
     to_load: set[bytes] = field(default_factory=set)
 
 

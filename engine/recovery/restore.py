@@ -16,7 +16,7 @@ from pathlib import Path
 from engine.bundle import Bundle, compile_bundle
 from engine.errors import Conflict, NotFound, RulesInvalid
 from engine.identity import BUCKETS, CustomerKey
-from engine.recovery.archived import Archived, Erasure, entries_after, erasures_after
+from engine.recovery.archived import Archived, Erasure, entries_after, erasures_after, unreadable_after
 from engine.recovery.files import LOGS, STATE, Manifest, frames, read_manifest
 from engine.recovery.rebook import Rebooked, Rebooking, RuleBook
 from engine.revision_store import RevisionStore, unpack
@@ -106,6 +106,7 @@ class _Restoring:
         if active not in self.rules.bundles and (stored := await self._stored(active)) is not None:
             self.rules.bundles[active] = stored
         self.erasures = await asyncio.to_thread(erasures_after, found, self.positions)
+        self.report.rebooked.unreadable = await asyncio.to_thread(unreadable_after, found, self.positions)
         for run in found:
             entries = await asyncio.to_thread(entries_after, run, self.positions)
             if entries:

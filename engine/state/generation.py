@@ -86,7 +86,7 @@ class Generation:
         """
         self.losses += 1
         self.seen.forget()
-        if loss.span_ms <= self._max_loss_ms:
+        if 0 < self._max_loss_ms >= loss.span_ms:
             log.error("the store lost writes: %s; going on, as --max-loss allows", loss)
             return True
         why = f"the store lost writes: {loss}"

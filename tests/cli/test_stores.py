@@ -100,3 +100,17 @@ def test_erase_archive(tact: Tact, tmp_path: Path) -> None:
     broken = tact("erase-archive", "--data", tmp_path)
     assert broken.status == 1
     assert "rewritten.json cannot be read" in broken.err
+
+
+def test_what_goes_wrong_is_told_in_a_line(tact: Tact, tmp_path: Path) -> None:
+    for command in ("migrate", "acknowledge"):
+        told = tact(command, "--redis", "http://here")
+        assert (told.status, told.err.partition(",")[0]) == (
+            2,
+            "tact: --redis: a store's address begins with redis://",
+        )
+    prepared(tmp_path / "data", LAYOUT_1)
+    (tmp_path / "file").write_text("")
+    told = tact("backup", tmp_path / "file" / "backup", "--data", tmp_path / "data")
+    assert (told.status, told.err.count("\n")) == (1, 1)
+    assert "Not a directory" in told.err

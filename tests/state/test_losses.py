@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from engine.errors import StoreUnavailable
 from engine.identity import CustomerKey, customer_key
 from engine.state.archive import Archiver
 from engine.state.embedded import EmbeddedStore
 from engine.state.log import ErasedEntry, encode
-from engine.state.losses import Loss
+from engine.state.losses import Loss, Seen
 from engine.state.model import Commit
 from engine.state.redis import RedisStore
 
@@ -206,3 +207,52 @@ def test_how_much_is_lost_is_said_as_time() -> None:
     assert str(Loss(3, 40, 1_700_000_000_500, 1250)) == (
         "writes of at most 1.2 s before 2023-11-14T22:13:20.500+00:00 are gone (in 3 of 40 logs looked at)"
     )
+
+
+def test_the_time_lost_decides(store: RedisStore, runner: asyncio.Runner) -> None:
+    """Ids of known times: what is left is measured against the newest that is gone."""
+
+    async def entry(bucket: int, log_id: str) -> None:
+        await store.admin.xadd(store.bucket_key(bucket, "log"), {"d": b"x"}, id=log_id)
+
+    async def scenario() -> None:
+        pipeline = store._connection.pipeline
+        seen = Seen(store.bucket_key)
+        assert await seen.compare(pipeline) is None
+        for bucket, log_id in ((1, "1000-0"), (2, "4000-0"), (3, "5000-0"), (4, "9000-3")):
+            await entry(bucket, log_id)
+            seen.note(bucket, log_id)
+        assert await seen.compare(pipeline) is None
+        await store.admin.xtrim(store.bucket_key(3, "log"), maxlen=0)  # archived: it was there
+        assert await seen.compare(pipeline) is None
+        seen.note(2, "7000-0")
+        assert await seen.compare(pipeline) == Loss(1, 4, 7000, 2000)  # 5000 is left; 9000 came after
+        seen.note(4, "9000-4")
+        assert await seen.compare(pipeline) == Loss(2, 4, 9000, 0)  # within the same millisecond
+        await entry(2, "8000-0")  # others wrote after the loss: it is seen all the same
+        assert await seen.compare(pipeline) == Loss(2, 4, 9000, 0)
+        seen.note(77, "9500-0")  # a log that is not there at all
+        assert await seen.compare(pipeline) == Loss(3, 5, 9500, 500)
+        await store.admin.set(store.bucket_key(5, "log"), b"no log")
+        seen.note(5, "1-0")
+        with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
+            await seen.compare(pipeline)
+
+    runner.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("max_loss_ms", "span_ms", "goes_on"), [(1999, 2000, False), (2000, 2000, True), (0, 0, False), (1, 0, True)]
+)
+def test_max_loss_is_a_bound(
+    store_url: str, key_prefix: str, runner: asyncio.Runner, max_loss_ms: int, span_ms: int, goes_on: bool
+) -> None:
+    async def scenario() -> None:
+        store = RedisStore(store_url, key_prefix, max_loss_ms=max_loss_ms)
+        assert await write(store, CUSTOMERS[:1]) == ["done"]
+        assert await store.notice(Loss(1, 4, 7000, span_ms)) is goes_on
+        assert await write(store, CUSTOMERS[:1]) == (["done"] if goes_on else ["generation"])
+        assert (await store.lacks() == "") is goes_on
+        await store.close()
+
+    runner.run(scenario())

@@ -117,13 +117,16 @@ def test_formats() -> None:
             formats.decode(damaged)
 
 
-def test_names_tell_customers(store: RedisStore, runner: asyncio.Runner) -> None:
+@pytest.mark.parametrize("odd", ["", "a*[b]?:", "\\^-:"])
+def test_names_tell_customers(store_url: str, key_prefix: str, runner: asyncio.Runner, odd: str) -> None:
     async def scenario() -> None:
+        store = RedisStore(store_url, key_prefix + odd)
         await put(store, [profiles.encode(WANTED)] * 30)
         contents = Contents(store.url, store.prefix)
         found = {customer_of(name) async for names in contents.names("{*}p:*") for name in names}
         assert found == set(CUSTOMERS)
         await contents.close()
+        await store.close()
 
     runner.run(scenario())
     for other in (b"{0}log", b"{0}control", b"{1}p:AAAAAAAAAAAAAAAAAAAAAA", b"{0}p:short", b"{x}p:!!"):
