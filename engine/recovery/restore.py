@@ -34,6 +34,7 @@ from engine.state.runs import Run, reconcile, runs
 from engine.step.operations import TOMBSTONE_MS
 
 _CHUNK = 500
+_OLDER_BY_S = 3600.0  # twelve times what clocks may be apart
 _MARK = "{0}restoring"
 _WRITE = {"string": "SET", "hash": "HSET", "list": "RPUSH", "set": "SADD"}
 
@@ -61,15 +62,25 @@ async def restore(
     manifest = await asyncio.to_thread(read_manifest, directory)
     if refused := formats.refusal(formats.encode(manifest.store_format())):
         raise Conflict(refused)
-    found = [] if archive is None else await asyncio.to_thread(runs, archive)
-    for run in found:
-        await asyncio.to_thread(reconcile, run)
+    found = [] if archive is None else await asyncio.to_thread(_runs_since, archive, manifest.made_ms)
     contents, store = Contents(url, prefix), RedisStore(url, prefix)
     try:
         return await _Restoring(contents, store, manifest, directory).run(found, rules)
     finally:
         await contents.close()
         await store.close()
+
+
+def _runs_since(archive: Path, made_ms: int) -> list[Run]:
+    """The runs that may hold something newer than the backup, each counted. Raises ArchiveError.
+
+    What a run holds is older than its files. Clocks may differ, and a copied archive may have newer times.
+    """
+    since_s = made_ms / 1000 - _OLDER_BY_S
+    found = [run for run in runs(archive) if (run.path / "ranges.json").stat().st_mtime >= since_s]
+    for run in found:
+        reconcile(run)
+    return found
 
 
 def last_served(data: Path) -> list[Mapping[str, bytes]]:

@@ -58,7 +58,7 @@ class Seen:
         commands: list[Command] = []
         for bucket, log_id in newest:
             key = self._key(bucket, "log")
-            commands += [("XINFO", "STREAM", key), ("XRANGE", key, log_id, log_id, "COUNT", 1)]
+            commands += [("XINFO", "STREAM", key), ("XREVRANGE", key, log_id, log_id, "COUNT", 1)]
         if not commands:
             return None
         replies = await pipeline(commands)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -178,6 +179,9 @@ def test_nothing_promised_is_forgotten(
         await first.day(60)
         await archiver.run_once()
         lost = await first.state()
+        old, *_ = runs(tmp_path / "archive")  # long before the backup: not even looked at
+        (old.path / "decision.parquet").write_bytes(b"")
+        os.utime(old.path / "ranges.json", (0, 0))
 
         store = RedisStore(server.url, key_prefix)
         told = await restore(server.url, tmp_path / "backup", tmp_path / "archive", prefix=key_prefix)
