@@ -166,11 +166,7 @@ class RedisStore:
         except StoreUnavailable:
             await asyncio.sleep(self._seconds_until(not_after_ms))
             return [CommitStatus("unknown")] * len(commits)
-        statuses = [self._status(len(c.entries), r) for c, r in zip(commits, replies, strict=True)]
-        for commit, status in zip(commits, statuses, strict=True):
-            if status.log_id:
-                self._generation.seen.note(commit.customer.bucket, status.log_id)
-        return statuses
+        return self._noted(commits, [self._status(len(c.entries), r) for c, r in zip(commits, replies, strict=True)])
 
     async def look(self, slot: int, command: bytes, customers: int, budget_ms: int) -> Look:
         """Reads many customers for one transaction: `command` is a WATCH and an MGET of theirs, as RESP.
@@ -238,6 +234,13 @@ class RedisStore:
             return "refused"
         look.wire.fail("a transaction was answered by something else")
         return "unknown"
+
+    def _noted(self, commits: Sequence[Commit], statuses: list[CommitStatus]) -> list[CommitStatus]:
+        """The statuses; what was written is remembered, so that it is missed where the store loses it."""
+        for commit, status in zip(commits, statuses, strict=True):
+            if status.log_id:
+                self._generation.seen.note(commit.customer.bucket, status.log_id)
+        return statuses
 
     def _saw(self, command: bytes, log_id: bytes) -> None:
         """Notes the first entry of a transaction, which stands and falls with all of it."""

@@ -18,7 +18,9 @@ from engine.state.archive import Archiver
 from engine.state.embedded import EmbeddedStore
 from engine.state.redis import RedisStore
 from engine.state.runs import runs
+from tests.cli.test_stores import prepared
 from tests.server.process import Server
+from tests.state.test_profile import LAYOUT_1
 
 Tact = Callable[..., Any]
 RULES = """\
@@ -166,3 +168,15 @@ def test_a_damaged_backup_is_refused(tact: Tact, tmp_path: Path) -> None:
     assert tact("backup", tmp_path / "b", "--data", tmp_path / "none").status == 2
     assert tact("backup", tmp_path / "b", "--redis", "redis://127.0.0.1:1").status == 1
     assert not (tmp_path / "b").exists()
+
+
+def test_restore_speaks_json(tact: Tact, tmp_path: Path) -> None:
+    prepared(tmp_path / "one", LAYOUT_1)
+    assert tact("backup", tmp_path / "backup", "--data", tmp_path / "one").status == 0
+    two = tmp_path / "two"
+    told = tact("restore", tmp_path / "backup", "--data", two, "--no-archive", "--acknowledge", "--json")
+    assert told.status == 0
+    assert (told.json["keys"], told.json["until_ms"], told.json["acknowledged"]) == (1, 0, True)
+    assert (told.json["rebooked"]["touches"], told.json["rebooked"]["to_load"]) == (0, [])
+    assert tact("acknowledge", "--data", two).status == 1  # no server runs, and nothing was left running
+    assert "1 profile, 1 to be written again" in tact("migrate", "--data", two).out  # of the backup's layout
