@@ -97,6 +97,7 @@ async def build(settings: Settings, store_url: str) -> App:
         audit=settings.audit,
         max_log_length=settings.max_log,
         durability=settings.durability,
+        max_loss_ms=settings.max_loss * 1000,
         generation_file=settings.data / "generation",
     )
     await _check(store)
@@ -111,7 +112,14 @@ async def build(settings: Settings, store_url: str) -> App:
     lane = Lane(decider, store)
     lane.prepare()
     puts = PutLane(decider, store, lane.logs_fit)
-    table = Table(decider, revisions, metrics if settings.metrics else None, lane=lane, puts=puts)
+    table = Table(
+        decider,
+        revisions,
+        metrics if settings.metrics else None,
+        lane=lane,
+        puts=puts,
+        closed=lambda: bool(store.closed),
+    )
     transport = _transport(settings, table.methods)
     background = [
         revisions.watch(),
@@ -182,6 +190,10 @@ async def keep_counting(metrics: Metrics, store: RedisStore) -> None:
     """Keeps what is counted elsewhere up to date, for ever."""
     while True:
         metrics.log_dropped.set(store.log_dropped)
+        metrics.losses.set(store.losses)
+        with suppress(StoreUnavailable):
+            await store.look_again()
+        metrics.closed.set(bool(store.closed))
         await asyncio.sleep(COUNT_EVERY_S)
 
 

@@ -41,6 +41,7 @@ class Settings:
     audit: Literal["require", "best-effort"] = "require"
     max_log: int = 100_000
     durability: Literal["store", "replica"] = "store"
+    max_loss: int = 2
     secret: bytes = b""
     commit_budget_ms: int = 2000
     grace_s: float = 30.0
@@ -130,6 +131,7 @@ _OPTIONS = (
     _Option(
         "durability", _one_of("store", "replica"), "WHERE", "a commit counts once the store or a replica has it (store)"
     ),
+    _Option("max_loss", _integer(0, 86_400), "S", "last writes a store may lose and go on unacknowledged (2)"),
     _Option("secret", _secret, "TEXT", "key of the customer hashes; better given as TACT_SECRET"),
     _Option("commit_budget_ms", _integer(10, 60_000), "MS", "how long a commit may take (2000)"),
     _Option("grace_s", _integer(0, 3600), "S", "how long accepted calls may take to finish at the end (30)"),

@@ -46,7 +46,8 @@ ALLOWED: dict[str, set[str]] = {
     "transport": {"errors", "clock"},
     "service": PIPELINE | {"columns", "revisions", "revision_store", "transport", "pb"},
     "replay": PIPELINE,
-    "cli": PIPELINE | {"trial", "replay", "service", "pb", "settings"},
+    "recovery": PIPELINE | {"revision_store"},
+    "cli": PIPELINE | {"trial", "replay", "recovery", "service", "pb", "settings"},
 }
 
 

@@ -369,6 +369,62 @@ def acknowledge(
     _done(command.acknowledge(redis, data, force, json))
 
 
+@app.command(rich_help_panel=_SERVER)
+def backup(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; it must not exist yet.")],
+    redis: StoreUrl = "",
+    data: DataDir = _DATA,
+    json: Json = False,
+) -> None:
+    """Copy what must be kept of the store, while it is in use."""
+    from engine.cli import backup as command
+
+    _done(command.backup(directory, redis, data, json))
+
+
+@app.command(rich_help_panel=_SERVER)
+def restore(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="A backup.")],
+    redis: StoreUrl = "",
+    data: DataDir = _DATA,
+    archive: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The log's archive; else that of the data directory.")
+    ] = None,
+    no_archive: Annotated[bool, typer.Option("--no-archive", help="Caps forget what was said since.")] = False,
+    rules: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", exists=True, file_okay=False, help="Rules deployed since the backup."),
+    ] = None,
+    acknowledge: Annotated[bool, typer.Option("--acknowledge", help="Open the store at once.")] = False,
+    json: Json = False,
+) -> None:
+    """Bring a backup into an empty store, and book what the log's archive has since."""
+    from engine.cli import backup as command
+
+    _done(command.restore_backup(directory, redis, data, archive, no_archive, rules, acknowledge, json))
+
+
+@app.command(rich_help_panel=_SERVER)
+def migrate(
+    redis: StoreUrl = "",
+    data: DataDir = _DATA,
+    commit: Annotated[bool, typer.Option("--commit", help="Do it; else only what would be done is told.")] = False,
+    json: Json = False,
+) -> None:
+    """Bring what the store holds to the layout of this version."""
+    from engine.cli import migrate as command
+
+    _done(command.run(redis, data, commit, json))
+
+
+@app.command("erase-archive", rich_help_panel=_SERVER)
+def erase_archive(data: DataDir = _DATA, json: Json = False) -> None:
+    """Take what erased customers left out of the log's archive now; the server does so within days."""
+    from engine.cli import erase_archive as command
+
+    _done(command.run(data, json))
+
+
 def main() -> None:
     """Runs the command line and ends the process with its exit status."""
     try:
@@ -377,7 +433,7 @@ def main() -> None:
         from engine.cli.output import FAILED, CommandError
         from engine.errors import TactError
 
-        if not isinstance(error, CommandError | TactError):
+        if not isinstance(error, CommandError | TactError | OSError):
             raise
         sys.stderr.write(f"tact: {error}\n")
         sys.exit(error.status if isinstance(error, CommandError) else FAILED)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from engine.columns.lane import Lane
 from engine.columns.put_lane import PutLane
 from engine.decider import Decider
@@ -33,13 +35,14 @@ class Table:
         max_items_in_flight: int = MAX_ITEMS_IN_FLIGHT,
         lane: Lane | None = None,
         puts: PutLane | None = None,
+        closed: Callable[[], bool] = lambda: False,
     ) -> None:
         active = revisions.active
         limiter = Limiter(max_items_in_flight)
         guard = Guard(metrics.called if metrics else None)
         plain = Guard()
         self._guard = guard
-        self._health = Health(SERVICES)
+        self._health = Health(SERVICES, closed)
         self._decisions = DecisionService(decider, active, revisions, limiter, lane)
         described = (*SERVICES, health.SERVICE, reflection.SERVICES[1])
         self.methods: list[Method] = [

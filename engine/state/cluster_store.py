@@ -123,14 +123,22 @@ class ClusterStore(RedisStore):
         await self._cluster.run(self._lengths, self._soon(), repeat=True)
         self._note_lengths([call.reply for call in self._lengths])
 
-    async def whole(self) -> bool:
-        """See `RedisStore.whole`: whether no node lost its data."""
+    async def lacks(self) -> str:
+        """See `RedisStore.lacks`; also where one node alone lost its data."""
         keys = [self.bucket_key(b, "g") for b in range(BUCKETS)]
-        found = await self._cluster.pipeline([("GET", key) for key in keys])
-        for reply in found:
+        *found, lost = await self._cluster.pipeline([("GET", key) for key in (*keys, self.bucket_key(0, "g-lost"))])
+        for reply in (*found, lost):
             if reply is not None and not isinstance(reply, bytes):
                 self._misread(reply)
-        return found[0] is not None and len(set(found)) == 1
+        if lost:
+            return str(lost.decode(errors="replace"))
+        if found[0] is None:
+            return "the store is empty"
+        return (
+            ""
+            if len(set(found)) == 1
+            else "a node of the cluster lost its data (the generation of its buckets is gone)"
+        )
 
     async def check(self) -> list[str]:
         """See `RedisStore.check`; of all masters."""
@@ -147,8 +155,8 @@ class ClusterStore(RedisStore):
         if without := self._cluster.uncovered():
             found.append(f"warning: {without} of {SLOTS} slots have no master")
         found = [*await self._check_generation(), *found]
-        if not await self.whole():
-            found.append("refused: a node of the cluster lost its data (the generation of its buckets is gone)")
+        if (lacks := await self.lacks()) and not found:
+            found.append(f"refused: {lacks}")
         return found
 
     async def _fetch(
@@ -197,7 +205,7 @@ class ClusterStore(RedisStore):
     def _came_to(self, commit: Commit, call: Call, behind: Sequence[Node], after_s: float) -> CommitStatus:
         if isinstance(call.reply, StoreUnavailable):
             return CommitStatus("unknown", after_s=after_s) if call.sent else CommitStatus("unreachable")
-        status = self._status(len(commit.entries), call.reply)
+        [status] = self._noted([commit], [self._status(len(commit.entries), call.reply)])
         return CommitStatus("unknown") if status.done and call.node in behind else status
 
     def _soon(self) -> float:

@@ -39,6 +39,7 @@ from engine.state.connection import Command, Connection, Reply, Wire, pack, pack
 from engine.state.generation import Generation
 from engine.state.link import Link, connection_to, link_to
 from engine.state.log import DecisionEntry, decode
+from engine.state.losses import Loss
 from engine.state.model import Commit, CommitStatus, ReadBatch, ReadEntry, ReadRequest
 
 log = logging.getLogger(__name__)
@@ -77,8 +78,9 @@ class RedisStore:
     commit does where its bucket's stream already holds `max_log_length` entries: `require` refuses it
     (log_full), `best-effort` drops its entries and counts them in `log_dropped`. `durability`: done once the store
     has it, or once a replica has it too (one WAIT for each batch); where none says so in time, the commit is
-    `unknown`, though it was executed. `generation_file` remembers the store's generation over restarts. Belongs to
-    one event loop, from first use.
+    `unknown`, though it was executed. `generation_file` remembers the store's generation over restarts.
+    `max_loss_ms`: where the store turns out to have lost more than its last writes of that time, it is closed until
+    acknowledged. Belongs to one event loop, from first use.
     """
 
     def __init__(
@@ -92,10 +94,12 @@ class RedisStore:
         max_log_length: int = 100_000,
         durability: Literal["store", "replica"] = "store",
         generation_file: Path | None = None,
+        max_loss_ms: int = 2000,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.url = url
         self.prefix = prefix
+        self._tag = f"{prefix}{{".encode()
         self.commit_budget_ms = commit_budget_ms
         self.timeout_ms = timeout_ms
         self.max_log_length = max_log_length
@@ -108,7 +112,7 @@ class RedisStore:
         self._link = self.new_link()
         self._connection = cast(Connection, self._link)  # of the hot path; a cluster's store has its own
         self._side: Link | None = None
-        self._generation = Generation(self._link, self.bucket_key, generation_file)
+        self._generation = Generation(self._link, self.bucket_key, generation_file, max_loss_ms)
         self._behind_ms: float | None = None  # a lower bound of the store's clock minus the loop's
         self._admin: redis.asyncio.Redis | None = None
         self.full_buckets: frozenset[int] = frozenset()  # see `measure_logs`
@@ -177,7 +181,9 @@ class RedisStore:
         except StoreUnavailable:
             await asyncio.sleep(self._seconds_until(not_after_ms))
             return [CommitStatus("unknown")] * len(commits)
-        statuses = [self._status(len(c.entries), r) for c, r in zip(commits, replies, strict=True)]
+        statuses = self._noted(
+            commits, [self._status(len(c.entries), r) for c, r in zip(commits, replies, strict=True)]
+        )
         return [CommitStatus("unknown") if behind and s.done else s for s in statuses]
 
     async def look(self, slot: int, command: bytes, customers: int, budget_ms: int, each: int = 3) -> Look:
@@ -192,7 +198,12 @@ class RedisStore:
         while len(self._slots) <= slot:
             self._slots.append(connection_to(self._address, self.timeout_ms / 1000))
         connection = self._slots[slot]
+        made = connection.made
         await connection.ready()
+        if made != connection.made:
+            self._generation.doubt()
+            if not await self._generation.join():
+                raise StoreUnavailable("the store lost its data")
         wire = connection.wire
         guard, generation = self.key(f"guard:{self._name}:{slot}"), self.key("g")
         head: list[Command] = [("UNWATCH",), ("SET", guard, 1, "PX", budget_ms), ("WATCH", guard, generation)]
@@ -241,6 +252,7 @@ class RedisStore:
                 if isinstance(one, hiredis.ReplyError):  # a key of another type: the rest was executed
                     log.error("a part of a transaction failed: %s", one)
                     return "unknown"
+            self._saw(command, reply[0])
             return "unknown" if behind else "done"
         if reply is None:
             return "moved"
@@ -249,6 +261,18 @@ class RedisStore:
             return "refused"
         wire.fail("a transaction was answered by something else")
         return "unknown"
+
+    def _noted(self, commits: Sequence[Commit], statuses: list[CommitStatus]) -> list[CommitStatus]:
+        """The statuses; what was written is remembered, so that it is missed where the store loses it."""
+        for commit, status in zip(commits, statuses, strict=True):
+            if status.log_id:
+                self._generation.seen.note(commit.customer.bucket, status.log_id)
+        return statuses
+
+    def _saw(self, command: bytes, log_id: bytes) -> None:
+        """Notes the first entry of a transaction, which stands and falls with all of it."""
+        begin = command.index(self._tag) + len(self._tag)
+        self._generation.seen.note(int(command[begin : command.index(b"}", begin)]), log_id.decode())
 
     async def measure_logs(self) -> None:
         """Notes the buckets whose streams hold nearly as many entries as they may. Raises StoreUnavailable."""
@@ -409,12 +433,35 @@ class RedisStore:
     def connected(self) -> bool:
         return self._link.connected
 
-    async def whole(self) -> bool:
-        """Whether the store has a generation, so did not lose its data. Raises StoreUnavailable."""
-        [found] = await self._link.pipeline([("EXISTS", self.key("g"))])
+    @property
+    def closed(self) -> str:
+        """Why nothing may be committed until somebody acknowledges, as far as is known; "" where it may."""
+        return self._generation.closed
+
+    async def look_again(self) -> None:
+        """Whether a store that was closed has been acknowledged, where nobody decides. Raises StoreUnavailable."""
+        if self._generation.closed:
+            await self._generation.join()
+
+    @property
+    def losses(self) -> int:
+        """How often lost writes were noticed."""
+        return self._generation.losses
+
+    async def close_for_all(self, why: str) -> None:
+        """Nobody commits until somebody acknowledges. Raises StoreUnavailable."""
+        await self._generation.close(why)
+
+    async def notice(self, loss: Loss) -> bool:
+        """Somebody saw that writes are gone; whether it may go on. Raises StoreUnavailable."""
+        return await self._generation.notice(loss)
+
+    async def lacks(self) -> str:
+        """What this store lost that nobody acknowledged, "" for nothing. Raises StoreUnavailable."""
+        found, lost = await self._link.pipeline([("EXISTS", self.key("g")), ("GET", self.key("g-lost"))])
         if not isinstance(found, int):
             self._misread(found)
-        return bool(found)
+        return lost.decode(errors="replace") if isinstance(lost, bytes) else "" if found else "the store is empty"
 
     async def acknowledge_generation(self) -> None:
         """Accepts the store as it is now, after it lost data: a new generation begins, caps from there.
@@ -435,9 +482,7 @@ class RedisStore:
         return [*await self._check_generation(), *findings(answers, self._replicated)]
 
     async def _check_generation(self) -> list[str]:
-        if await self._generation.join():
-            return []
-        return ["refused: the store lost its data since it was last used (its generation is another)"]
+        return [] if await self._generation.join() else [f"refused: {self._generation.closed}"]
 
     async def close(self) -> None:
         """Closes all connections; calls under way fail."""

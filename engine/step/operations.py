@@ -347,25 +347,31 @@ class Erase:
 
     def apply(self, world: World, subject: Subject, spilled: dict[int, bytes], change: Change) -> bool:
         """Whether there was anything. Leaves a tombstone that fails commits begun before."""
-        r = subject.record
-        existed = bool(subject.profile.version or r.windows or r.touches or r.answers or r.assignments)
-        opt_outs = dict(subject.record.opt_outs)
-        for consent in subject.profile.contact.consents if subject.profile.contact is not None else ():
-            if not consent.granted:
-                key = name_hash(consent.purpose)
-                opt_outs[key] = max(opt_outs.get(key, 0), consent.changed_at_ms)
-        subject.profile = Profile(version=subject.profile.version)
-        subject.record = Record(
-            version=subject.record.version, last_ms=subject.now_ms, since_ms=subject.now_ms, opt_outs=opt_outs
-        )
-        change.erased = change.record = True
-        change.profile = False
-        # what has a key of its own goes at once
-        gone = {event for event, _, _ in change.spills} | r.spilled.keys() | spilled.keys()
-        change.spills[:] = [(event, b"", 1) for event in sorted(gone)]
-        spilled.clear()
+        existed = forget(subject, spilled, change)
         change.entries.append(ErasedEntry(at_ms=subject.now_ms, customer=subject.key.digest))
         return existed
+
+
+def forget(subject: Subject, spilled: dict[int, bytes], change: Change) -> bool:
+    """Takes away what is kept of a customer but for opt-outs; whether there was anything."""
+    r = subject.record
+    existed = bool(subject.profile.version or r.windows or r.touches or r.answers or r.assignments)
+    opt_outs = dict(subject.record.opt_outs)
+    for consent in subject.profile.contact.consents if subject.profile.contact is not None else ():
+        if not consent.granted:
+            key = name_hash(consent.purpose)
+            opt_outs[key] = max(opt_outs.get(key, 0), consent.changed_at_ms)
+    subject.profile = Profile(version=subject.profile.version)
+    subject.record = Record(
+        version=subject.record.version, last_ms=subject.now_ms, since_ms=subject.now_ms, opt_outs=opt_outs
+    )
+    change.erased = change.record = True
+    change.profile = False
+    # what has a key of its own goes at once
+    gone = {event for event, _, _ in change.spills} | r.spilled.keys() | spilled.keys()
+    change.spills[:] = [(event, b"", 1) for event in sorted(gone)]
+    spilled.clear()
+    return existed
 
 
 Operation = RecordOutcome | ConfirmSend | PutProfile | Erase
