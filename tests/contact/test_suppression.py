@@ -91,6 +91,13 @@ def test_ignored_three_times_in_a_row() -> None:
     assert stopped(IGNORED, "offer", [touch(0, opened), *three], 8 * DAY) is not None
 
 
+def test_a_reaction_begins_the_row_anew() -> None:
+    opened = MARKS[OutcomeKind.OPENED]
+    row = [touch(DAY), touch(2 * DAY), touch(3 * DAY, opened), touch(4 * DAY), touch(5 * DAY)]
+    assert stopped(IGNORED, "offer", row, 9 * DAY) is None  # four were ignored, but two since the reaction
+    assert stopped(IGNORED, "offer", [*row, touch(6 * DAY)], 9 * DAY) is not None
+
+
 def test_what_was_not_delivered_was_not_ignored_and_long_ago_is_forgotten() -> None:
     unseen = [touch(DAY, TouchFlag.RELEASED), touch(3 * DAY), touch(5 * DAY)]
     assert stopped(IGNORED, "offer", unseen, 8 * DAY) is None
