@@ -37,7 +37,7 @@ VARIANTS = st.lists(st.builds(VariantEntry, TEXT, SHARE), max_size=3)
 DECISIONS = st.builds(
     DecisionEntry, INT64, DIGEST, U64, U64, VERSION, VERSION, TEXT, TEXT, SMALL, SMALL, SMALL, VALUES,
     CANDIDATES, TEXT, TEXT, TEXT, TEXT, U64, TEXT, VARIANTS, SHARE, SHARE, INT64, SMALL, st.booleans(),
-    st.booleans(), U64,
+    st.booleans(), st.lists(st.integers(-(2**31), 2**31 - 1), max_size=3), U64,
 )  # fmt: skip
 OUTCOMES = st.builds(OutcomeEntry, INT64, INT64, DIGEST, U64, U64, FLOAT, SMALL, SMALL, TEXT, TEXT, TEXT, U64, TEXT)
 PROFILES = st.builds(
