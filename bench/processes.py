@@ -108,6 +108,8 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # what it left behind
         assert self._process.stdout is not None
         self._process.stdout.close()
 

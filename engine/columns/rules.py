@@ -20,8 +20,10 @@ from engine.compiler.plan import Output
 from engine.compiler.pool import Constants, number_bits, width
 from engine.kernels import blake2b
 from engine.kernels import customers as k
+from engine.kernels import messages as c
 from engine.kernels.arena import Records, records
 from engine.kernels.fill import TEXT
+from engine.kernels.limits import MAX_TOUCHES
 from engine.kernels.names import Names, names
 from engine.step.render import language_for
 from engine.step.take import AHEAD_MS_MAX, ANSWER_LIFE_MS
@@ -74,6 +76,15 @@ class RuleColumns:
         texts_read = [int((part.loads[:, 3] == TEXT).sum()) for part in (rules, windows)]
         self.most_texts = max(texts_read) + 1  # that one event reads
         self._spare: list[Records] = []
+        self.out = np.empty(1 << 16, np.uint8)  # where transactions are written
+        self._seen = np.empty((4096, c.SEEN), np.int64)
+        self.scratch = c.Scratch(
+            waits=np.zeros((2 * len(self.hours.start) + 2, 4), np.int64),
+            order=np.zeros((max(1, len(steps.messages)), 3), np.int64),
+            ranks=np.zeros(max(1, len(steps.messages))),
+            live=np.zeros(MAX_TOUCHES, np.int64),
+            times=np.zeros(MAX_TOUCHES, np.int64),
+        )
         self.segmented = any(step.by for step in steps.messages)
         self._paused: tuple[Pauses, npt.NDArray[np.uint8]] | None = None
 
@@ -83,6 +94,12 @@ class RuleColumns:
             messages = [step.message for step in self.bundle.steps.messages]
             self._paused = pauses, np.array([pauses.holds(m.name, m.purpose) for m in messages], np.uint8)
         return self._paused[1]
+
+    def seen_by(self, rows: int) -> I64:
+        """Room for what a batch looks at, until its commit is written: one batch at a time."""
+        if len(self._seen) < rows:
+            self._seen = np.empty((rows * 5 // 4, c.SEEN), np.int64)
+        return self._seen
 
     def take_records(self, events: int) -> Records:
         """Room for the records of so many events: one that was given back, where there is one."""
