@@ -890,9 +890,7 @@ def test_callers_that_go_away_disturb_nobody(behind_doors: Callable[[Scenario], 
     behind_doors(scenario)
 
 
-@pytest.mark.parametrize(
-    "method", ["__init__", "keys", "read_command", "open", "step", "answer", "commit", "answers"]
-)
+@pytest.mark.parametrize("method", ["__init__", "keys", "read_command", "open", "step", "answer", "commit", "answers"])
 def test_what_fails_in_columns_is_decided_the_ordinary_way(
     method: str,
     store: RedisStore,
