@@ -42,7 +42,11 @@ def _next_wall(at_ms: int, tz: tzinfo, minute: int) -> int:
 
 def _after_jump(near_ms: int, tz: tzinfo) -> int:
     """The moment at which the clock jumps, within a day of a moment that it jumps over."""
-    low, high = near_ms // 1000 - 86_400, near_ms // 1000 + 86_400
+    return _change(near_ms // 1000 - 86_400, near_ms // 1000 + 86_400, tz)
+
+
+def _change(low: int, high: int, tz: tzinfo) -> int:
+    """The moment, in ms, at which the offset of the clock ends that it has at second `low`; before `high`."""
     before = _local(low * 1000, tz).utcoffset()
     while high - low > 1:
         middle = (low + high) // 2
@@ -51,6 +55,20 @@ def _after_jump(near_ms: int, tz: tzinfo) -> int:
         else:
             high = middle
     return high * 1000
+
+
+def _begins(at_ms: int, tz: tzinfo, from_minute: int, to_minute: int) -> int:
+    """The first moment after one outside of these hours that lies within them.
+
+    The clock shows their beginning, or it was set back to a time within them.
+    """
+    begins_ms = _next_wall(at_ms, tz, from_minute)
+    low, high = at_ms // 1000, at_ms // 1000 + 86_400
+    if _local(low * 1000, tz).utcoffset() != _local(high * 1000, tz).utcoffset():
+        changes_ms = _change(low, high, tz)
+        if changes_ms < begins_ms and _inside(_second_of_day(changes_ms, tz), from_minute * 60, to_minute * 60):
+            return changes_ms
+    return begins_ms
 
 
 def _second_of_day(at_ms: int, tz: tzinfo) -> int:
@@ -112,9 +130,9 @@ def closes(at_ms: int, quiet: QuietHours | None, contact: Contact | None, zone: 
         name = zone if quiet.zone == "customer" else quiet.zone
         tz = find_zone(name) if name else None
         if tz is not None:
-            ends.append(_next_wall(at_ms, tz, quiet.from_minute))
+            ends.append(_begins(at_ms, tz, quiet.from_minute, quiet.to_minute))
     if contact is not None and contact.preferred_from_minute >= 0:
         own = find_zone(zone) if zone else None
         if own is not None:
-            ends.append(_next_wall(at_ms, own, contact.preferred_to_minute))
+            ends.append(_begins(at_ms, own, contact.preferred_to_minute, contact.preferred_from_minute))
     return min(ends, default=None)

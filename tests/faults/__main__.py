@@ -7,9 +7,34 @@ import sys
 
 import uvloop
 
-from tests.faults import cancels, cold, floods, half_open, limits, overload, retries, stops
+from tests.faults import (
+    cancels,
+    cold,
+    floods,
+    half_open,
+    limits,
+    losses,
+    network,
+    overload,
+    races,
+    retries,
+    silence,
+    stops,
+)
 
 FAULTS = {
+    1: races.run,
+    2: losses.killed,
+    3: losses.powerless,
+    4: losses.truncated,
+    5: losses.emptied,
+    6: silence.stopped,
+    7: silence.full,
+    8: silence.hole,
+    9: network.dropped,
+    10: network.slow,
+    11: network.cut,
+    12: network.forgotten,
     15: stops.run,
     16: cancels.run,
     22: limits.run,
