@@ -1,4 +1,4 @@
-"""Faults of the service: python -m tests.faults 15 23 [--long]. A line of JSON each; status 1 if one does not hold."""
+"""Faults of store and service: python -m tests.faults 15 23 [--long]. A line of JSON each; status 1 if one fails."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import uvloop
 
 from tests.faults import (
     cancels,
+    clocks,
     cold,
     floods,
     half_open,
@@ -37,6 +38,7 @@ FAULTS = {
     12: network.forgotten,
     15: stops.run,
     16: cancels.run,
+    17: clocks.run,
     22: limits.run,
     23: half_open.run,
     24: floods.run,

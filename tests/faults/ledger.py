@@ -38,11 +38,13 @@ class Logged(NamedTuple):
 
 @dataclass
 class Ledger:
-    """`cap`: how many SENDs a customer may be told. `broken`: what did not hold of the answers themselves."""
+    """`cap`: how many SENDs a customer may be told, but for those `released` since by NOT_DELIVERED. `broken`: what did
+    not hold of the answers themselves."""
 
     cap: int = 5
     answers: dict[tuple[str, str], bytes] = field(default_factory=dict)
     sent: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    released: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     statuses: Counter[int] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     broken: list[str] = field(default_factory=list)
@@ -84,14 +86,15 @@ class Ledger:
         for customer, touches in (await booked(store, list(told))).items():
             here = Counter(t.event for t in touches if not t.flags & TouchFlag.RELEASED)
             decided = Counter(e.event for e in log[customer])
-            sent = {event_hash(event) for event in self.sent[customer]}
+            freed = {event_hash(event) for event in self.released[customer]}
+            sent = {event_hash(event) for event in self.sent[customer]} - freed
             if len(sent) > self.cap and not lost:
                 broken.append(f"I1: {customer} was told {len(sent)} SENDs, the cap is {self.cap}")
             if len(here) > self.cap:
                 broken.append(f"I1: {customer} has {len(here)} booked, the cap is {self.cap}")
             if max(here.values(), default=0) > 1 or max(decided.values(), default=0) > 1:
                 broken.append(f"I2: {customer} has an event that is booked or logged twice")
-            if {e.event for e in log[customer] if e.outcome == Outcome.SEND} != set(here):
+            if {e.event for e in log[customer] if e.outcome == Outcome.SEND} != here.keys() | freed:
                 broken.append(f"I6: the log and the record of {customer} differ")
             if not lost and sent - here.keys():
                 broken.append(f"I3: {customer} was told {len(sent - here.keys())} SENDs that are not booked")

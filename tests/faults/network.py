@@ -39,13 +39,13 @@ async def dropped(long: bool = False) -> Report:
 
 async def slow(long: bool = False) -> Report:
     """Fault 10: replies are 5, 50 and 500 ms late, and as much again at random."""
-    report, seconds, deadline_s = Report(10), 20.0 if long else 1.2, 5.0
+    report, seconds, deadline_s = Report(10), 20.0 if long else 0.7, 5.0
     async with staged() as stage:
         memory = memory_mib(stage.server)
         for delay_ms in _DELAYS_MS:
             ledger = Ledger(CAP)
             stage.proxy.delay_s = stage.proxy.jitter_s = delay_ms / 1000
-            load = Load(stage, ledger, f"w{delay_ms}-", 3000, 300, int(deadline_s * 1000), retries=1)
+            load = Load(stage, ledger, f"w{delay_ms}-", 3000, 300 if long else 100, int(deadline_s * 1000), retries=1)
             work = asyncio.ensure_future(load.run(await stage.dial(4)))
             await asyncio.sleep(seconds + 4 * delay_ms / 1000)
             load.over = True
@@ -98,16 +98,16 @@ class Garbage:
 
 async def cut(long: bool = False) -> Report:
     """Fault 11: connections end after so many bytes of replies, or bring garbage; a million calls where it is long."""
-    report, ledger, calls = Report(11), Ledger(CAP), 1_000_000 if long else 1500
+    report, ledger, calls = Report(11), Ledger(CAP), 1_000_000 if long else 800
     async with staged() as stage:
         load = Load(stage, ledger, "c", customers=20_000 if long else 300, callers=64, timeout_ms=5000)
         work = asyncio.ensure_future(load.run(await stage.dial(4)))
-        garbage = Garbage(200 if long else 40)
+        garbage = Garbage(200 if long else 25)
         done = 0
         for part in range(1, 3):
             stage.proxy.calm()
             if part == 1:
-                stage.proxy.cut_after = 200_000 if long else 20_000
+                stage.proxy.cut_after = 200_000 if long else 10_000
             else:
                 stage.proxy.change = garbage
             while done < calls * part // 2:
