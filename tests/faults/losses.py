@@ -32,7 +32,7 @@ async def killed(long: bool = False) -> Report:
             await until(lambda before=before: len(ledger.answers) > before + 30)  # type: ignore[misc]
             await asyncio.sleep(chance.random() * 0.1)
             stage.kill()
-            stage.valkey.start()
+            await stage.restart()
             await stage.settled()
             back_s.append(stage.settled_s)
         load.over = True
@@ -131,11 +131,10 @@ def _written(stage: Stage) -> Path:
 
 async def _cut(stage: Stage, length: int) -> None:
     """Ends the store's file there and starts the store again."""
-    while stage.valkey.alive():  # noqa: ASYNC110
-        await asyncio.sleep(0.005)
+    await stage.dead()
     with _written(stage).open("r+b") as file:
         file.truncate(length)
-    stage.valkey.start()
+    await stage.restart()
 
 
 async def emptied(long: bool = False) -> Report:
@@ -152,10 +151,9 @@ async def emptied(long: bool = False) -> Report:
                     await stage.direct.admin.flushall()
                 else:
                     stage.kill()
-                    while stage.valkey.alive():  # noqa: ASYNC110
-                        await asyncio.sleep(0.005)
+                    await stage.dead()
                     shutil.rmtree(stage.valkey.data_dir / "appendonlydir")
-                    stage.valkey.start()
+                    await stage.restart()
                 empty_at = time.monotonic()
                 closed += await _closed(stage, report, f"{way}-new-")
                 load.over = True

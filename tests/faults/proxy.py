@@ -83,12 +83,9 @@ class Proxy:
         with suppress(OSError):
             while data := await reader.read(1 << 16):
                 await self._through()
-                writer.write(data)
+                _write(writer, data)
             await self._through()
-        with suppress(OSError):  # whatever came before the end is delivered
-            await writer.drain()
-        await asyncio.sleep(0)
-        writer.close()
+        writer.close()  # whatever came before the end is delivered first
 
     async def _replies(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, both: tuple[asyncio.StreamWriter, ...]
@@ -108,14 +105,14 @@ class Proxy:
                 if self.cut_after:
                     data, left = data[:left], left - len(data)
                     if left <= 0:
-                        writer.write(data)
+                        _write(writer, data)
                         self.cuts += 1
                         break
                 if self.delay_s or self.jitter_s:  # a line that is longer, not one that carries less
                     due_s = max(due_s, loop.time() + self.delay_s + self._chance.random() * self.jitter_s)
                     loop.call_at(due_s, _write, writer, data)
                 else:
-                    writer.write(data)
+                    _write(writer, data)
         for one in both:
             with suppress(OSError):
                 one.close()

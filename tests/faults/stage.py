@@ -69,6 +69,14 @@ class Stage:
         """SIGCONT for the store."""
         os.kill(self.valkey.pid, signal.SIGCONT)
 
+    async def dead(self) -> None:
+        """Returns when the store has ended."""
+        await until(lambda: not self.valkey.alive())
+
+    async def restart(self) -> None:
+        """Starts the store again; in a thread that lives as long as the loop, as the store does not outlive it."""
+        await asyncio.to_thread(self.valkey.start)
+
     async def settled(self) -> None:
         """Returns when a decision can be taken; then nothing of before is under way any more."""
         [line] = await self.dial(1)
