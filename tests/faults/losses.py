@@ -44,7 +44,7 @@ async def killed(long: bool = False) -> Report:
         "kills": turns,
         "answers": len(ledger.answers),
         "lost": ledger.missing,
-        "unknown": ledger.statuses[14],
+        "statuses": dict(ledger.statuses),
         "slowest_return_s": round(max(back_s), 2),
     }
     return report
