@@ -123,17 +123,17 @@ async def booked(store: RedisStore, customers: Sequence[str]) -> dict[str, list[
 
 
 async def logged(store: RedisStore, archive: Path | None, customers: Sequence[str]) -> dict[str, list[Logged]]:
-    """The decisions of each as logged: in the archive and in the streams, each once."""
+    """The decisions of each as logged: in the streams and in the archive, each once."""
     names = {customer_key(customer).digest: customer for customer in customers}
     rows: dict[tuple[int, str], tuple[bytes, Logged]] = {}
-    for path in archived(archive):
-        for row in pq.read_table(path, columns=["bucket", "log_id", "customer", "event", "outcome"]).to_pylist():
-            rows[row["bucket"], row["log_id"]] = row["customer"], Logged(row["event"], row["outcome"])
     for bucket in sorted({customer_key(customer).bucket for customer in customers}):
         for log_id, fields in await store.admin.xrange(store.bucket_key(bucket, "log")):
             entry = decode(fields[b"d"])
             if isinstance(entry, DecisionEntry):
                 rows[bucket, log_id.decode()] = entry.customer, Logged(entry.event, entry.outcome)
+    for path in archived(archive):  # after the streams: what was trimmed since is here
+        for row in pq.read_table(path, columns=["bucket", "log_id", "customer", "event", "outcome"]).to_pylist():
+            rows[row["bucket"], row["log_id"]] = row["customer"], Logged(row["event"], row["outcome"])
     found: dict[str, list[Logged]] = {customer: [] for customer in customers}
     for digest, entry in rows.values():
         if digest in names:

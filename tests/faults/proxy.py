@@ -18,7 +18,8 @@ class Proxy:
     """Listens on loopback, in front of a store at a redis:// or unix:// address.
 
     `hole`: nothing passes; it is kept and delivered once there is no hole any more, also where one side has gone
-    meanwhile, as packets that were on their way are. `drop_replies`: requests arrive, replies do not.
+    meanwhile, as packets that were on their way are. `drop_replies`: requests arrive, replies do not, from then on
+    on connections that had one to bring: TCP loses no bytes in the middle.
     `delay_s`, `jitter_s`: how much later replies arrive, the second at random up to that. `cut_after`: bytes of
     replies after which a connection ends, drawn up to twice that. `change`: what becomes of a piece of replies.
     """
@@ -91,11 +92,12 @@ class Proxy:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, both: tuple[asyncio.StreamWriter, ...]
     ) -> None:
         left = self._chance.randrange(2 * self.cut_after) if self.cut_after else -1
-        loop, due_s = asyncio.get_running_loop(), 0.0
+        loop, due_s, mute = asyncio.get_running_loop(), 0.0, False
         with suppress(OSError):
             while data := await reader.read(1 << 16):
                 await self._through()
-                if self.drop_replies:
+                mute = mute or self.drop_replies
+                if mute:
                     continue
                 if self.change is not None:
                     before, data = data, self.change(data)
