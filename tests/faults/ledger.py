@@ -27,6 +27,7 @@ NOT_KEPT = (pb.Decision.STATE_UNKNOWN, pb.Decision.LOG_FULL)  # answers that a r
 
 
 _AT_ONCE = 500
+_TOLD_MOST = 20  # of what does not hold
 
 
 class Logged(NamedTuple):
@@ -102,7 +103,7 @@ class Ledger:
             self.missing += len(told[customer] - decided.keys())
         if self.missing > lost:
             broken.append(f"I6: {self.missing} answers are not in the log, at most {lost} may be")
-        return broken
+        return broken[:_TOLD_MOST] + ([f"and {len(broken) - _TOLD_MOST} more"] if len(broken) > _TOLD_MOST else [])
 
     missing: int = 0
 

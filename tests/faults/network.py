@@ -96,9 +96,9 @@ class Garbage:
         return data + b"*2147483647\r\n"
 
 
-async def cut(long: bool = False) -> Report:
+async def cut(long: bool = False, calls: int = 0) -> Report:
     """Fault 11: connections end after so many bytes of replies, or bring garbage; a million calls where it is long."""
-    report, ledger, calls = Report(11), Ledger(CAP), 1_000_000 if long else 800
+    report, ledger, calls = Report(11), Ledger(CAP), calls or (1_000_000 if long else 800)
     async with staged() as stage:
         load = Load(stage, ledger, "c", customers=20_000 if long else 300, callers=64, timeout_ms=5000)
         work = asyncio.ensure_future(load.run(await stage.dial(4)))
