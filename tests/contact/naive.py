@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -24,12 +24,13 @@ def span_ms(text: str) -> int:
 
 def local(at_ms: int, zone: str) -> datetime:
     """What a clock in the zone shows."""
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)).astimezone(ZoneInfo(zone))
+    return datetime.fromtimestamp(at_ms / 1000, ZoneInfo(zone))
 
 
 def within(at_ms: int, zone: str, start: str, end: str) -> bool:
     """Whether a clock there shows a time in [start, end), which may span midnight."""
-    shown = local(at_ms, zone).strftime("%H:%M")
+    now = local(at_ms, zone)
+    shown = f"{now.hour:02}:{now.minute:02}"
     return start <= shown < end if start <= end else shown >= start or shown < end
 
 
