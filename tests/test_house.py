@@ -46,7 +46,8 @@ ALLOWED: dict[str, set[str]] = {
     "transport": {"errors", "clock"},
     "service": PIPELINE | {"columns", "revisions", "revision_store", "transport", "pb"},
     "replay": PIPELINE,
-    "cli": PIPELINE | {"trial", "replay", "service", "pb", "settings"},
+    "readout": RULES | {"state", "learning"},
+    "cli": PIPELINE | {"trial", "replay", "readout", "service", "pb", "settings"},
 }
 
 

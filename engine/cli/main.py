@@ -48,6 +48,13 @@ class Color(str, Enum):  # noqa: UP042
 
 _TARGET = "127.0.0.1:50051"
 _RULES, _EVENTS, _SERVER = "Rule sets", "Events and customers", "A running server"
+_READOUT = "The decision log"
+Log = Annotated[
+    Path, typer.Argument(metavar="LOG", exists=True, help="The archive's directory, or a Parquet file of it.")
+]
+LogRules = Annotated[
+    Path | None, typer.Option("--rules", metavar="DIR", exists=True, file_okay=False, help="The rule set that decided.")
+]
 
 
 def _version(wanted: bool) -> None:
@@ -327,6 +334,21 @@ def acknowledge(
     from engine.cli import acknowledge as command
 
     _done(command.acknowledge(redis, data, force, json))
+
+
+@app.command(rich_help_panel=_READOUT)
+def verify(
+    log: Log,
+    rules: LogRules = None,
+    secret: Annotated[
+        str, typer.Option(metavar="TEXT", envvar="TACT_SECRET", help="The server's secret, which keys the draws.")
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Draw every logged decision again, and tell what differs."""
+    from engine.cli import verify as command
+
+    _done(command.run(log, rules, secret, json))
 
 
 def main() -> None:

@@ -1,0 +1,352 @@
+"""Draws every logged decision again: the log must agree with itself, with the draw, and with the rules.
+
+The draw is repeated from what was logged (exact everywhere). The uniform is repeated from the deployment's secret.
+The share vectors are worked out anew where the log, or the rule set of the same revision, says all that they
+depend on; floating point may then differ by a unit of 2^-30 between maths libraries, and such are counted apart.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.compiler.model import RuleSet
+from engine.decision import SHARE_UNIT, Outcome, Reason
+from engine.identity import name_hash
+from engine.learning.policies import Posteriors, variant_shares
+from engine.learning.shares import MESSAGE_STAGE, VARIANT_STAGE, salt_keys, shares_of
+from engine.readout.log import I64, U64, Decisions, Flags, Lists, Names, Outcomes, read_decisions, read_outcomes
+from engine.readout.philox import uniforms
+
+CHECKS: Mapping[str, str] = {
+    "message": "the message is not the one that its shares and uniform draw",
+    "variant": "the variant is not the one that its shares and uniform draw",
+    "shares": "shares do not sum to 2^30, or a stopped message has one",
+    "uniform": "the uniform is not the draw's of this customer, event and slot",
+    "message_shares": "the messages' shares are not what the candidates' ranks give",
+    "variant_shares": "the variants' shares are not what the policy gives",
+    "same_state": "the same policy state gave other shares elsewhere in the log",
+    "reason": "outcome, reason, draw and candidates contradict each other",
+    "outcome": "an outcome names another message or variant than its decision",
+    "twice": "the entry stands twice in the log",
+}
+_EXAMPLES = 10  # of each kind that are told
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+_Words = Callable[[int], tuple[str, str]]  # row -> found, expected
+
+
+class Difference(NamedTuple):
+    """One entry that does not hold. `check` is a key of CHECKS."""
+
+    check: str
+    decision_id: str
+    log_id: str
+    path: str
+    found: str
+    expected: str
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What was looked at and what differs. `counts`: differing entries by check; `differences`: the first of each.
+
+    `drawn`: decisions with a draw. `recomputed`: whose variant shares were worked out anew, `units`: of these, those that
+    differ by one unit; `open_shares`: whose policy state, or rule set, the log does not hold.
+    """
+
+    decisions: int = 0
+    drawn: int = 0
+    outcomes: int = 0
+    recomputed: int = 0
+    units: int = 0
+    open_shares: int = 0
+    other_revision: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    differences: list[Difference] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        """Nothing differs."""
+        return not self.counts
+
+
+def verify(log: Path, secret: bytes = b"", ruleset: RuleSet | None = None) -> Verdict:
+    """Verifies all decisions and outcomes of a log. `secret`: the server's; `ruleset` allows to work out fixed policies.
+
+    Raises UnreadableLog.
+    """
+    work = _Work(secret or b"tact", ruleset)
+    names = Names()
+    for decisions in read_decisions(log, names, ("log_id",)):
+        work.take(decisions)
+    work.finish(read_outcomes(log, names))
+    return work.verdict
+
+
+class _Work:
+    def __init__(self, salt: bytes, ruleset: RuleSet | None) -> None:
+        self.verdict = Verdict()
+        self._key0, self._key1 = salt_keys(salt)
+        self._ruleset = ruleset
+        self._seen: list[U64] = []  # keys of entries, for what stands twice
+        self._chosen: list[tuple[U64, I64, I64]] = []  # decision -> message, variant, for outcomes
+        self._states: dict[tuple[object, ...], tuple[int, ...]] = {}
+
+    # One file
+
+    def take(self, d: Decisions) -> None:
+        """Checks one file of decisions."""
+        c = d.candidates
+        fits = c.stopped_by == 0
+        drawn = c.sums(fits.astype(np.int64)) > 0
+        self.verdict.decisions += len(d)
+        self.verdict.drawn += int(drawn.sum())
+        self._shares(d, drawn, fits)
+        self._draws(d, drawn, fits)
+        self._uniforms(d, drawn)
+        self._reasons(d, drawn)
+        self._message_shares(d, fits)
+        self._variant_shares(d, drawn)
+        key = _decision_keys(d.customer, d.event, d["slot"])
+        self._chosen.append((key[drawn], d["message"][drawn], d["variant"][drawn]))
+        self._twice(d, key)
+
+    def _shares(self, d: Decisions, drawn: Flags, fits: Flags) -> None:
+        c, v = d.candidates, d.variants
+        messages, variants = c.sums(c.share), v.sums(v.share)
+        stopped = c.sums(((c.share != 0) & ~fits).astype(np.int64)) > 0
+        negative = (c.sums((c.share < 0).astype(np.int64)) > 0) | (v.sums((v.share < 0).astype(np.int64)) > 0)
+        sticky = d["sticky"] != 0
+        one = v.sums((v.share > 0).astype(np.int64)) == 1  # a sticky assignment keeps its first share alone
+        whole = np.where(drawn, messages == SHARE_UNIT, messages == 0)
+        whole &= np.where(drawn & ~sticky, variants == SHARE_UNIT, True) & np.where(drawn & sticky, one, True)
+        bad = ~whole | stopped | negative | (~drawn & (variants != 0))
+        self._tell(d, "shares", bad, lambda i: (f"sums {messages[i]} and {variants[i]}", f"{SHARE_UNIT}"))
+
+    def _draws(self, d: Decisions, drawn: Flags, fits: Flags) -> None:
+        names = d.names.texts
+        message = _redrawn(d.candidates, d["u_message"])
+        bad = drawn & (message != d["message"])
+        self._tell(d, "message", bad, lambda i: (names[d["message"][i]], _name(names, message[i])))
+        sticky = d["sticky"] != 0
+        variant = np.where(sticky, _only(d.variants), _redrawn(d.variants, d["u_variant"]))
+        bad = drawn & (variant != d["variant"])
+        self._tell(d, "variant", bad, lambda i: (names[d["variant"][i]], _name(names, variant[i])))
+
+    def _uniforms(self, d: Decisions, drawn: Flags) -> None:
+        for name, stage in (("u_message", MESSAGE_STAGE), ("u_variant", VARIANT_STAGE)):
+            last = (d["slot"].astype(np.uint64) << np.uint64(8)) | np.uint64(stage)
+            u = uniforms(self._key0, self._key1, d.customer[:, 0], d.customer[:, 1], d.event, last)
+            bad = np.where(drawn, d[name] != u, d[name] != 0)
+            self._tell(d, "uniform", bad, _pair(d[name], np.where(drawn, u, 0), name))
+
+    def _reasons(self, d: Decisions, drawn: Flags) -> None:
+        c = d.candidates
+        sent, reason, withheld = d["outcome"] == int(Outcome.SEND), d["reason"], d["withheld"] != 0
+        told = (c.stopped_by == reason[c.row]) & (c.name == d["message"][c.row])
+        explained = (c.sums(told.astype(np.int64)) > 0) | (np.diff(c.at) == 0)
+        selected, holdout = reason == int(Reason.SELECTED), reason == int(Reason.HOLDOUT)
+        good = np.where(
+            sent,
+            drawn & selected & ~withheld,
+            np.where(drawn, withheld & holdout, ~withheld & ~selected & ~holdout & explained & (d["variant"] == 0)),
+        )
+        good &= (d["outcome"] == int(Outcome.SEND)) | (d["outcome"] == int(Outcome.NO_MESSAGE))
+        self._tell(d, "reason", ~good, lambda i: (f"outcome {d['outcome'][i]}, reason {reason[i]}", "one that fits"))
+
+    def _message_shares(self, d: Decisions, fits: Flags) -> None:
+        """Whoever fits is as good as the others that fit: the rest was outranked without being asked."""
+        c = d.candidates
+        hashes = np.array([name_hash(n) for n in d.names.texts], np.uint64)
+        rank = np.where(fits, c.rank, 0.0)
+        count = c.sums(fits.astype(np.int64))
+        first = np.full(len(d), np.nan)
+        first[c.row[fits][::-1]] = rank[fits][::-1]
+        uneven = c.sums((fits & (rank != first[c.row])).astype(np.int64)) > 0
+        expected = np.where(fits, SHARE_UNIT // np.maximum(count[c.row], 1), 0)
+        for k in np.unique(count[count > 1]).tolist():  # the remainder goes to the largest hashes
+            rows = np.flatnonzero(count == k)
+            at = np.flatnonzero(fits & (count[c.row] == k)).reshape(len(rows), k)
+            order = np.argsort(hashes[c.name[at]], axis=1)[:, ::-1]
+            shares = np.full((len(rows), k), SHARE_UNIT // k)
+            np.put_along_axis(shares, order[:, : SHARE_UNIT - SHARE_UNIT // k * k], SHARE_UNIT // k + 1, axis=1)
+            expected[at] = shares
+        bad = (c.sums((c.share != expected).astype(np.int64)) > 0) | uneven
+        at = c.at
+        self._tell(
+            d,
+            "message_shares",
+            bad,
+            lambda i: (str(c.share[at[i] : at[i + 1]].tolist()), str(expected[at[i] : at[i + 1]].tolist())),
+        )
+
+    def _variant_shares(self, d: Decisions, drawn: Flags) -> None:
+        """Rows alike in everything that shares depend on are looked at once."""
+        rows = np.flatnonzero(drawn & (d["sticky"] == 0))
+        if not len(rows):
+            return
+        v = d.variants
+        place = np.arange(len(v.name)) - np.repeat(v.at[:-1], np.diff(v.at))
+        content = v.sums(_mixed(v.name.astype(np.uint64), v.share.astype(np.uint64), place.astype(np.uint64)))
+        key = _mixed(
+            content,
+            *(d[n].astype(np.uint64) for n in ("revision", "policy", "message", "segment", "policy_version")),
+        )
+        _, first, inverse, count = np.unique(key[rows], return_index=True, return_inverse=True, return_counts=True)
+        texts = d.names.texts
+        for g, i in enumerate(rows[first].tolist()):
+            lo, hi = int(v.at[i]), int(v.at[i + 1])
+            variants = tuple(texts[n] for n in v.name[lo:hi].tolist())
+            shares = tuple(v.share[lo:hi].tolist())
+            check, expected = self._judged(d, i, variants, shares, int(count[g]))
+            if check:
+                bad = np.zeros(len(d), np.bool_)
+                bad[rows[inverse == g]] = True
+                self._tell(d, check, bad, _same((str(list(shares)), expected)))
+
+    def _judged(
+        self, d: Decisions, i: int, variants: tuple[str, ...], shares: tuple[int, ...], count: int
+    ) -> tuple[str, str]:
+        """(the check that fails, what it expects) for `count` decisions like the one in row i; ("", "") if none."""
+        texts = d.names.texts
+        revision, policy, message, segment = (texts[d[n][i]] for n in ("revision", "policy", "message", "segment"))
+        version = int(d["policy_version"][i])
+        known = self._states.setdefault((revision, policy, message, segment, version, variants), shares)
+        expected = self._recomputed(revision, policy, message, segment, version, variants, count)
+        if expected is None:
+            if known != shares:
+                return "same_state", str(list(known))
+            return "", ""
+        self.verdict.recomputed += count
+        off = max((abs(a - b) for a, b in zip(shares, expected, strict=True)), default=0)
+        if off > (1 if version or self._learns(policy) else 0):
+            return "variant_shares", str(list(expected))
+        self.verdict.units += count if off else 0
+        return "", ""
+
+    def _learns(self, policy: str) -> bool:
+        found = self._ruleset.policies.get(policy) if self._ruleset is not None else None
+        return found is not None and found.kind != "fixed"
+
+    def _recomputed(
+        self,
+        revision: str,
+        policy: str,
+        message: str,
+        segment: str,
+        version: int,
+        variants: tuple[str, ...],
+        count: int,
+    ) -> tuple[int, ...] | None:
+        """The shares as they should be, None where that cannot be known."""
+        if not policy:
+            return shares_of((1.0,) * len(variants), 0.0, tuple(name_hash(n) for n in variants))
+        if self._ruleset is None or revision != self._ruleset.revision:
+            self.verdict.open_shares += count
+            self.verdict.other_revision += count if self._ruleset is not None else 0
+            return None
+        found = self._ruleset.policies.get(policy)
+        if found is None or (found.kind != "fixed" and version):
+            self.verdict.open_shares += count
+            return None
+        return variant_shares(found, message, segment, variants, Posteriors()).shares
+
+    def _twice(self, d: Decisions, key: U64) -> None:
+        log_ids = d.table["log_id"].combine_chunks().dictionary_encode()
+        ids = np.array([hash(t) & 0xFFFFFFFFFFFFFFFF for t in log_ids.dictionary.to_pylist()] or [0], np.uint64)
+        entry = _mixed(key, ids[log_ids.indices.to_numpy()], d["bucket"].astype(np.uint64))
+        order = np.argsort(entry, kind="stable")
+        again = np.zeros(len(d), np.bool_)
+        again[order[1:]] = entry[order[1:]] == entry[order[:-1]]
+        for earlier in self._seen:
+            again |= np.isin(entry, earlier, kind="sort")
+        self._seen.append(entry)
+        self._tell(d, "twice", again, _same(("twice", "once")))
+
+    # Outcomes
+
+    def finish(self, files: Iterable[Outcomes]) -> None:
+        """Compares outcomes with the decisions that they are credited to, where the log holds these."""
+        keys = np.concatenate([k for k, _, _ in self._chosen] or [np.zeros(0, np.uint64)])
+        message = np.concatenate([m for _, m, _ in self._chosen] or [np.zeros(0, np.int64)])
+        variant = np.concatenate([v for _, _, v in self._chosen] or [np.zeros(0, np.int64)])
+        order = np.argsort(keys)
+        keys, message, variant = keys[order], message[order], variant[order]
+        for o in files:
+            self.verdict.outcomes += len(o)
+            if not len(keys):
+                continue
+            key = _decision_keys(o.customer, o.event, o["slot"])
+            at = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
+            other = (keys[at] == key) & (o["message"] != 0)
+            other &= (message[at] != o["message"]) | (variant[at] != o["variant"])
+            texts = o.names.texts
+            self.verdict.counts["outcome"] += int(other.sum())
+            for i in np.flatnonzero(other)[:_EXAMPLES].tolist():
+                name = f"{o.customer[i].tobytes().hex()}-{int(o.event[i]):016x}-{int(o['slot'][i])}"
+                found = f"{texts[o['message'][i]]}/{texts[o['variant'][i]]}"
+                expected = f"{texts[message[at[i]]]}/{texts[variant[at[i]]]}"
+                self.verdict.differences.append(Difference("outcome", name, "", str(o.path), found, expected))
+        self.verdict.counts = +self.verdict.counts
+
+    def _tell(self, d: Decisions, check: str, bad: Flags, words: _Words) -> None:
+        rows = np.flatnonzero(bad)
+        told = min(self.verdict.counts[check], _EXAMPLES)
+        self.verdict.counts[check] += len(rows)
+        for i in rows[: _EXAMPLES - told].tolist():
+            log_id = str(d.table["log_id"][i])
+            self.verdict.differences.append(Difference(check, d.decision_id(i), log_id, str(d.path), *words(i)))
+
+
+def _redrawn(lists: Lists, u: I64) -> I64:
+    """The name whose cumulative share holds each row's `u`; -1 where none does."""
+    ends = np.cumsum(lists.share)
+    before = ends - lists.share
+    row = lists.row
+    start = np.concatenate([ends, [0]])[lists.at[:-1] - 1] if len(ends) else np.zeros(len(u), np.int64)
+    start = np.where(lists.at[:-1] == 0, 0, start)
+    own = u[row]
+    hit = (before - start[row] <= own) & (own < ends - start[row])
+    found = np.full(len(u), -1, np.int64)
+    found[row[hit]] = lists.name[hit]
+    return found
+
+
+def _only(lists: Lists) -> I64:
+    """The name of each row's first element that has a share; -1 where none has."""
+    found = np.full(len(lists.at) - 1, -1, np.int64)
+    live = lists.share > 0
+    found[lists.row[live][::-1]] = lists.name[live][::-1]
+    return found
+
+
+def _mixed(*words: U64) -> U64:
+    """64-bit mixes of several words (Stafford's finaliser between them), to find equal rows."""
+    mixed = np.zeros(len(words[0]), np.uint64)
+    for word in words:
+        mixed = (mixed ^ word) * _ODD
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed ^= mixed >> np.uint64(27)
+    return mixed
+
+
+def _decision_keys(customer: U64, event: U64, slot: I64) -> U64:
+    return _mixed(customer[:, 0], customer[:, 1], event, slot.astype(np.uint64))
+
+
+def _name(names: list[str], code: np.int64) -> str:
+    return names[code] if code >= 0 else "none"
+
+
+def _same(words: tuple[str, str]) -> _Words:
+    return lambda i: words
+
+
+def _pair(found: npt.NDArray[np.int64], expected: npt.NDArray[np.int64], what: str) -> _Words:
+    return lambda i: (f"{what} {found[i]}", str(expected[i]))
