@@ -53,7 +53,8 @@ class Names:
         if not pa.types.is_dictionary(column.type):
             column = column.dictionary_encode()
         codes = np.array([self.code(t or "") for t in column.dictionary.to_pylist()] or [0], np.int64)
-        return codes[column.indices.fill_null(0).to_numpy(zero_copy_only=False)]
+        places: I64 = column.indices.fill_null(0).to_numpy(zero_copy_only=False)
+        return codes[places]
 
 
 @dataclass(slots=True)
@@ -74,7 +75,8 @@ class Lists:
     def sums(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Sums over each row of a flat column (of integers: modulo 2^64)."""
         before = np.concatenate([np.zeros(1, values.dtype), np.cumsum(values, dtype=values.dtype)])
-        return before[self.at[1:]] - before[self.at[:-1]]
+        sums: npt.NDArray[Any] = before[self.at[1:]] - before[self.at[:-1]]
+        return sums
 
 
 @dataclass(slots=True)

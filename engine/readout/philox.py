@@ -21,7 +21,8 @@ def _multiply_high(a: np.uint64, b: U64) -> U64:
     b0, b1 = b & _LOW, b >> _HALF
     middle = a1 * b0 + ((a0 * b0) >> _HALF)
     other = a0 * b1 + (middle & _LOW)
-    return a1 * b1 + (middle >> _HALF) + (other >> _HALF)
+    high: U64 = a1 * b1 + (middle >> _HALF) + (other >> _HALF)
+    return high
 
 
 def uniforms(key0: int, key1: int, c0: U64, c1: U64, c2: U64, c3: U64) -> I64:

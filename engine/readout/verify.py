@@ -56,8 +56,8 @@ class Difference(NamedTuple):
 class Verdict:
     """What was looked at and what differs. `counts`: differing entries by check; `differences`: the first of each.
 
-    `drawn`: decisions with a draw. `recomputed`: whose variant shares were worked out anew, `units`: of these, those that
-    differ by one unit; `open_shares`: whose policy state, or rule set, the log does not hold.
+    `drawn`: decisions with a draw. `recomputed`: whose variant shares were worked out anew, `units`: of these, those
+    that differ by one unit; `open_shares`: whose policy state, or rule set, the log does not hold.
     """
 
     decisions: int = 0
@@ -77,9 +77,9 @@ class Verdict:
 
 
 def verify(log: Path, secret: bytes = b"", ruleset: RuleSet | None = None) -> Verdict:
-    """Verifies all decisions and outcomes of a log. `secret`: the server's; `ruleset` allows to work out fixed policies.
+    """Verifies all decisions and outcomes of a log.
 
-    Raises UnreadableLog.
+    `secret`: the server's; `ruleset` allows to work out fixed policies. Raises UnreadableLog.
     """
     work = _Work(secret or b"tact", ruleset)
     names = Names()
@@ -242,18 +242,18 @@ class _Work:
         segment: str,
         version: int,
         variants: tuple[str, ...],
-        count: int,
+        n: int,
     ) -> tuple[int, ...] | None:
         """The shares as they should be, None where that cannot be known."""
         if not policy:
             return shares_of((1.0,) * len(variants), 0.0, tuple(name_hash(n) for n in variants))
         if self._ruleset is None or revision != self._ruleset.revision:
-            self.verdict.open_shares += count
-            self.verdict.other_revision += count if self._ruleset is not None else 0
+            self.verdict.open_shares += n
+            self.verdict.other_revision += n if self._ruleset is not None else 0
             return None
         found = self._ruleset.policies.get(policy)
         if found is None or (found.kind != "fixed" and version):
-            self.verdict.open_shares += count
+            self.verdict.open_shares += n
             return None
         return variant_shares(found, message, segment, variants, Posteriors()).shares
 
