@@ -351,6 +351,30 @@ def verify(
     _done(command.run(log, rules, secret, json))
 
 
+@app.command(rich_help_panel=_READOUT)
+def report(
+    log: Log,
+    rules: LogRules = None,
+    kind: Annotated[str, typer.Option(metavar="OUTCOME", help="The main outcome, as converted or replied.")] = "",
+    days: Annotated[float, typer.Option(metavar="N", min=0.01, help="Its horizon in days.")] = 7,
+    by: Annotated[
+        list[str] | None, typer.Option(metavar="PATH", help="Split by a value that conditions read: features.region.")
+    ] = None,
+    level: Annotated[float, typer.Option(metavar="X", help="The level of intervals.")] = 0.95,
+    plan_for: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Customers at which watched intervals are narrowest; keep it.")
+    ] = 1000,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write one page with plots.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Compare variants with their control, and tell what became of all events."""
+    from engine.cli import report as command
+
+    _done(command.run(log, rules, command.wish_of(kind, days, level, by or [], plan_for), html, json))
+
+
 def main() -> None:
     """Runs the command line and ends the process with its exit status."""
     try:

@@ -26,6 +26,7 @@ Flags = npt.NDArray[np.bool_]
 
 _CANDIDATE, _VARIANT = "candidates.list.element.message", "variants.list.element.variant"
 _NAMES = ("event_type", "revision", "message", "variant", "channel", "policy", "segment")
+_ODD = np.uint64(0x9E3779B97F4A7C15)
 _HIDDEN = {"log_id", "fingerprint", "record_version", "profile_version", "values_read"}  # read where asked
 
 
@@ -236,3 +237,18 @@ def _variants(column: pa.ChunkedArray, names: Names) -> Lists:
     at, flat = _list(column)
     variant, share = flat.flatten()
     return Lists(at, names.codes(variant), share.to_numpy(zero_copy_only=False))
+
+
+def mixed(*words: U64) -> U64:
+    """64-bit mixes of several words (Stafford's finaliser between them), to find equal rows."""
+    mixed = np.zeros(len(words[0]), np.uint64)
+    for word in words:
+        mixed = (mixed ^ word) * _ODD
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed ^= mixed >> np.uint64(27)
+    return mixed
+
+
+def decision_keys(customer: U64, event: U64, slot: I64) -> U64:
+    """One number for each decision id."""
+    return mixed(customer[:, 0], customer[:, 1], event, slot.astype(np.uint64))

@@ -21,7 +21,19 @@ from engine.decision import SHARE_UNIT, Outcome, Reason
 from engine.identity import name_hash
 from engine.learning.policies import Posteriors, variant_shares
 from engine.learning.shares import MESSAGE_STAGE, VARIANT_STAGE, salt_keys, shares_of
-from engine.readout.log import I64, U64, Decisions, Flags, Lists, Names, Outcomes, read_decisions, read_outcomes
+from engine.readout.log import (
+    I64,
+    U64,
+    Decisions,
+    Flags,
+    Lists,
+    Names,
+    Outcomes,
+    decision_keys,
+    mixed,
+    read_decisions,
+    read_outcomes,
+)
 from engine.readout.philox import uniforms
 
 CHECKS: Mapping[str, str] = {
@@ -37,7 +49,6 @@ CHECKS: Mapping[str, str] = {
     "twice": "the entry stands twice in the log",
 }
 _EXAMPLES = 10  # of each kind that are told
-_ODD = np.uint64(0x9E3779B97F4A7C15)
 _Words = Callable[[int], tuple[str, str]]  # row -> found, expected
 
 
@@ -95,7 +106,7 @@ class _Work:
         self._key0, self._key1 = salt_keys(salt)
         self._ruleset = ruleset
         self._seen: list[U64] = []  # keys of entries, for what stands twice
-        self._chosen: list[tuple[U64, I64, I64]] = []  # decision -> message, variant, for outcomes
+        self._chosen: list[tuple[U64, I64, I64, I64]] = []  # decision -> message, variant, revision, for outcomes
         self._states: dict[tuple[object, ...], tuple[int, ...]] = {}
 
     # One file
@@ -113,8 +124,8 @@ class _Work:
         self._reasons(d, drawn)
         self._message_shares(d, fits)
         self._variant_shares(d, drawn)
-        key = _decision_keys(d.customer, d.event, d["slot"])
-        self._chosen.append((key[drawn], d["message"][drawn], d["variant"][drawn]))
+        key = decision_keys(d.customer, d.event, d["slot"])
+        self._chosen.append((key[drawn], d["message"][drawn], d["variant"][drawn], d["revision"][drawn]))
         self._twice(d, key)
 
     def _shares(self, d: Decisions, drawn: Flags, fits: Flags) -> None:
@@ -193,8 +204,8 @@ class _Work:
             return
         v = d.variants
         place = np.arange(len(v.name)) - np.repeat(v.at[:-1], np.diff(v.at))
-        content = v.sums(_mixed(v.name.astype(np.uint64), v.share.astype(np.uint64), place.astype(np.uint64)))
-        key = _mixed(
+        content = v.sums(mixed(v.name.astype(np.uint64), v.share.astype(np.uint64), place.astype(np.uint64)))
+        key = mixed(
             content,
             *(d[n].astype(np.uint64) for n in ("revision", "policy", "message", "segment", "policy_version")),
         )
@@ -260,7 +271,7 @@ class _Work:
     def _twice(self, d: Decisions, key: U64) -> None:
         log_ids = d.table["log_id"].combine_chunks().dictionary_encode()
         ids = np.array([hash(t) & 0xFFFFFFFFFFFFFFFF for t in log_ids.dictionary.to_pylist()] or [0], np.uint64)
-        entry = _mixed(key, ids[log_ids.indices.to_numpy()], d["bucket"].astype(np.uint64))
+        entry = mixed(key, ids[log_ids.indices.to_numpy()], d["bucket"].astype(np.uint64))
         order = np.argsort(entry, kind="stable")
         again = np.zeros(len(d), np.bool_)
         again[order[1:]] = entry[order[1:]] == entry[order[:-1]]
@@ -272,20 +283,25 @@ class _Work:
     # Outcomes
 
     def finish(self, files: Iterable[Outcomes]) -> None:
-        """Compares outcomes with the decisions that they are credited to, where the log holds these."""
-        keys = np.concatenate([k for k, _, _ in self._chosen] or [np.zeros(0, np.uint64)])
-        message = np.concatenate([m for _, m, _ in self._chosen] or [np.zeros(0, np.int64)])
-        variant = np.concatenate([v for _, _, v in self._chosen] or [np.zeros(0, np.int64)])
+        """Compares outcomes with the decisions that they are credited to, where the log holds these.
+
+        An outcome names the message as it is called when it is reported, which may be a later name than the decision's:
+        only another message of the decision's own revision is a difference.
+        """
+        empty = (np.zeros(0, np.uint64), *[np.zeros(0, np.int64)] * 3)
+        keys, message, variant, revision = map(np.concatenate, zip(empty, *self._chosen, strict=True))
         order = np.argsort(keys)
-        keys, message, variant = keys[order], message[order], variant[order]
+        keys, message, variant, revision = keys[order], message[order], variant[order], revision[order]
+        named = np.unique(revision << 32 | message)
         for o in files:
             self.verdict.outcomes += len(o)
             if not len(keys):
                 continue
-            key = _decision_keys(o.customer, o.event, o["slot"])
+            key = decision_keys(o.customer, o.event, o["slot"])
             at = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
-            other = (keys[at] == key) & (o["message"] != 0)
-            other &= (message[at] != o["message"]) | (variant[at] != o["variant"])
+            other = (message[at] != o["message"]) & np.isin(revision[at] << 32 | o["message"], named)
+            other |= (variant[at] != o["variant"]) & (o["variant"] != 0)
+            other &= keys[at] == key
             texts = o.names.texts
             self.verdict.counts["outcome"] += int(other.sum())
             for i in np.flatnonzero(other)[:_EXAMPLES].tolist():
@@ -324,20 +340,6 @@ def _only(lists: Lists) -> I64:
     live = lists.share > 0
     found[lists.row[live][::-1]] = lists.name[live][::-1]
     return found
-
-
-def _mixed(*words: U64) -> U64:
-    """64-bit mixes of several words (Stafford's finaliser between them), to find equal rows."""
-    mixed = np.zeros(len(words[0]), np.uint64)
-    for word in words:
-        mixed = (mixed ^ word) * _ODD
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed ^= mixed >> np.uint64(27)
-    return mixed
-
-
-def _decision_keys(customer: U64, event: U64, slot: I64) -> U64:
-    return _mixed(customer[:, 0], customer[:, 1], event, slot.astype(np.uint64))
 
 
 def _name(names: list[str], code: np.int64) -> str:

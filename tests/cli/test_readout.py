@@ -61,3 +61,38 @@ def test_verify_hints_at_a_wrong_secret(tact: Tact, log: Path) -> None:
     ran = tact("verify", log, "--secret", "another")
     assert ran.status == 1
     assert ran.out.endswith("every uniform differs: is --secret (TACT_SECRET) the server's?\n")
+
+
+def test_report_for_people_programs_and_browsers(tact: Tact, log: Path, rule_set: Path, tmp_path: Path) -> None:
+    html = tmp_path / "r.html"
+    ran = tact("report", log, "--rules", rule_set, "--by", "features.region", "--html", html)
+    assert ran.status == 0
+    lines = ran.out.splitlines()
+    assert lines[0].startswith("2,400 decisions for 200 customers, 2026-01-01 to 2026-01-0")
+    assert (
+        "offer  policy words, fixed shares, control a" in lines or "offer  policy words, learning, control a" in lines
+    )
+    assert lines[-1] == f"written: {html}"
+    assert html.read_text().startswith("<!doctype html>")
+    found = tact("report", log, "--rules", rule_set, "--days", "0.5", "--json").json
+    offer = next(m for m in found["messages"] if m["message"] == "offer")
+    assert [a["variant"] for a in offer["arms"]] == ["a", "b", "c"]
+    assert [c["variant"] for c in offer["main"]] == ["b", "c"]
+    assert all(c["verdict"] in ("open", "too few") for c in offer["main"])
+    assert offer["ratio"]["suspect"] is False
+    assert found["reasons"]["NOT_ELIGIBLE"] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "problem"),
+    [
+        (["--kind", "bougth"], 2, "no outcome is called 'bougth'; expected one of delivered, "),
+        (["--kind", "replied"], 1, "the log has no outcome 'replied'; it has: converted, delivered"),
+        (["--level", "95"], 2, "the level 95 is none; expected one from 0.5 to below 1, as 0.95"),
+        (["--html", "/nowhere/r.html"], 1, "/nowhere/r.html cannot be written: No such file or directory"),
+    ],
+)
+def test_report_says_what_is_wrong(tact: Tact, log: Path, options: list[str], status: int, problem: str) -> None:
+    ran = tact("report", log, *options)
+    assert ran.status == status
+    assert ran.err.startswith(f"tact: {problem}")
