@@ -375,6 +375,34 @@ def report(
     _done(command.run(log, rules, command.wish_of(kind, days, level, by or [], plan_for), html, json))
 
 
+@app.command("evaluate", rich_help_panel=_READOUT)
+def judge(
+    log: Annotated[Path, typer.Argument(metavar="LOG", exists=True, help="The archive, or a CSV or Parquet table.")],
+    policy: Annotated[Path, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="The policy to judge.")],
+    kind: Annotated[str, typer.Option(metavar="OUTCOME", help="What is earned, if FILE has no `reward`.")] = "",
+    days: Annotated[float, typer.Option(metavar="N", min=0.01, help="Its horizon in days.")] = 7,
+    message: Annotated[str, typer.Option(metavar="NAME", help="Only this message's decisions.")] = "",
+    context: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="What the model of the reward knows; again for more.")
+    ] = None,
+    action: Annotated[str, typer.Option(metavar="COLUMN", help="Of a table: what was done.")] = "action",
+    reward: Annotated[str, typer.Option(metavar="COLUMN", help="Of a table: what it earned.")] = "reward",
+    propensity: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Of a table: the probability with which it was done.")
+    ] = "propensity",
+    customer: Annotated[str, typer.Option(metavar="COLUMN", help="Of a table: whose rows belong together.")] = "",
+    separator: Annotated[str, typer.Option(metavar="C", help="Of a CSV table; `tab` is a tab.")] = ",",
+    level: Annotated[float, typer.Option(metavar="X", help="The level of intervals.")] = 0.95,
+    json: Json = False,
+) -> None:
+    """Judge another policy by the log of the one that ran."""
+    from engine.cli import offpolicy as command
+    from engine.readout.judged import Mapped
+
+    mapped = Mapped(action, reward, propensity, tuple(context or ()), customer, separator)
+    _done(command.run(log, policy, command.Asked(kind, days, message, level), mapped, json))
+
+
 def main() -> None:
     """Runs the command line and ends the process with its exit status."""
     try:

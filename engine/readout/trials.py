@@ -129,6 +129,14 @@ class TrialLog:
             table[repeated[found]] = table[drawn[first[at[found]]]]
         return table[rows]
 
+    def offered(self, rows: I64, variants: list[int]) -> F64:
+        """1 where a variant could be said in a decision, also with a share of zero, else 0: (rows, variants)."""
+        table = np.zeros((len(self), len(variants)))
+        row = self.variants.row
+        for k, code in enumerate(variants):
+            table[row[self.variants.name == code], k] = 1.0
+        return table[rows]
+
     def read_value(self, rows: I64, path: str) -> list[object]:
         """The value that conditions read at `path`, None where none was read."""
         if self.values is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
@@ -96,3 +97,73 @@ def test_report_says_what_is_wrong(tact: Tact, log: Path, options: list[str], st
     ran = tact("report", log, *options)
     assert ran.status == status
     assert ran.err.startswith(f"tact: {problem}")
+
+
+TABLE = """\
+where,what,won,chance
+north,a,1,0.5
+north,b,0,0.5
+south,a,0,0.25
+south,b,1,0.75
+"""
+NAMES = ("--action", "what", "--reward", "won", "--propensity", "chance")
+
+
+def judged(tact: Tact, tmp_path: Path, table: str, policy: str, *more: object, name: str = "t.csv") -> Any:
+    path, file = tmp_path / name, tmp_path / "policy.yaml"
+    if name.endswith(".csv"):
+        path.write_text(table)
+    else:
+        (tmp_path / "t.csv").write_text(table)
+        pq.write_table(pa.csv.read_csv(tmp_path / "t.csv"), path)
+    file.write_text(policy)
+    return tact("evaluate", path, "--policy", file, *NAMES, *more)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_a_table_from_elsewhere_is_judged(tact: Tact, tmp_path: Path, name: str) -> None:
+    policy = (
+        "policies:\n  best:\n    kind: fixed\n    weights: {a: 1}\n"
+        "    cases:\n      - {where: {where: south}, weights: {b: 1}}\n"
+    )
+    ran = judged(tact, tmp_path, TABLE, policy, "--context", "where", "--json", name=name)
+    assert ran.status == 1  # four decisions are too few to believe anything
+    found = ran.json
+    values = {e["method"]: e["value"] for e in found["estimates"]}
+    assert values["IPS"] == pytest.approx((1 / 0.5 + 1 / 0.75) / 4)
+    assert values["SNIPS"] == pytest.approx(1.0)
+    assert found["earned"] == 0.5
+    assert found["overlap"]["unsupported"] is None
+    assert "only 4 effective decisions" in " ".join(found["overlap"]["warnings"]) or found["overlap"]["effective"] < 4
+
+
+@pytest.mark.parametrize(
+    ("table", "more", "problem"),
+    [
+        (TABLE, ("--context", "age"), "no column 'age'; expected one of where, what, won, chance"),
+        (TABLE.replace("0.75", "1.5"), (), "row 4: the propensity 1.5 is none; expected one above 0 and at most 1"),
+        (TABLE.replace("south,b,1", "south,b,yes"), (), "the column 'won' holds string; expected numbers"),
+        (TABLE.replace("0.25", ""), (), "row 3: no number in the column 'chance'"),
+        ("where,what,won,chance\n", (), "no rows"),
+    ],
+)
+def test_a_table_that_cannot_be_read(
+    tact: Tact, tmp_path: Path, table: str, more: tuple[str, ...], problem: str
+) -> None:
+    ran = judged(tact, tmp_path, table, "policies: {p: {kind: fixed, weights: {a: 1}}}\n", *more)
+    assert ran.status == 1
+    assert ran.err == f"tact: {tmp_path / 't.csv'}: {problem}\n"
+
+
+def test_tacts_log_is_judged(tact: Tact, log: Path, tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text("policies: {trial: {kind: fixed, weights: {a: 1, b: 1}}}\n")
+    ran = tact("evaluate", log, "--policy", file, "--days", "0.2")
+    lines = ran.out.splitlines()
+    assert lines[0].startswith("trial: ")
+    assert lines[1].startswith("earned (converted): ")
+    assert [line.split()[0] for line in lines[3:8]] == ["IPS", "SNIPS", "DM", "DR", "switch-DR"]
+    file.write_text("caps: []\npolicies: {trial: {kind: fixed, weights: {a: 1}}}\n")
+    refused = tact("evaluate", log, "--policy", file)
+    assert refused.status == 1
+    assert f"{file}:1:1: error[not-evaluable]: 'caps' cannot be judged from a log" in refused.out + refused.err
