@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from engine.cli import readout
+
 app = typer.Typer(
     name="tact",
     help="Rules for what to say to each customer, and when to say nothing.",
@@ -48,13 +50,6 @@ class Color(str, Enum):  # noqa: UP042
 
 _TARGET = "127.0.0.1:50051"
 _RULES, _EVENTS, _SERVER = "Rule sets", "Events and customers", "A running server"
-_READOUT = "The decision log"
-Log = Annotated[
-    Path, typer.Argument(metavar="LOG", exists=True, help="The archive's directory, or a Parquet file of it.")
-]
-LogRules = Annotated[
-    Path | None, typer.Option("--rules", metavar="DIR", exists=True, file_okay=False, help="The rule set that decided.")
-]
 
 
 def _version(wanted: bool) -> None:
@@ -336,71 +331,7 @@ def acknowledge(
     _done(command.acknowledge(redis, data, force, json))
 
 
-@app.command(rich_help_panel=_READOUT)
-def verify(
-    log: Log,
-    rules: LogRules = None,
-    secret: Annotated[
-        str, typer.Option(metavar="TEXT", envvar="TACT_SECRET", help="The server's secret, which keys the draws.")
-    ] = "",
-    json: Json = False,
-) -> None:
-    """Draw every logged decision again, and tell what differs."""
-    from engine.cli import verify as command
-
-    _done(command.run(log, rules, secret, json))
-
-
-@app.command(rich_help_panel=_READOUT)
-def report(
-    log: Log,
-    rules: LogRules = None,
-    kind: Annotated[str, typer.Option(metavar="OUTCOME", help="The main outcome, as converted or replied.")] = "",
-    days: Annotated[float, typer.Option(metavar="N", min=0.01, help="Its horizon in days.")] = 7,
-    by: Annotated[
-        list[str] | None, typer.Option(metavar="PATH", help="Split by a value that conditions read: features.region.")
-    ] = None,
-    level: Annotated[float, typer.Option(metavar="X", help="The level of intervals.")] = 0.95,
-    plan_for: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Customers at which watched intervals are narrowest; keep it.")
-    ] = 1000,
-    html: Annotated[
-        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write one page with plots.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Compare variants with their control, and tell what became of all events."""
-    from engine.cli import report as command
-
-    _done(command.run(log, rules, command.wish_of(kind, days, level, by or [], plan_for), html, json))
-
-
-@app.command("evaluate", rich_help_panel=_READOUT)
-def judge(
-    log: Annotated[Path, typer.Argument(metavar="LOG", exists=True, help="The archive, or a CSV or Parquet table.")],
-    policy: Annotated[Path, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="The policy to judge.")],
-    kind: Annotated[str, typer.Option(metavar="OUTCOME", help="What is earned, if FILE has no `reward`.")] = "",
-    days: Annotated[float, typer.Option(metavar="N", min=0.01, help="Its horizon in days.")] = 7,
-    message: Annotated[str, typer.Option(metavar="NAME", help="Only this message's decisions.")] = "",
-    context: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="What the model of the reward knows; again for more.")
-    ] = None,
-    action: Annotated[str, typer.Option(metavar="COLUMN", help="Of a table: what was done.")] = "action",
-    reward: Annotated[str, typer.Option(metavar="COLUMN", help="Of a table: what it earned.")] = "reward",
-    propensity: Annotated[
-        str, typer.Option(metavar="COLUMN", help="Of a table: the probability with which it was done.")
-    ] = "propensity",
-    customer: Annotated[str, typer.Option(metavar="COLUMN", help="Of a table: whose rows belong together.")] = "",
-    separator: Annotated[str, typer.Option(metavar="C", help="Of a CSV table; `tab` is a tab.")] = ",",
-    level: Annotated[float, typer.Option(metavar="X", help="The level of intervals.")] = 0.95,
-    json: Json = False,
-) -> None:
-    """Judge another policy by the log of the one that ran."""
-    from engine.cli import offpolicy as command
-    from engine.readout.judged import Mapped
-
-    mapped = Mapped(action, reward, propensity, tuple(context or ()), customer, separator)
-    _done(command.run(log, policy, command.Asked(kind, days, message, level), mapped, json))
+app.registered_commands += readout.app.registered_commands
 
 
 def main() -> None:

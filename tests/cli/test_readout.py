@@ -167,3 +167,44 @@ def test_tacts_log_is_judged(tact: Tact, log: Path, tmp_path: Path) -> None:
     refused = tact("evaluate", log, "--policy", file)
     assert refused.status == 1
     assert f"{file}:1:1: error[not-evaluable]: 'caps' cannot be judged from a log" in refused.out + refused.err
+
+
+def test_plan_by_a_rate_or_a_mean(tact: Tact) -> None:
+    found = tact("plan", "--rate", "0.1", "--effect", "0.05", "--per-day", "100", "--json").json
+    [needed] = found["needs"]
+    assert needed["one_look"] == pytest.approx(1366, abs=10)  # Fleiss, Levin & Paik 2003
+    assert needed["watched"] > needed["one_look"]
+    assert needed["days"] == pytest.approx(14)
+    assert [r["customers"] for r in found["reaches"]] == [700, 1400, 2800, 5600, 8400]
+    assert found["reaches"][1]["one_look"] == pytest.approx(0.045, abs=0.005)
+    mean = tact("plan", "--mean", "20", "--deviation", "60", "--lift", "0.1", "--saved", "0.5", "--json").json
+    whole = tact("plan", "--mean", "20", "--deviation", "60", "--lift", "0.1", "--json").json
+    assert mean["needs"][0]["one_look"] == pytest.approx(whole["needs"][0]["one_look"] / 2, rel=0.01)
+    many = tact("plan", "--rate", "0.1", "--effect", "0.05", "--arms", "3", "--messages", "5", "--json").json
+    assert many["level"] == pytest.approx(0.005)
+    assert many["needs"][0]["one_look"] > 2 * needed["one_look"]
+
+
+def test_plan_by_what_a_message_did(tact: Tact, log: Path) -> None:
+    ran = tact("plan", "--log", log, "--message", "bill", "--days", "0.2", "--lift", "0.2")
+    assert ran.status == 0
+    assert ran.out.startswith("control ")
+    assert "new customers a day" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "problem"),
+    [
+        ((), 2, "tact plan takes --rate, or --mean with --deviation, or --log with --message"),
+        (("--mean", "3"), 2, "--mean needs --deviation: the standard deviation between customers"),
+        (("--rate", "5"), 1, "the rate 5 is none; expected one between 0 and 1, as 0.05"),
+        (("--rate", "0.5", "--effect", "0.6"), 1, "a rate of 0.5 +0.6 is 1.1; expected one between 0 and 1"),
+        (("--rate", "0.5", "--effect", "0"), 1, "an effect of zero cannot be found by any number of customers"),
+        (("--rate", "0.5", "--arms", "1"), 1, "1 arms are no trial; expected at least 2, the control is one"),
+        (("--rate", "0.5", "--arms", "3", "--share", "0.5"), 1, "a share of 0.5 for each of 2 variants leaves the"),
+    ],
+)
+def test_plan_says_what_is_wrong(tact: Tact, options: tuple[str, ...], status: int, problem: str) -> None:
+    ran = tact("plan", *options)
+    assert ran.status == status
+    assert ran.err.startswith(f"tact: {problem}")
