@@ -195,7 +195,7 @@ def _print_holdout(console: Console, held: list[Held], level: float) -> None:
         "p watched",
     )
     for h in held:
-        rate = h.measure.isupper()
+        rate = h.is_rate
         grid.add_row(
             h.measure.lower(), f"{h.days:g}", f"{h.sent:,}", f"{h.held:,}", number(h.mean_sent, rate),
             number(h.mean_held, rate), signed(h.difference.value if h.difference else None, rate),

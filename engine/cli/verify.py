@@ -60,8 +60,8 @@ def _print(console: Console, v: Verdict, seconds: float, ruleset: RuleSet | None
         say(console, Text(f"{counted(count, 'difference')}: {CHECKS[check]}", "bold red"))
         for d in v.differences:
             if d.check == check:
-                where = f"{d.decision_id}  {d.path}" + (f", entry {d.log_id}" if d.log_id else "")
-                say(console, where, 2)
+                where = f"{d.path}, entry {d.log_id}" if d.log_id else d.path
+                say(console, f"{d.decision_id}  {where}" if d.decision_id else where, 2)
                 say(console, f"found {d.found}; expected {d.expected}", 4)
     if v.counts["uniform"] >= v.drawn > 0:
         say(console, Text("every uniform differs: is --secret (TACT_SECRET) the server's?", "yellow"))

@@ -28,11 +28,13 @@ _RARE = 1e-4  # of the share test
 class Held:
     """One measure at one horizon. `sent` and `held`: customers; means per customer.
 
-    `measure`: an outcome's name, `CONVERTED value`, or `activity` (events in the log). `share_p`: of 'the holdout has
+    `measure`: an outcome's name, `CONVERTED value`, or `activity` (events in the log). `is_rate`: it is a share of
+    customers. `share_p`: of 'the holdout has
     the share that the rules say', None without rules.
     """
 
     measure: str
+    is_rate: bool
     days: float
     sent: int
     held: int
@@ -79,21 +81,29 @@ def holdout_effects(log: TrialLog, ruleset: RuleSet | None, level: float, tuned_
         for kind in kinds:
             which = soon & (h.kind == kind)
             y = (np.bincount(at[which], minlength=len(customer)) > 0).astype(np.float64)
-            found.append(_held(kind.name, days, y, held, closed, level, tuned_for, share_p))
+            found.append(_held(kind.name, True, days, y, held, closed, level, tuned_for, share_p))
         which = soon & (h.kind == OutcomeKind.CONVERTED)
         if (h.value[which] != 0.0).any():
             y = np.bincount(at[which], h.value[which], minlength=len(customer)).astype(np.float64)
-            found.append(_held("CONVERTED value", days, y, held, closed, level, tuned_for, share_p))
+            found.append(_held("CONVERTED value", False, days, y, held, closed, level, tuned_for, share_p))
         place = np.minimum(np.searchsorted(customer, log.event_customer), len(customer) - 1)
         after = (customer[place] == log.event_customer) & (log.event_ms > start_ms[place])
         after &= log.event_ms <= start_ms[place] + days * DAY_MS
         y = np.bincount(place[after], minlength=len(customer)).astype(np.float64)
-        found.append(_held("activity", days, y, held, closed, level, tuned_for, share_p))
+        found.append(_held("activity", False, days, y, held, closed, level, tuned_for, share_p))
     return found
 
 
 def _held(
-    measure: str, days: float, y: F64, held: Flags, closed: Flags, level: float, tuned_for: int, share_p: float | None
+    measure: str,
+    is_rate: bool,
+    days: float,
+    y: F64,
+    held: Flags,
+    closed: Flags,
+    level: float,
+    tuned_for: int,
+    share_p: float | None,
 ) -> Held:
     a, b = y[~held & closed], y[held & closed]
     difference = low = high = p = None
@@ -106,7 +116,7 @@ def _held(
         p = always_valid_p(difference.value / se, len(a) + len(b), 1.0 - level, tuned_for)
     ratio = ratio_of_means(a, b, level) if difference is not None else None
     means = (float(a.mean()) if len(a) else 0.0, float(b.mean()) if len(b) else 0.0)
-    return Held(measure, days, len(a), len(b), *means, difference, ratio, low, high, p, share_p)
+    return Held(measure, is_rate, days, len(a), len(b), *means, difference, ratio, low, high, p, share_p)
 
 
 def _varied(y: F64) -> int:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -26,6 +27,7 @@ Flags = npt.NDArray[np.bool_]
 
 _CANDIDATE, _VARIANT = "candidates.list.element.message", "variants.list.element.variant"
 _NAMES = ("event_type", "revision", "message", "variant", "channel", "policy", "segment")
+_REMOVED = b"tact.removed"  # in a file's metadata: entries that erasures took out
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _HIDDEN = {"log_id", "fingerprint", "record_version", "profile_version", "values_read"}  # read where asked
 
@@ -120,6 +122,28 @@ class Outcomes:
 
     def __getitem__(self, name: str) -> I64:
         return self.columns[name]
+
+
+class RunCount(NamedTuple):
+    """A run of the archive: how many entries were `read` from the store, how many are `found` (erased ones counted)."""
+
+    path: Path
+    read: int
+    found: int
+
+
+def runs_of(log: Path) -> Iterator[RunCount]:
+    """The runs that say how many entries they must hold. Raises UnreadableLog."""
+    if log.is_file():
+        return
+    for path in sorted(log.rglob("run-*/ranges.json")):
+        try:
+            ranges = orjson.loads(path.read_bytes())
+            files = [pq.read_metadata(p) for p in path.parent.glob("[!.]*.parquet")]
+            erased = sum(int((f.metadata or {}).get(_REMOVED, b"0")) for f in files)
+            yield RunCount(path.parent, sum(r[2] for r in ranges.values()), sum(f.num_rows for f in files) + erased)
+        except (pa.ArrowException, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+            raise UnreadableLog(f"{path.parent}: its entries cannot be counted: {error}") from None
 
 
 def files_of(log: Path, kind: str) -> list[Path]:

@@ -212,7 +212,7 @@ def _others(others: Sequence[Comparison], level: float) -> str:
 def _holdout(held: Sequence[Held], level: float) -> str:
     rows, plot = [], []
     for h in held:
-        rate = h.measure.isupper()
+        rate = h.is_rate
         value = h.difference.value if h.difference is not None else None
         name = h.measure.lower()
         means = [f"{v:.2%}" if rate else f"{v:.4g}" for v in (h.mean_sent, h.mean_held)]

@@ -43,7 +43,7 @@ class Line:
 def ticks(low: float, high: float) -> list[float]:
     """Round numbers over a range, about five."""
     span = high - low
-    if not math.isfinite(span) or span <= 0.0:
+    if not math.isfinite(span) or span < 1e-12:
         return [low]
     step = math.pow(10.0, math.floor(math.log10(span / _TICKS)))
     step *= float(next((m for m in (1, 2, 5) if span / (step * m) <= _TICKS + 1), 10))
@@ -91,7 +91,7 @@ def lines(title: str, at_ms: Sequence[int], series: Sequence[Line], shown: Forma
         return ""
     low, high = min(values), max(values)
     low, high = (min(0.0, low), max(0.0, high)) if zero else (low, high)
-    high = high if high > low else low + 1.0
+    high = high if high - low > 1e-12 else low + 1.0
     left, right, top, bottom = 50.0, NARROW - 10.0, 34.0, 206.0
 
     def x(moment: float) -> float:

@@ -29,10 +29,12 @@ from engine.readout.log import (
     Lists,
     Names,
     Outcomes,
+    RunCount,
     decision_keys,
     mixed,
     read_decisions,
     read_outcomes,
+    runs_of,
 )
 from engine.readout.philox import uniforms
 
@@ -47,6 +49,7 @@ CHECKS: Mapping[str, str] = {
     "reason": "outcome, reason, draw and candidates contradict each other",
     "outcome": "an outcome names another message or variant than its decision",
     "twice": "the entry stands twice in the log",
+    "count": "a run of the archive holds more or fewer entries than were read from the store",
 }
 _EXAMPLES = 10  # of each kind that are told
 _Words = Callable[[int], tuple[str, str]]  # row -> found, expected
@@ -96,6 +99,8 @@ def verify(log: Path, secret: bytes = b"", ruleset: RuleSet | None = None) -> Ve
     names = Names()
     for decisions in read_decisions(log, names, ("log_id",)):
         work.take(decisions)
+    for run in runs_of(log):
+        work.count(run)
     work.finish(read_outcomes(log, names))
     return work.verdict
 
@@ -279,6 +284,13 @@ class _Work:
             again |= np.isin(entry, earlier, kind="sort")
         self._seen.append(entry)
         self._tell(d, "twice", again, _same(("twice", "once")))
+
+    def count(self, run: RunCount) -> None:
+        """Compares a run's entries with those that the archiver read, less what erasures took out."""
+        if run.found != run.read:
+            self.verdict.counts["count"] += 1
+            told = Difference("count", "", "", str(run.path), f"{run.found:,} entries", f"{run.read:,}")
+            self.verdict.differences.append(told)
 
     # Outcomes
 

@@ -115,6 +115,17 @@ def test_a_bandits_log_is_judged_without_its_bias() -> None:
     assert abs(np.mean(ours) - 0.3) < 0.004  # type: ignore[arg-type]
 
 
+def test_a_bandit_that_is_watched_daily_is_rarely_called_different() -> None:
+    """The false-positive rate under daily looks, where probabilities move with what was seen."""
+    rng = np.random.default_rng(14)
+    watched = 0
+    for _ in range(150):
+        t = bandit(rng, 2000, (0.3, 0.3))
+        daily = [compare(first(t, n)) for n in range(200, 2001, 200)]
+        watched += any(e.seq_p < 0.05 for e in daily if e.seq_p is not None)
+    assert watched / 150 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 150)
+
+
 def test_what_was_known_before_makes_intervals_narrower_and_moves_no_effect() -> None:
     rng = np.random.default_rng(5)
     narrow, effects = [], []
