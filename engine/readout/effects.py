@@ -106,10 +106,10 @@ def compare(trials: Trials, level: float = 0.95, tuned_for: int = 1000) -> Effec
     h = (1.0 / t.p_treated + 1.0 / t.p_control) ** -0.5
     h /= h.sum()
     treated, control = scores(y, t.treated, t.p_treated), scores(y, t.control, t.p_control)
-    means = (float(h @ treated), float(h @ control))
+    means = (float((h * treated).sum()), float((h * control).sum()))
     by_customer = _per_customer(t.customer, np.stack([h * (treated - means[0]), h * (control - means[1])]))
     g = by_customer.shape[1]
-    covariance = by_customer @ by_customer.T * (g / (g - 1))
+    covariance = np.einsum("ig,jg->ij", by_customer, by_customer) * (g / (g - 1))
     effect = means[0] - means[1]
     se = math.sqrt(max(0.0, covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]))
     if se <= 0.0:
@@ -164,7 +164,7 @@ def _adjusted(t: Trials) -> tuple[F64, float | None]:
     centred = x - x.mean()
     within = np.where(t.treated, t.y - t.y[t.treated].mean(), np.where(t.control, t.y - t.y[t.control].mean(), 0.0))
     own = centred[arms] - centred[arms].mean()
-    theta = float(own @ within[arms]) / float(own @ own)
-    before = float(within[arms] @ within[arms])
+    theta = float((own * within[arms]).sum()) / float((own * own).sum())
+    before = float((within[arms] ** 2).sum())
     after = float(((within[arms] - theta * own) ** 2).sum())
     return t.y - theta * centred, (1.0 - after / before) if before > 0.0 else None
