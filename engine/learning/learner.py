@@ -120,16 +120,23 @@ def _decoded(entries: Any) -> list[tuple[str, Entry | None]]:
 
 
 async def refresh(store: RedisStore, learnt: Learnt) -> bool:
-    """Replaces the snapshot where the sums have moved; whether it did. Raises redis' errors."""
+    """Replaces the snapshot where the sums have moved; whether it did. Raises redis' errors.
+
+    Version and sums are read at one moment: the logged version must name one state only.
+    """
     admin = store.admin
-    version = int(await admin.get(store.key("learn:version")) or 0)
-    if version == learnt.posteriors.version:
+    if int(await admin.get(store.key("learn:version")) or 0) == learnt.posteriors.version:
         return False
+    both = admin.pipeline(transaction=True)
+    both.get(store.key("learn:version"))
+    both.hgetall(store.key("learn:sums"))
+    found, sums = await both.execute()
+    version = int(found or 0)
     arms: dict[ArmKey, list[int]] = {}
-    for name, value in (await admin.hgetall(store.key("learn:sums"))).items():
+    for name, value in sums.items():
         arm = ArmKey(*orjson.loads(name[1:]))
         arms.setdefault(arm, [0, 0])[0 if name[:1] == b"n" else 1] = int(value)
-    learnt.posteriors = Posteriors(version, {arm: ArmState(*sums) for arm, sums in arms.items()})
+    learnt.posteriors = Posteriors(version, {arm: ArmState(*state) for arm, state in arms.items()})
     return True
 
 
