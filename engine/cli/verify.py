@@ -13,7 +13,8 @@ from engine.cli.output import FAILED, OK, counted, out, print_json, say
 from engine.compiler.model import RuleSet
 from engine.compiler.ruleset import load, read_directory
 from engine.errors import RulesInvalid
-from engine.readout.verify import CHECKS, Verdict, verify
+from engine.readout.verdict import CHECKS, Verdict
+from engine.readout.verify import verify
 
 
 def run(log: Path, rules: Path | None, secret: str, as_json: bool) -> int:
@@ -52,7 +53,9 @@ def _print(console: Console, v: Verdict, seconds: float, ruleset: RuleSet | None
             say(console, f"{v.other_revision:,} of another revision than {ruleset.revision}", 4)
         if ruleset is not None and v.open_shares > v.other_revision:
             rest = v.open_shares - v.other_revision
-            say(console, f"{rest:,} of what a policy had learnt by then: checked to be the same wherever they stand", 4)
+            say(
+                console, f"{rest:,} learnt from more than this log holds: checked to be the same wherever they stand", 4
+            )
     if v.good:
         say(console, Text("nothing differs", "green"))
         return

@@ -125,11 +125,14 @@ class Outcomes:
 
 
 class RunCount(NamedTuple):
-    """A run of the archive: how many entries were `read` from the store, how many are `found` (erased ones counted)."""
+    """A run of the archive: how many entries were `read` from the store, how many are `found`, counting those that
+    were `erased` since.
+    """
 
     path: Path
     read: int
     found: int
+    erased: int
 
 
 def runs_of(log: Path) -> Iterator[RunCount]:
@@ -141,7 +144,8 @@ def runs_of(log: Path) -> Iterator[RunCount]:
             ranges = orjson.loads(path.read_bytes())
             files = [pq.read_metadata(p) for p in path.parent.glob("[!.]*.parquet")]
             erased = sum(int((f.metadata or {}).get(_REMOVED, b"0")) for f in files)
-            yield RunCount(path.parent, sum(r[2] for r in ranges.values()), sum(f.num_rows for f in files) + erased)
+            read, found = sum(r[2] for r in ranges.values()), sum(f.num_rows for f in files)
+            yield RunCount(path.parent, read, found + erased, erased)
         except (pa.ArrowException, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
             raise UnreadableLog(f"{path.parent}: its entries cannot be counted: {error}") from None
 

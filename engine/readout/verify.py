@@ -7,11 +7,8 @@ depend on; floating point may then differ by a unit of 2^-30 between maths libra
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +16,7 @@ import numpy.typing as npt
 from engine.compiler.model import RuleSet
 from engine.decision import SHARE_UNIT, Outcome, Reason
 from engine.identity import name_hash
-from engine.learning.policies import Posteriors, variant_shares
-from engine.learning.shares import MESSAGE_STAGE, VARIANT_STAGE, salt_keys, shares_of
+from engine.learning.shares import MESSAGE_STAGE, VARIANT_STAGE, salt_keys
 from engine.readout.log import (
     I64,
     U64,
@@ -37,57 +33,8 @@ from engine.readout.log import (
     runs_of,
 )
 from engine.readout.philox import uniforms
-
-CHECKS: Mapping[str, str] = {
-    "message": "the message is not the one that its shares and uniform draw",
-    "variant": "the variant is not the one that its shares and uniform draw",
-    "shares": "shares do not sum to 2^30, or a stopped message has one",
-    "uniform": "the uniform is not the draw's of this customer, event and slot",
-    "message_shares": "the messages' shares are not what the candidates' ranks give",
-    "variant_shares": "the variants' shares are not what the policy gives",
-    "same_state": "the same policy state gave other shares elsewhere in the log",
-    "reason": "outcome, reason, draw and candidates contradict each other",
-    "outcome": "an outcome names another message or variant than its decision",
-    "twice": "the entry stands twice in the log",
-    "count": "a run of the archive holds more or fewer entries than were read from the store",
-}
-_EXAMPLES = 10  # of each kind that are told
-_Words = Callable[[int], tuple[str, str]]  # row -> found, expected
-
-
-class Difference(NamedTuple):
-    """One entry that does not hold. `check` is a key of CHECKS."""
-
-    check: str
-    decision_id: str
-    log_id: str
-    path: str
-    found: str
-    expected: str
-
-
-@dataclass(slots=True)
-class Verdict:
-    """What was looked at and what differs. `counts`: differing entries by check; `differences`: the first of each.
-
-    `drawn`: decisions with a draw. `recomputed`: whose variant shares were worked out anew, `units`: of these, those
-    that differ by one unit; `open_shares`: whose policy state, or rule set, the log does not hold.
-    """
-
-    decisions: int = 0
-    drawn: int = 0
-    outcomes: int = 0
-    recomputed: int = 0
-    units: int = 0
-    open_shares: int = 0
-    other_revision: int = 0
-    counts: Counter[str] = field(default_factory=Counter)
-    differences: list[Difference] = field(default_factory=list)
-
-    @property
-    def good(self) -> bool:
-        """Nothing differs."""
-        return not self.counts
+from engine.readout.vectors import Vectors
+from engine.readout.verdict import EXAMPLES, Difference, Verdict, Words, same
 
 
 def verify(log: Path, secret: bytes = b"", ruleset: RuleSet | None = None) -> Verdict:
@@ -109,10 +56,10 @@ class _Work:
     def __init__(self, salt: bytes, ruleset: RuleSet | None) -> None:
         self.verdict = Verdict()
         self._key0, self._key1 = salt_keys(salt)
-        self._ruleset = ruleset
         self._seen: list[U64] = []  # keys of entries, for what stands twice
         self._chosen: list[tuple[U64, I64, I64, I64]] = []  # decision -> message, variant, revision, for outcomes
-        self._states: dict[tuple[object, ...], tuple[int, ...]] = {}
+        self._vectors = Vectors(ruleset, self.verdict)
+        self._runs: set[int] = set()
 
     # One file
 
@@ -128,7 +75,7 @@ class _Work:
         self._uniforms(d, drawn)
         self._reasons(d, drawn)
         self._message_shares(d, fits)
-        self._variant_shares(d, drawn)
+        self._vectors.take(d, drawn)
         key = decision_keys(d.customer, d.event, d["slot"])
         self._chosen.append((key[drawn], d["message"][drawn], d["variant"][drawn], d["revision"][drawn]))
         self._twice(d, key)
@@ -143,24 +90,24 @@ class _Work:
         whole = np.where(drawn, messages == SHARE_UNIT, messages == 0)
         whole &= np.where(drawn & ~sticky, variants == SHARE_UNIT, True) & np.where(drawn & sticky, one, True)
         bad = ~whole | stopped | negative | (~drawn & (variants != 0))
-        self._tell(d, "shares", bad, lambda i: (f"sums {messages[i]} and {variants[i]}", f"{SHARE_UNIT}"))
+        self.verdict.tell(d, "shares", bad, lambda i: (f"sums {messages[i]} and {variants[i]}", f"{SHARE_UNIT}"))
 
     def _draws(self, d: Decisions, drawn: Flags, fits: Flags) -> None:
         names = d.names.texts
         message = _redrawn(d.candidates, d["u_message"])
         bad = drawn & (message != d["message"])
-        self._tell(d, "message", bad, lambda i: (names[d["message"][i]], _name(names, message[i])))
+        self.verdict.tell(d, "message", bad, lambda i: (names[d["message"][i]], _name(names, message[i])))
         sticky = d["sticky"] != 0
         variant = np.where(sticky, _only(d.variants), _redrawn(d.variants, d["u_variant"]))
         bad = drawn & (variant != d["variant"])
-        self._tell(d, "variant", bad, lambda i: (names[d["variant"][i]], _name(names, variant[i])))
+        self.verdict.tell(d, "variant", bad, lambda i: (names[d["variant"][i]], _name(names, variant[i])))
 
     def _uniforms(self, d: Decisions, drawn: Flags) -> None:
         for name, stage in (("u_message", MESSAGE_STAGE), ("u_variant", VARIANT_STAGE)):
             last = (d["slot"].astype(np.uint64) << np.uint64(8)) | np.uint64(stage)
             u = uniforms(self._key0, self._key1, d.customer[:, 0], d.customer[:, 1], d.event, last)
             bad = np.where(drawn, d[name] != u, d[name] != 0)
-            self._tell(d, "uniform", bad, _pair(d[name], np.where(drawn, u, 0), name))
+            self.verdict.tell(d, "uniform", bad, _pair(d[name], np.where(drawn, u, 0), name))
 
     def _reasons(self, d: Decisions, drawn: Flags) -> None:
         c = d.candidates
@@ -174,7 +121,9 @@ class _Work:
             np.where(drawn, withheld & holdout, ~withheld & ~selected & ~holdout & explained & (d["variant"] == 0)),
         )
         good &= (d["outcome"] == int(Outcome.SEND)) | (d["outcome"] == int(Outcome.NO_MESSAGE))
-        self._tell(d, "reason", ~good, lambda i: (f"outcome {d['outcome'][i]}, reason {reason[i]}", "one that fits"))
+        self.verdict.tell(
+            d, "reason", ~good, lambda i: (f"outcome {d['outcome'][i]}, reason {reason[i]}", "one that fits")
+        )
 
     def _message_shares(self, d: Decisions, fits: Flags) -> None:
         """Whoever fits is as good as the others that fit: the rest was outranked without being asked."""
@@ -195,83 +144,12 @@ class _Work:
             expected[at] = shares
         bad = (c.sums((c.share != expected).astype(np.int64)) > 0) | uneven
         at = c.at
-        self._tell(
+        self.verdict.tell(
             d,
             "message_shares",
             bad,
             lambda i: (str(c.share[at[i] : at[i + 1]].tolist()), str(expected[at[i] : at[i + 1]].tolist())),
         )
-
-    def _variant_shares(self, d: Decisions, drawn: Flags) -> None:
-        """Rows alike in everything that shares depend on are looked at once."""
-        rows = np.flatnonzero(drawn & (d["sticky"] == 0))
-        if not len(rows):
-            return
-        v = d.variants
-        place = np.arange(len(v.name)) - np.repeat(v.at[:-1], np.diff(v.at))
-        content = v.sums(mixed(v.name.astype(np.uint64), v.share.astype(np.uint64), place.astype(np.uint64)))
-        key = mixed(
-            content,
-            *(d[n].astype(np.uint64) for n in ("revision", "policy", "message", "segment", "policy_version")),
-        )
-        _, first, inverse, count = np.unique(key[rows], return_index=True, return_inverse=True, return_counts=True)
-        texts = d.names.texts
-        for g, i in enumerate(rows[first].tolist()):
-            lo, hi = int(v.at[i]), int(v.at[i + 1])
-            variants = tuple(texts[n] for n in v.name[lo:hi].tolist())
-            shares = tuple(v.share[lo:hi].tolist())
-            check, expected = self._judged(d, i, variants, shares, int(count[g]))
-            if check:
-                bad = np.zeros(len(d), np.bool_)
-                bad[rows[inverse == g]] = True
-                self._tell(d, check, bad, _same((str(list(shares)), expected)))
-
-    def _judged(
-        self, d: Decisions, i: int, variants: tuple[str, ...], shares: tuple[int, ...], count: int
-    ) -> tuple[str, str]:
-        """(the check that fails, what it expects) for `count` decisions like the one in row i; ("", "") if none."""
-        texts = d.names.texts
-        revision, policy, message, segment = (texts[d[n][i]] for n in ("revision", "policy", "message", "segment"))
-        version = int(d["policy_version"][i])
-        known = self._states.setdefault((revision, policy, message, segment, version, variants), shares)
-        expected = self._recomputed(revision, policy, message, segment, version, variants, count)
-        if expected is None:
-            if known != shares:
-                return "same_state", str(list(known))
-            return "", ""
-        self.verdict.recomputed += count
-        off = max((abs(a - b) for a, b in zip(shares, expected, strict=True)), default=0)
-        if off > (1 if version or self._learns(policy) else 0):
-            return "variant_shares", str(list(expected))
-        self.verdict.units += count if off else 0
-        return "", ""
-
-    def _learns(self, policy: str) -> bool:
-        found = self._ruleset.policies.get(policy) if self._ruleset is not None else None
-        return found is not None and found.kind != "fixed"
-
-    def _recomputed(
-        self,
-        revision: str,
-        policy: str,
-        message: str,
-        segment: str,
-        version: int,
-        variants: tuple[str, ...],
-        n: int,
-    ) -> tuple[int, ...] | None:
-        """The shares as they should be, None where that cannot be known."""
-        if not policy:
-            return shares_of((1.0,) * len(variants), 0.0, tuple(name_hash(n) for n in variants))
-        if self._ruleset is None or revision != self._ruleset.revision:
-            self.verdict.open_shares += n
-            self.verdict.other_revision += n if self._ruleset is not None else 0
-            return None
-        found = self._ruleset.policies.get(policy)
-        if found is None or (found.kind != "fixed" and version):
-            self.verdict.open_shares += n
-            return None
-        return variant_shares(found, message, segment, variants, Posteriors()).shares
 
     def _twice(self, d: Decisions, key: U64) -> None:
         log_ids = d.table["log_id"].combine_chunks().dictionary_encode()
@@ -283,10 +161,12 @@ class _Work:
         for earlier in self._seen:
             again |= np.isin(entry, earlier, kind="sort")
         self._seen.append(entry)
-        self._tell(d, "twice", again, _same(("twice", "once")))
+        self.verdict.tell(d, "twice", again, same(("twice", "once")))
 
     def count(self, run: RunCount) -> None:
         """Compares a run's entries with those that the archiver read, less what erasures took out."""
+        self.verdict.erased += run.erased
+        self._runs.add(int(run.path.name.removeprefix("run-")))
         if run.found != run.read:
             self.verdict.counts["count"] += 1
             told = Difference("count", "", "", str(run.path), f"{run.found:,} entries", f"{run.read:,}")
@@ -307,6 +187,7 @@ class _Work:
         named = np.unique(revision << 32 | message)
         for o in files:
             self.verdict.outcomes += len(o)
+            self._vectors.report(o)
             if not len(keys):
                 continue
             key = decision_keys(o.customer, o.event, o["slot"])
@@ -315,21 +196,14 @@ class _Work:
             other |= (variant[at] != o["variant"]) & (o["variant"] != 0)
             other &= keys[at] == key
             texts = o.names.texts
-            self.verdict.counts["outcome"] += int(other.sum())
-            for i in np.flatnonzero(other)[:_EXAMPLES].tolist():
+            if other.any():
+                self.verdict.counts["outcome"] += int(other.sum())
+            for i in np.flatnonzero(other)[:EXAMPLES].tolist():
                 name = f"{o.customer[i].tobytes().hex()}-{int(o.event[i]):016x}-{int(o['slot'][i])}"
                 found = f"{texts[o['message'][i]]}/{texts[o['variant'][i]]}"
                 expected = f"{texts[message[at[i]]]}/{texts[variant[at[i]]]}"
                 self.verdict.differences.append(Difference("outcome", name, "", str(o.path), found, expected))
-        self.verdict.counts = +self.verdict.counts
-
-    def _tell(self, d: Decisions, check: str, bad: Flags, words: _Words) -> None:
-        rows = np.flatnonzero(bad)
-        told = min(self.verdict.counts[check], _EXAMPLES)
-        self.verdict.counts[check] += len(rows)
-        for i in rows[: _EXAMPLES - told].tolist():
-            log_id = str(d.table["log_id"][i])
-            self.verdict.differences.append(Difference(check, d.decision_id(i), log_id, str(d.path), *words(i)))
+        self._vectors.finish(self._runs == set(range(1, len(self._runs) + 1)) != set())
 
 
 def _redrawn(lists: Lists, u: I64) -> I64:
@@ -358,9 +232,5 @@ def _name(names: list[str], code: np.int64) -> str:
     return names[code] if code >= 0 else "none"
 
 
-def _same(words: tuple[str, str]) -> _Words:
-    return lambda i: words
-
-
-def _pair(found: npt.NDArray[np.int64], expected: npt.NDArray[np.int64], what: str) -> _Words:
+def _pair(found: npt.NDArray[np.int64], expected: npt.NDArray[np.int64], what: str) -> Words:
     return lambda i: (f"{what} {found[i]}", str(expected[i]))

@@ -6,14 +6,16 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from engine.compiler.ruleset import load
 from engine.decision import SHARE_UNIT, OutcomeKind
 from engine.errors import TactError
+from engine.readout.page import page
 from engine.readout.report import MessageReport, Report, Wish, make_report
 from engine.readout.trials import read_trials
-from engine.state.log import Entry
+from engine.state.log import CandidateEntry, Entry
 from tests.readout.written import DAY_MS, RULES, START_MS, archive, decision, outcome, write_log
 
 HALF = {"a": SHARE_UNIT // 2, "b": SHARE_UNIT // 2}
@@ -208,6 +210,30 @@ def test_the_pipelines_own_log(tmp_path: Path) -> None:
     held = {h.days: h for h in report.holdout if h.measure == "activity"}
     assert held[7].share_p is not None
     assert not held[7].suspect
+
+
+def test_a_log_without_a_draw_or_an_outcome(tmp_path: Path) -> None:
+    nothing: list[Entry] = [
+        decision(f"c{i}", 1, START_MS, {}, "", outcome=2, reason=12, candidates=[CandidateEntry("offer", 12, 0.0, 0)])
+        for i in range(5)
+    ]
+    report = read(tmp_path, nothing)
+    assert (report.decisions, report.trials, report.messages) == (5, 0, [])
+    assert report.stops == {"offer": {"NOT_ELIGIBLE": 5}}
+    assert "NOT_ELIGIBLE" in page(report, "empty")
+
+
+def test_a_log_of_an_older_version(tmp_path: Path) -> None:
+    """Columns that came later have their defaults."""
+    entries = [decision(f"c{i}", 1, START_MS, HALF, "ab"[i % 2]) for i in range(20)]
+    archive(tmp_path, entries)
+    [path] = tmp_path.rglob("decision.parquet")
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns(["sticky", "withheld", "segment", "attribution_s", "candidates"]), path)
+    log = read_trials(tmp_path)
+    assert len(log) == 0  # nothing says that there was a draw
+    pq.write_table(table.drop_columns(["sticky", "withheld", "segment", "attribution_s"]), path)
+    assert len(read_trials(tmp_path)) == 20
 
 
 def test_an_outcome_that_the_log_lacks_is_told(tmp_path: Path) -> None:
