@@ -63,6 +63,7 @@ class Effect:
     `n_*` trials and `sum_*` outcomes as they were drawn; `mean_*` are estimates over all comparable trials.
     `low`/`high`, `p`: fixed horizon, to be looked at once. `seq_low`/`seq_high`, `seq_p`: may be watched daily.
     `ratio*`: mean of the variant by mean of the control. `saved`: part of the variance that the covariate took away.
+    `se_*`: standard errors of the two means.
     """
 
     n_treated: int
@@ -85,6 +86,8 @@ class Effect:
     ratio_low: float | None = None
     ratio_high: float | None = None
     saved: float | None = None
+    se_treated: float | None = None
+    se_control: float | None = None
 
 
 def compare(trials: Trials, level: float = 0.95, tuned_for: int = 1000) -> Effect:
@@ -125,7 +128,7 @@ def compare(trials: Trials, level: float = 0.95, tuned_for: int = 1000) -> Effec
         *n, *sums, customers, bare.incomparable, *means, effect, se,
         effect - z * se, effect + z * se, two_sided(effect / se),
         effect - wide, effect + wide, always_valid_p(effect / se, g, 1.0 - level, tuned_for),
-        ratio, ratio_low, ratio_high, saved,
+        ratio, ratio_low, ratio_high, saved, math.sqrt(covariance[0, 0]), math.sqrt(covariance[1, 1]),
     )  # fmt: skip
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 
 from engine.readout.holdout import Held
 from engine.readout.report import Comparison, MessageReport, Report
 from engine.readout.segments import POLICY_SEGMENT
-from engine.readout.svg import Interval, Line, bars, forest, lines, stacked
+from engine.readout.svg import Interval, Line, bars, densities, forest, lines, stacked
 from engine.readout.trials import HORIZONS
 
 _STYLE = """
@@ -124,6 +124,7 @@ def _message(m: MessageReport, r: Report) -> str:
     rewards = [Line(v, y, colour[v]) for v, y in zip(s.variants, s.reward, strict=True)] if r.kind else []
     plots = [
         ("Effect as it was on each day, pp", lines("effect over time", s.at_ms, watched, _axis, zero=True)),
+        (f"Where the rate of {kind} lies", densities("posteriors", _curves(m, colour), lambda v: f"{v:.3g}")),
         ("Probability of each variant", lines("probabilities over time", s.at_ms, shares, lambda v: f"{v:.0%}", True)),
         (f"Cumulative {kind}", lines("cumulative reward", s.at_ms, rewards, lambda v: f"{v:,.0f}", zero=True)),
     ]
@@ -133,6 +134,18 @@ def _message(m: MessageReport, r: Report) -> str:
         parts.append(f"<details><summary>All outcomes and horizons</summary>{_others(m.others, r.level)}</details>")
     parts.append("</section>")
     return "".join(parts)
+
+
+def _curves(m: MessageReport, colour: Mapping[str, int]) -> list[tuple[str, float, float, int]]:
+    """Each arm's estimated mean: near enough its posterior under a flat prior, as soon as there are many trials."""
+    curves: list[tuple[str, float, float, int]] = []
+    for c in m.main:
+        e = c.effect
+        if e.mean_control is not None and e.se_control is not None and not curves:
+            curves.append((m.control, e.mean_control, e.se_control, colour[m.control]))
+        if e.mean_treated is not None and e.se_treated is not None:
+            curves.append((c.variant, e.mean_treated, e.se_treated, colour[c.variant]))
+    return curves
 
 
 def _arms(m: MessageReport, r: Report) -> str:

@@ -5,7 +5,8 @@ The asymptotic confidence sequence of Waudby-Smith, Arbour, Sinha, Kennedy & Oh 
 
     half-width = se sqrt((n r + 1) / (n r) (2 log(1 / alpha) + log(n r + 1)))
 
-It holds for martingale sums too (their section 3), so for scores that were collected adaptively. It is asymptotic: the
+It holds for martingale sums too (their section 3), so for scores that were collected adaptively, given that units vary
+about alike throughout; the weights in `effects` see to that while probabilities move. It is asymptotic: the
 first handful of units is not covered, which is why effects are not told before there are enough of them.
 r is fixed beforehand by the number of units at which the interval is to be narrowest, never by the data.
 """

@@ -14,6 +14,7 @@ COLOURS = 6  # --c0 .. --c5, then again
 _LETTER = 6.6  # width of a character, about
 _ROW = 24
 _TICKS = 5
+_CURVE = 64  # points of a density
 
 Format = Callable[[float], str]
 
@@ -123,6 +124,36 @@ def lines(title: str, at_ms: Sequence[int], series: Sequence[Line], shown: Forma
             else:  # a moment by itself
                 cx, _, cy = points.partition(",")
                 parts.append(f'<circle cx="{cx}" cy="{cy}" r="2.5" class="fill {colour}"/>')
+    return _svg(title, 232, parts, NARROW)
+
+
+def densities(title: str, curves: Sequence[tuple[str, float, float, int]], shown: Format) -> str:
+    """Normal densities, each with (name, mean, standard deviation, colour): where a value may lie."""
+    curves = [c for c in curves if c[2] > 1e-9 * max(1.0, abs(c[1]))]
+    if not curves:
+        return ""
+    low, high = min(m - 4 * s for _, m, s, _ in curves), max(m + 4 * s for _, m, s, _ in curves)
+    left, right, top, bottom = 14.0, NARROW - 10.0, 34.0, 206.0
+    peak = max(1.0 / s for _, _, s, _ in curves)
+    parts = []
+    for tick in ticks(low, high):
+        x = left + (tick - low) / (high - low) * (right - left)
+        parts += [_segment(x, top, x, bottom, "grid"), _text(x, bottom + 18, shown(tick), "tick", "middle")]
+    at = left
+    for name, mean, deviation, place in curves:
+        colour = f"c{place % COLOURS}"
+        parts.append(f'<rect x="{at:.1f}" y="8" width="12" height="12" rx="3" class="fill {colour}"/>')
+        parts.append(_text(at + 17, 18, name, "label", "start"))
+        at += 34 + _LETTER * len(name)
+        points = []
+        for k in range(_CURVE + 1):
+            z = 8.0 * k / _CURVE - 4.0
+            x = left + (mean + z * deviation - low) / (high - low) * (right - left)
+            height = math.exp(-0.5 * z * z) / (deviation * peak)
+            points.append(f"{x:.1f},{bottom - height * (bottom - top):.1f}")
+        drawn = " ".join(points)
+        parts.append(f'<polygon points="{drawn}" class="band {colour}"/>')
+        parts.append(f'<polyline points="{drawn}" class="line {colour}"/>')
     return _svg(title, 232, parts, NARROW)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from engine.decision import SHARE_UNIT, OutcomeKind
 from engine.readout.page import page
 from engine.readout.report import Wish, make_report
-from engine.readout.svg import Interval, Line, bars, forest, lines, stacked, ticks
+from engine.readout.svg import Interval, Line, bars, densities, forest, lines, stacked, ticks
 from engine.readout.trials import read_trials
 from engine.state.log import CandidateEntry, Entry
 from tests.readout.written import DAY_MS, START_MS, archive, decision, outcome
@@ -69,7 +69,7 @@ def test_the_page_is_whole_and_needs_nothing_else(tmp_path: Path) -> None:
     text = document(tmp_path)
     parsed = Parsed(text)
     assert parsed.open == []
-    assert text.count("<svg") >= 6
+    assert text.count("<svg") >= 7
     assert not parsed.tags & {"script", "link", "img", "iframe", "object"}
     assert not {k for k, _ in parsed.attributes} & {"src", "href", "onload", "onclick", "style"}
     assert "url(" not in text
@@ -111,6 +111,7 @@ def test_plots_take_whatever_there_is(rows: list[tuple[str, float, float, float]
         lines(
             "l", [0, DAY_MS, 2 * DAY_MS], [Line("x", values, 0, (values, values)), Line("y", [None] * 3, 7)], str, True
         ),
+        densities("d", [(label, v, abs(a) * 1e-3, 1) for label, v, a, _ in rows], str),
         bars("b", [(label, abs(int(v))) for label, v, _, _ in rows], 10),
         stacked("s", [(label, [("A", abs(int(v))), ("B", 1)]) for label, v, _, _ in rows], ["A"]),
     ]

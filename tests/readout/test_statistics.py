@@ -55,6 +55,8 @@ def test_intervals_cover_at_their_level() -> None:
     covered = [e.low <= 0.05 <= e.high for e in found if e.low is not None and e.high is not None]
     assert len(covered) == 600
     assert 0.925 < np.mean(covered) < 0.975
+    width = [e.se_treated for e in found if e.se_treated is not None]
+    assert np.mean(width) == pytest.approx(math.sqrt(0.35 * 0.65 / 180), rel=0.05)
     ratios = [e.ratio_low <= 0.35 / 0.3 <= e.ratio_high for e in found if e.ratio_low and e.ratio_high]
     assert 0.925 < np.mean(ratios) < 0.975
 
