@@ -6,7 +6,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.decision import SHARE_UNIT, OutcomeKind
@@ -87,6 +87,7 @@ def test_texts_of_the_log_are_texts_of_the_page(tmp_path: Path) -> None:
     assert name in parsed.text
 
 
+@settings(deadline=None)
 @given(FINITE, FINITE)
 def test_ticks_are_few_round_and_inside(a: float, b: float) -> None:
     low, high = min(a, b), max(a, b)
@@ -99,6 +100,7 @@ def test_ticks_are_few_round_and_inside(a: float, b: float) -> None:
 OPTIONAL = st.one_of(st.none(), FINITE)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.text(max_size=30), FINITE, FINITE, FINITE), max_size=6),
     st.lists(OPTIONAL, min_size=3, max_size=3),

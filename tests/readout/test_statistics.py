@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.readout.corrections import benjamini_hochberg, heterogeneity, holm, interaction
@@ -64,7 +64,7 @@ def test_intervals_cover_at_their_level() -> None:
 def test_an_a_a_trial_that_is_watched_daily_is_rarely_called_different() -> None:
     rng = np.random.default_rng(2)
     watched = once = 0
-    for _ in range(250):
+    for _ in range(200):
         t = trial(rng, 2000, (0.2, 0.2))
         daily = [compare(first(t, n)) for n in range(125, 2001, 125)]
         watched += any(e.seq_p < 0.05 for e in daily if e.seq_p is not None)
@@ -72,8 +72,8 @@ def test_an_a_a_trial_that_is_watched_daily_is_rarely_called_different() -> None
         for e in daily:
             if e.seq_p is not None and e.seq_low is not None and e.seq_high is not None:
                 assert (e.seq_p < 0.05) == (e.seq_low > 0 or e.seq_high < 0)
-    assert watched / 250 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 250)
-    assert once / 250 > 0.15  # what daily looks do to a test for one look
+    assert watched / 200 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 200)
+    assert once / 200 > 0.15  # what daily looks do to a test for one look
 
 
 def test_customers_who_come_again_are_no_new_evidence() -> None:
@@ -165,6 +165,7 @@ def test_trials_that_could_not_draw_one_of_the_arms_compare_nothing() -> None:
     assert e.n_treated + e.n_control == 700
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(20, 200), st.floats(0.1, 0.9))
 def test_scores_average_to_the_arms_mean_where_everything_was_drawn(seed: int, n: int, p: float) -> None:
     y = np.random.default_rng(seed).random(n)
@@ -201,6 +202,7 @@ def test_lost_trials_are_noticed() -> None:
 # Corrections
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=12))
 def test_corrections_keep_the_order_and_only_raise(p: list[float | None]) -> None:
     for correct in (holm, benjamini_hochberg):
