@@ -59,6 +59,7 @@ class MessageStep:
     constant: float | None  # where the value is one
     about: int | None  # root
     by: tuple[int, ...]  # roots
+    context: tuple[int, ...]  # roots
     eligible: tuple[Condition, ...]
     otherwise: Mapping[str, str]
     channels: tuple[ChannelPlan, ...]
@@ -180,6 +181,9 @@ def _message_step(
         constant=_constant(message.value.node),
         about=root_of["message.about", message.name] if message.about is not None else None,
         by=tuple(root_of["policy.by:" + policy.name, str(k)] for k in range(len(policy.by))) if policy else (),
+        context=tuple(root_of["policy.context:" + policy.name, str(k)] for k in range(len(policy.context)))
+        if policy
+        else (),
         eligible=product.eligible if product else (),
         otherwise=product.otherwise if product else {},
         channels=tuple(channels),

@@ -24,7 +24,7 @@ from engine.decider import Decider
 from engine.errors import CommitUnknown, StoreUnavailable, TactError
 from engine.identity import BUCKETS, CustomerKey
 from engine.kernels.arena import FINE
-from engine.learning.policies import Posteriors
+from engine.learning.posteriors import Posteriors
 from engine.learning.shares import salt_keys
 from engine.state.redis import RedisStore
 

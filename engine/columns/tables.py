@@ -202,6 +202,7 @@ def rule_tables(bundle: Bundle, paths: Paths) -> RuleTables:
             or not readable[m]
             or variant_end - variant_at > VARIANTS_MAX
             or (policy is not None and policy.sticky and len(step.keys) > 1)
+            or bool(step.context)
         )
         topic = words.span(step.message.topic) if step.message.topic is not None else (0, 0)
         unless = program.rules.outputs[plan.unless].column if plan.unless is not None else -1

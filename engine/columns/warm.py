@@ -10,7 +10,7 @@ from engine.columns.rules import RuleColumns
 from engine.columns.shares import ShareTable
 from engine.kernels.arena import FINE
 from engine.kernels.warm import warm as warm_kernels
-from engine.learning.policies import Posteriors
+from engine.learning.posteriors import Posteriors
 from engine.pb.tact.v1 import decision_pb2 as pb
 from engine.step.take import World
 

@@ -142,6 +142,8 @@ def lower(ruleset: RuleSet) -> Program:
         on = _union(m.on for m in governed.get(policy.name, ()))
         for place, expression in enumerate(policy.by):
             rules.name("policy.by:" + policy.name, str(place), expression, on)
+        for place, expression in enumerate(policy.context):
+            rules.name("policy.context:" + policy.name, str(place), expression, on)
     for channel in ruleset.channels.values():
         rules.name("channel.when", channel.name, channel.when, None)
     messages = tuple(

@@ -288,11 +288,44 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class Learning:
+    """How a policy that learns does it; each kind reads what concerns it.
+
+    model         of thompson: beta or gaussian
+    epsilon       of epsilon_greedy: the share that explores
+    temperature   of softmax
+    prior_*       what is thought before anything was seen: a rate of reward, and how many trials that is worth
+    shrink        trials that what was seen in other segments is worth at most; 0: each segment by itself
+    half_life_s, window_s   what has been seen counts half after, or not at all after; 0: for ever
+    values        what a variant's reward is multiplied by, where it is not 1
+    explore       of linear policies: the standard deviation of one reward; widens what is tried
+    """
+
+    model: str = "beta"
+    epsilon: float = 0.1
+    temperature: float = 0.05
+    prior_rate: float = 0.5
+    prior_weight: float = 2.0
+    shrink: float = 0.0
+    half_life_s: int = 0
+    window_s: int = 0
+    values: Mapping[str, float] = field(default_factory=dict)
+    explore: float = 0.5
+
+    @property
+    def bucket_h(self) -> int:
+        """Hours that closed trials are summed by, so that they can be forgotten; 0: all together."""
+        span_s = self.half_life_s or self.window_s
+        return max(1, span_s // 3600 // 16) if span_s else 0
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
-    """How a variant is chosen. `kind` is fixed or thompson.
+    """How a variant is chosen. `kind` is fixed, or one of `engine.learning.kinds`.
 
     `reward` maps outcome kinds in lower case to values; `weights` variant names to weights (fixed).
-    `by` keys the learned state; `if_unfit` is leave_out or drop.
+    `by` keys the learned state; `if_unfit` is leave_out or drop. `context` is what linear policies look at,
+    `context_key` its meaning as a hash (0: none).
     """
 
     name: str
@@ -307,6 +340,9 @@ class Policy:
     pool: bool
     if_unfit: str
     position: Position
+    learning: Learning = field(default_factory=Learning)
+    context: tuple[Expression, ...] = ()
+    context_key: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,7 @@ class Program:
         ("message.channel:" + message, channel)    the condition for this message
         ("channel.when", channel)                  the channel's own
         ("policy.by:" + policy, place)             place in `by`, as text
+        ("policy.context:" + policy, place)        place in `context`, as text
     """
 
     windows: Plan

@@ -31,6 +31,7 @@ from engine.compiler.schema_values import (
     whole,
 )
 from engine.compiler.sections_contact import PER
+from engine.compiler.sections_learning import CONTEXT_MAX, LEARNS, MODELS
 from engine.compiler.sections_policies import REWARDS
 from engine.compiler.sections_schema import TYPES
 from engine.compiler.sections_tests import REASONS
@@ -305,7 +306,7 @@ def _gap() -> Schema:
 def _policy() -> Schema:
     weight = number("The variant's weight.", minimum=0)
     keys = {
-        "kind": choice("`fixed` keeps its weights, `thompson` learns from rewards.", ("fixed", "thompson")),
+        "kind": choice("`fixed` keeps its weights, the others learn from rewards.", ("fixed", *LEARNS)),
         "reward": fields("What an outcome is worth.", {r: number(f"Worth of {r}.") for r in REWARDS}),
         "attribution": period("How long after a message its outcomes count."),
         "floor": share("No variant gets less."),
@@ -319,6 +320,27 @@ def _policy() -> Schema:
         "sticky": choice("A customer keeps the variant.", ("customer",)),
         "pool": flag("Whether messages that share the policy learn together."),
         "if_unfit": choice("Where a text cannot be made: leave the customer out, or drop it.", ("leave_out", "drop")),
+        "model": choice("Of thompson: what a reward is like.", MODELS),
+        "epsilon": share("Of epsilon_greedy: so much tries out."),
+        "temperature": number("Of softmax: small ones take the best nearly always.", minimum=0.001),
+        "prior": fields(
+            "What is thought before anything was seen.",
+            {"rate": share("The reward expected."), "weight": number("Worth so many trials.", minimum=0.001)},
+            ("rate",),
+        ),
+        "shrink": number("What was seen in other segments is worth so many trials at most.", minimum=0),
+        "forget": fields(
+            "What has been seen counts less with time.",
+            {"half_life": period("Half as much after."), "window": period("Not at all after.")},
+        ),
+        "context": {
+            "description": "Of linear kinds: what the reward depends on.",
+            "type": "array",
+            "items": expression("A number, integer or bool."),
+            "maxItems": CONTEXT_MAX,
+        },
+        "explore": number("Of linear kinds: how far single rewards spread.", minimum=0),
+        "values": named("What each variant's reward is multiplied by.", number("A factor above zero.", minimum=0)),
     }
     return fields("A policy.", keys, ("kind",))
 

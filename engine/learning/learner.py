@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from importlib import resources
+from itertools import chain
 from typing import Any
-
-import orjson
 
 from engine.bundle import Active
 from engine.errors import StoreUnavailable
 from engine.identity import BUCKETS
 from engine.learning.fold import BucketFold, Increments
-from engine.learning.policies import ArmKey, ArmState, Posteriors
+from engine.learning.posteriors import Posteriors
 from engine.learning.snapshot import Learnt
+from engine.learning.sums import arms_of, fields_of
 from engine.state.connection import Connection
 from engine.state.log import Entry, decode
 from engine.state.packing import CorruptBlob
@@ -25,6 +26,8 @@ log = logging.getLogger("tact.learner")
 _SCRIPT = resources.files("engine.state").joinpath("lua/fold.lua").read_text()
 _STREAMS_PER_READ = 512
 _ENTRIES_PER_STREAM = 1000
+_FIELDS_PER_COMMAND = 999
+_FORGET_EVERY_S = 3600.0
 
 
 class Learner:
@@ -64,16 +67,25 @@ class Learner:
         arguments: list[object] = [len(moves)]
         for bucket, upto in moves:
             arguments += [bucket, self._folds[bucket].offset, upto]
-        arguments.append(len(increments.arms))
-        for arm, (trials, reward) in increments.arms.items():
-            arguments += [orjson.dumps(list(arm)), trials, reward]
+        sums = [field for arm, state in increments.arms.items() for field in fields_of(arm, state)]
+        arguments += [len(sums), *chain.from_iterable(sums)]
         version = await self._command("EVAL", _SCRIPT, 3, *self._sums, *arguments)
         if version == -1:  # another learner was faster: begin again from its offsets
             self._folds = None
             return 0
         for bucket, upto in moves:
             self._folds[bucket].settled(upto)
-        return sum(trials for trials, _ in increments.arms.values())
+        return sum(state.trials for state in increments.arms.values())
+
+    async def forget(self) -> int:
+        """Removes the sums of which nothing is left; how many arms. Raises StoreUnavailable."""
+        flat = await self._command("HGETALL", self._sums[1])
+        all_of_them = Posteriors(0, arms_of(dict(zip(flat[::2], flat[1::2], strict=True))))
+        stale = all_of_them.stale(self._active.bundle.ruleset.policies)
+        names = [name for arm in stale for name, _ in fields_of(arm, all_of_them.arms[arm])]
+        for first in range(0, len(names), _FIELDS_PER_COMMAND):
+            await self._command("HDEL", self._sums[1], *names[first : first + _FIELDS_PER_COMMAND])
+        return len(stale)
 
     async def close(self) -> None:
         """Closes the learner's own connection."""
@@ -130,13 +142,8 @@ async def refresh(store: RedisStore, learnt: Learnt) -> bool:
     both = admin.pipeline(transaction=True)
     both.get(store.key("learn:version"))
     both.hgetall(store.key("learn:sums"))
-    found, sums = await both.execute()
-    version = int(found or 0)
-    arms: dict[ArmKey, list[int]] = {}
-    for name, value in sums.items():
-        arm = ArmKey(*orjson.loads(name[1:]))
-        arms.setdefault(arm, [0, 0])[0 if name[:1] == b"n" else 1] = int(value)
-    learnt.posteriors = Posteriors(version, {arm: ArmState(*state) for arm, state in arms.items()})
+    version, sums = await both.execute()
+    learnt.posteriors = Posteriors(int(version or 0), arms_of(sums))
     return True
 
 
@@ -152,9 +159,13 @@ async def keep_learnt_fresh(store: RedisStore, learnt: Learnt, every_s: float) -
 
 async def keep_learning(learner: Learner, every_s: float, now_ms: Any) -> None:
     """Folds for ever; `now_ms()` gives the time. A store that is away is tried again."""
+    forgot_at = -_FORGET_EVERY_S
     while True:
         try:
             await learner.run_once(now_ms())
+            if time.monotonic() - forgot_at >= _FORGET_EVERY_S:
+                await learner.forget()
+                forgot_at = time.monotonic()
         except StoreUnavailable as error:
             log.warning("the log could not be folded: %s", error)
         await asyncio.sleep(every_s)

@@ -93,6 +93,7 @@ class Decisions:
     event: U64
     candidates: Lists
     variants: Lists
+    context: Lists  # what linear policies looked at: the numbers are the names
     table: pa.Table  # the columns that few ask for
 
     def __len__(self) -> int:
@@ -177,6 +178,7 @@ def read_decisions(log: Path, names: Names, more: tuple[str, ...] = ()) -> Itera
             table["event"].to_numpy(),
             _candidates(table["candidates"], names),
             _variants(table["variants"], names),
+            _integers(table["context"]) if "context" in table.column_names else _none(len(table)),
             table.select([c for c in more if c in table.column_names]),
         )
 
@@ -247,6 +249,17 @@ def _list(column: pa.ChunkedArray) -> tuple[I64, Any]:
     offsets = array.offsets.to_numpy().astype(np.int64)
     flat = array.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
     return offsets - offsets[0], flat
+
+
+def _integers(column: pa.ChunkedArray) -> Lists:
+    at, flat = _list(column)
+    numbers = flat.to_numpy(zero_copy_only=False).astype(np.int64)
+    return Lists(at, numbers, np.zeros_like(numbers))
+
+
+def _none(rows: int) -> Lists:
+    nothing = np.zeros(0, np.int64)
+    return Lists(np.zeros(rows + 1, np.int64), nothing, nothing)
 
 
 def _candidates(column: pa.ChunkedArray, names: Names) -> Lists:

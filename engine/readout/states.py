@@ -18,7 +18,9 @@ import numpy as np
 from engine.compiler.model import Policy
 from engine.decision import Outcome, OutcomeKind
 from engine.learning.fold import ARRIVED
-from engine.learning.policies import ArmKey, ArmState, Posteriors, learnt_message, scaled_reward, variant_shares
+from engine.learning.linear import LINEAR, REWARD_UNIT, moments_of
+from engine.learning.policies import learnt_message, scaled_reward, variant_shares
+from engine.learning.posteriors import ArmKey, ArmState, Posteriors
 from engine.readout.log import I64, U64, Decisions, Outcomes, decision_keys
 
 TRIES = 2000  # states looked at for one version
@@ -35,9 +37,10 @@ class Used:
     segment: str
     version: int
     variants: tuple[str, ...]
+    context: tuple[int, ...]
     shares: tuple[int, ...]
     count: int
-    examples: list[tuple[str, str, str]]  # decision id, log id, path
+    examples: list[tuple[str, str, str]] = field(default_factory=list)  # decision id, log id, path
 
 
 @dataclass(slots=True)
@@ -54,15 +57,19 @@ class Found:
 
 @dataclass(slots=True)
 class _Steps:
-    """One arm's trials by the time they were folded, and the sums so far."""
+    """One arm's trials by the time they were folded, and the sums so far: trials, reward, squares, moments."""
 
     at_ms: I64
-    trials: I64
-    reward: I64
+    sums: I64  # (n, 3 + moments)
+    context_key: int
 
-    def at(self, moment: int) -> ArmState:
+    def at(self, moment: int) -> ArmState | None:
+        """The state then; None where nothing was folded yet."""
         n = int(np.searchsorted(self.at_ms, moment, "right"))
-        return ArmState(int(self.trials[n - 1]), int(self.reward[n - 1])) if n else ArmState(0, 0)
+        if not n:
+            return None
+        trials, reward, squares, *moments = self.sums[n - 1].tolist()
+        return ArmState(trials, reward, squares, {self.context_key: tuple(moments)} if moments else {})
 
 
 @dataclass(slots=True)
@@ -71,6 +78,7 @@ class StateBook:
 
     policies: Mapping[str, Policy]
     _trials: list[tuple[I64, I64, U64, I64]] = field(default_factory=list)  # bucket, closes, decision, arm
+    _contexts: list[tuple[int, ...]] = field(default_factory=list)  # of the trials, in their order
     _reports: list[tuple[U64, I64, I64]] = field(default_factory=list)  # decision, kind, known at
     _arms: list[ArmKey] = field(default_factory=list)
     _codes: dict[ArmKey, int] = field(default_factory=dict)
@@ -98,6 +106,8 @@ class StateBook:
         key = decision_keys(d.customer[rows], d.event[rows], d["slot"][rows])
         arms = np.array(codes, np.int64)[place.reshape(-1)] if len(rows) else np.zeros(0, np.int64)
         self._trials.append((d["bucket"][rows], closes, key, arms))
+        x = d.context
+        self._contexts += [tuple(x.name[x.at[i] : x.at[i + 1]].tolist()) for i in rows.tolist()]
         learnt = np.flatnonzero(d["policy_version"] > 0)
         versions, first = np.unique(d["policy_version"][learnt], return_inverse=True)
         least = np.full(len(versions), np.iinfo(np.int64).max)
@@ -135,28 +145,40 @@ class StateBook:
     def _judge_key(
         self, key: tuple[str, str, str], vectors: Sequence[Used], steps: Mapping[ArmKey, _Steps]
     ) -> Iterator[Found]:
-        own = {arm: s for arm, s in steps.items() if arm[:3] == key}
+        policy = self.policies[key[0]]
+        own = {arm: s for arm, s in steps.items() if self._matters(policy, key, arm)}
         moments = np.unique(np.concatenate([np.zeros(1, np.int64), *(s.at_ms for s in own.values())]))
         lowest, sure = 0, False
+        known: dict[int, Posteriors] = {}  # by place in `moments`
+        found_at: dict[int, int] = {}  # version -> place
         for used in vectors:
             upto = self._first_ms[used.version] + _CLOCKS_MS
             highest = int(np.searchsorted(moments, upto, "right")) - 1
-            off, tried = None, 0
-            for k in range(highest, max(lowest, highest - TRIES) - 1, -1):
-                tried += 1
-                state = {arm: s.at(int(moments[k])) for arm, s in own.items()}
-                expected = variant_shares(
-                    self.policies[used.policy], used.message, used.segment, used.variants, Posteriors(1, state)
-                ).shares
-                apart = max(abs(a - b) for a, b in zip(expected, used.shares, strict=True))
+            places = [k for k in [found_at.get(used.version)] if k is not None]
+            places += range(highest, max(lowest, highest - TRIES) - 1, -1)
+            off = None
+            for k in places:
+                if k not in known:
+                    then = {arm: s.at(int(moments[k])) for arm, s in own.items()}
+                    known[k] = Posteriors(1, {arm: state for arm, state in then.items() if state is not None})
+                expected = variant_shares(policy, used.message, used.segment, used.variants, known[k], used.context)
+                apart = max(abs(a - b) for a, b in zip(expected.shares, used.shares, strict=True))
                 if apart <= 1:
-                    off, lowest = apart, k
-                    sure = sure or any(s.trials for s in state.values())
+                    off, lowest, found_at[used.version] = apart, k, k
+                    sure = sure or bool(known[k].arms)
                     break
-            yield Found(used, off, sure, off is None and tried > TRIES)
+            yield Found(used, off, sure, off is None and highest - lowest > TRIES)
+            known = {k: state for k, state in known.items() if k >= lowest}
+
+    @staticmethod
+    def _matters(policy: Policy, key: tuple[str, str, str], arm: ArmKey) -> bool:
+        """Whether an arm's trials can move these shares: forgetting goes by the newest trial of the whole policy."""
+        if policy.learning.bucket_h:
+            return arm.policy == policy.name
+        return arm[:2] == key[:2] and (policy.learning.shrink > 0.0 or arm.segment == key[2])
 
     def _steps(self) -> dict[ArmKey, _Steps]:
-        """Each arm's state through time."""
+        """Each arm's state through time, by the hour where trials are kept by time."""
         empty = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.int64))
         bucket, closes, key, arm = map(np.concatenate, zip(empty, *self._trials, strict=True))
         order = np.argsort(bucket, kind="stable")
@@ -169,12 +191,30 @@ class StateBook:
         for code, name in enumerate(self._arms):
             mine = np.flatnonzero((arm == code) & (kinds & arrived != 0))
             mine = mine[np.argsort(folded[mine], kind="stable")]
-            masks, place = np.unique(kinds[mine], return_inverse=True)
             policy = self.policies[name.policy]
-            worth = [scaled_reward(policy, {k for k in OutcomeKind if m >> int(k) & 1}) for m in masks.tolist()]
-            reward = np.array(worth, np.int64)[place] if len(mine) else np.zeros(0, np.int64)
-            steps[name] = _Steps(folded[mine], np.arange(1, len(mine) + 1), np.cumsum(reward))
+            width = policy.learning.bucket_h
+            hours = closes[mine] // 3_600_000 // width * width if width else np.zeros(len(mine), np.int64)
+            sums = self._added(policy, mine, kinds)
+            for hour in np.unique(hours).tolist():
+                then = hours == hour
+                at_ms, so_far = folded[mine[then]], np.cumsum(sums[then], axis=0)
+                steps[name._replace(hour=hour)] = _Steps(at_ms, so_far, policy.context_key)
         return steps
+
+    def _added(self, policy: Policy, trials: I64, kinds: I64) -> I64:
+        """What each trial adds to the sums, as `learning.fold` does: (n, 3 + moments)."""
+        masks, place = np.unique(kinds[trials], return_inverse=True)
+        worth = [scaled_reward(policy, {k for k in OutcomeKind if m >> int(k) & 1}) for m in masks.tolist()]
+        reward = np.array([*worth, 0], np.int64)[place]
+        sums = np.stack([np.ones(len(trials), np.int64), reward, reward * reward // REWARD_UNIT], axis=1)
+        if policy.kind not in LINEAR:
+            return sums
+        d = 1 + len(policy.context)
+        moments = np.zeros((len(trials), d * (d + 1) // 2 + d), np.int64)
+        for k, i in enumerate(trials.tolist()):
+            if len(self._contexts[i]) == d:
+                moments[k] = moments_of(self._contexts[i], int(reward[k]))
+        return np.concatenate([sums, moments], axis=1)
 
     def _kinds(self, key: U64, closes: I64) -> I64:
         """Bits of the kinds of outcomes that each trial had when it closed."""

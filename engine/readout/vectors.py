@@ -7,7 +7,8 @@ import numpy as np
 from engine.compiler.model import RuleSet
 from engine.decision import SHARE_UNIT
 from engine.identity import name_hash
-from engine.learning.policies import Posteriors, variant_shares
+from engine.learning.policies import variant_shares
+from engine.learning.posteriors import Posteriors
 from engine.learning.shares import shares_of
 from engine.readout.log import I64, Decisions, Flags, Outcomes, mixed
 from engine.readout.states import StateBook, Used
@@ -40,61 +41,60 @@ class Vectors:
         v = d.variants
         place = np.arange(len(v.name)) - np.repeat(v.at[:-1], np.diff(v.at))
         content = v.sums(mixed(v.name.astype(np.uint64), v.share.astype(np.uint64), place.astype(np.uint64)))
+        x = d.context
+        at = np.arange(len(x.name)) - np.repeat(x.at[:-1], np.diff(x.at))
         key = mixed(
             content,
+            x.sums(mixed(x.name.astype(np.uint64), at.astype(np.uint64))),
             *(d[n].astype(np.uint64) for n in ("revision", "policy", "message", "segment", "policy_version")),
         )
-        _, first, inverse, count = np.unique(key[rows], return_index=True, return_inverse=True, return_counts=True)
-        texts = d.names.texts
-        for g, i in enumerate(rows[first].tolist()):
-            lo, hi = int(v.at[i]), int(v.at[i + 1])
-            variants = tuple(texts[n] for n in v.name[lo:hi].tolist())
-            shares = tuple(v.share[lo:hi].tolist())
-            check, expected = self._judged(d, i, variants, shares, int(count[g]))
-            if not check and self._open(d, i):
-                self._use(d, rows[inverse == g], variants, shares)
-            if check:
-                bad = np.zeros(len(d), np.bool_)
-                bad[rows[inverse == g]] = True
-                self._verdict.tell(d, check, bad, same((str(list(shares)), expected)))
+        _, inverse, count = np.unique(key[rows], return_inverse=True, return_counts=True)
+        alike = np.split(rows[np.argsort(inverse, kind="stable")], np.cumsum(count)[:-1])
+        for members in alike:
+            self._take_alike(d, members)
 
-    def _judged(
-        self, d: Decisions, i: int, variants: tuple[str, ...], shares: tuple[int, ...], count: int
-    ) -> tuple[str, str]:
-        """(the check that fails, what it expects) for `count` decisions like the one in row i; ("", "") if none."""
-        texts = d.names.texts
+    def _take_alike(self, d: Decisions, members: I64) -> None:
+        """Rows that agree in all that shares depend on, and in their shares."""
+        v, x, i, texts = d.variants, d.context, int(members[0]), d.names.texts
         revision, policy, message, segment = (texts[d[n][i]] for n in ("revision", "policy", "message", "segment"))
-        version = int(d["policy_version"][i])
-        known = self._states.setdefault((revision, policy, message, segment, version, variants), shares)
-        expected = self._recomputed(revision, policy, message, segment, version, variants, count)
+        used = Used(
+            policy,
+            message,
+            segment,
+            int(d["policy_version"][i]),
+            tuple(texts[n] for n in v.name[v.at[i] : v.at[i + 1]].tolist()),
+            tuple(x.name[x.at[i] : x.at[i + 1]].tolist()),
+            tuple(v.share[v.at[i] : v.at[i + 1]].tolist()),
+            len(members),
+        )
+        check, expected = self._judged(revision, used)
+        if check:
+            bad = np.zeros(len(d), np.bool_)
+            bad[members] = True
+            self._verdict.tell(d, check, bad, same((str(list(used.shares)), expected)))
+        elif self._book is not None and self._ours(revision) and used.version and self._learns(policy):
+            for k in members[:EXAMPLES].tolist():
+                used.examples.append((d.decision_id(k), str(d.table["log_id"][k]), str(d.path)))
+            self._book.use(used)
+
+    def _judged(self, revision: str, used: Used) -> tuple[str, str]:
+        """(the check that fails, what it expects); ("", "") if none."""
+        state = (revision, used.policy, used.message, used.segment, used.version, used.variants, used.context)
+        known = self._states.setdefault(state, used.shares)
+        expected = self._recomputed(revision, used)
         if expected is None:
-            if known != shares:
+            if known != used.shares:
                 return "same_state", str(list(known))
-            least = self._least(revision, policy, sum(s > 0 for s in shares))
-            if any(s < least for s in shares):
+            least = self._least(revision, used.policy, sum(s > 0 for s in used.shares))
+            if any(s < least for s in used.shares):
                 return "variant_shares", f"at least {least} each"
             return "", ""
-        self._verdict.recomputed += count
-        off = max((abs(a - b) for a, b in zip(shares, expected, strict=True)), default=0)
-        if off > (1 if version or self._learns(policy) else 0):
+        self._verdict.recomputed += used.count
+        off = max((abs(a - b) for a, b in zip(used.shares, expected, strict=True)), default=0)
+        if off > (1 if self._learns(used.policy) else 0):
             return "variant_shares", str(list(expected))
-        self._verdict.units += count if off else 0
+        self._verdict.units += used.count if off else 0
         return "", ""
-
-    def _open(self, d: Decisions, i: int) -> bool:
-        """Whether row i has what a policy of these rules had learnt."""
-        texts = d.names.texts
-        ours = self._ruleset is not None and texts[d["revision"][i]] == self._ruleset.revision
-        return ours and d["policy_version"][i] > 0 and self._learns(texts[d["policy"][i]])
-
-    def _use(self, d: Decisions, rows: I64, variants: tuple[str, ...], shares: tuple[int, ...]) -> None:
-        """Keeps a learnt vector for the end, when all that it was learnt from is known."""
-        assert self._book is not None
-        texts, i = d.names.texts, int(rows[0])
-        policy, message, segment = (texts[d[n][i]] for n in ("policy", "message", "segment"))
-        examples = [(d.decision_id(k), str(d.table["log_id"][k]), str(d.path)) for k in rows[:EXAMPLES].tolist()]
-        version = int(d["policy_version"][i])
-        self._book.use(Used(policy, message, segment, version, variants, shares, len(rows), examples))
 
     def finish(self, begins: bool) -> None:
         """Folds the log again, and compares what policies had learnt with what they drew from. `begins`: as `judge`."""
@@ -115,36 +115,26 @@ class Vectors:
     def _told(self, check: str) -> int:
         return sum(d.check == check for d in self._verdict.differences)
 
+    def _ours(self, revision: str) -> bool:
+        return self._ruleset is not None and revision == self._ruleset.revision
+
     def _least(self, revision: str, policy: str, arms: int) -> int:
         """The least share that a learning policy's floor leaves to each of its arms; 0 where that is not known."""
-        found = self._ruleset.policies.get(policy) if self._ruleset is not None else None
-        if found is None or self._ruleset is None or revision != self._ruleset.revision or found.kind == "fixed":
+        if self._ruleset is None or not self._ours(revision) or not self._learns(policy):
             return 0
-        return int(min(found.floor, 1.0 / max(1, arms)) * SHARE_UNIT) - 1
+        return int(min(self._ruleset.policies[policy].floor, 1.0 / max(1, arms)) * SHARE_UNIT) - 1
 
     def _learns(self, policy: str) -> bool:
         found = self._ruleset.policies.get(policy) if self._ruleset is not None else None
         return found is not None and found.kind != "fixed"
 
-    def _recomputed(
-        self,
-        revision: str,
-        policy: str,
-        message: str,
-        segment: str,
-        version: int,
-        variants: tuple[str, ...],
-        n: int,
-    ) -> tuple[int, ...] | None:
-        """The shares as they should be, None where that cannot be known."""
-        if not policy:
-            return shares_of((1.0,) * len(variants), 0.0, tuple(name_hash(n) for n in variants))
-        if self._ruleset is None or revision != self._ruleset.revision:
-            self._verdict.open_shares += n
-            self._verdict.other_revision += n if self._ruleset is not None else 0
+    def _recomputed(self, revision: str, used: Used) -> tuple[int, ...] | None:
+        """The shares as they should be, None where that cannot be known yet, or at all."""
+        if not used.policy:
+            return shares_of((1.0,) * len(used.variants), 0.0, tuple(name_hash(n) for n in used.variants))
+        found = self._ruleset.policies.get(used.policy) if self._ruleset is not None else None
+        if found is None or not self._ours(revision) or (found.kind != "fixed" and used.version):
+            self._verdict.open_shares += used.count
+            self._verdict.other_revision += used.count if self._ruleset is not None and not self._ours(revision) else 0
             return None
-        found = self._ruleset.policies.get(policy)
-        if found is None or (found.kind != "fixed" and version):
-            self._verdict.open_shares += n
-            return None
-        return variant_shares(found, message, segment, variants, Posteriors()).shares
+        return variant_shares(found, used.message, used.segment, used.variants, Posteriors(), used.context).shares

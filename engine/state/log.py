@@ -48,7 +48,8 @@ class DecisionEntry:
 
     `record_version` and `profile_version` are what was read, b"" where there was none.
     `values_read` maps paths (`event.x`, `features.x`, `windows.x`) to bool, int, float, str, a list of str or
-    None; times, dates, durations and money as text (see compiler.written).
+    None; times, dates, durations and money as text (see compiler.written). `context`: what a linear policy looked
+    at, in parts of 1,024 (learning.linear).
     """
 
     at_ms: int
@@ -77,6 +78,7 @@ class DecisionEntry:
     attribution_s: int = 0
     withheld: bool = False
     sticky: bool = False
+    context: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)

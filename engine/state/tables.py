@@ -61,6 +61,7 @@ SCHEMAS = {
             ("attribution_s", pa.int64()),
             ("withheld", pa.bool_()),
             ("sticky", pa.bool_()),
+            ("context", pa.list_(pa.int32())),
         ]
     ),
     "outcome": pa.schema(

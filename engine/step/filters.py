@@ -16,7 +16,9 @@ from engine.contact.consent import stopped_by_consent
 from engine.contact.hours import send_time
 from engine.decision import Details, Reason
 from engine.identity import name_hash
-from engine.learning.policies import Posteriors, VariantShares, variant_shares
+from engine.learning.linear import context_of
+from engine.learning.policies import VariantShares, variant_shares
+from engine.learning.posteriors import Posteriors
 from engine.plan import ChannelPlan, MessageStep
 from engine.state.model import Profile, Record, Touch
 from engine.step.reasons import CHANNEL, CONSENT, HOURS, LIMITS, PAUSE, RANK, TEXT, TRIAL, Stop
@@ -71,6 +73,7 @@ class Fit:
     sticky: bool
     segment: str
     about: int
+    context: tuple[int, ...] = ()
 
 
 def _stop(stage: int, found: tuple[Reason, Details], step: MessageStep) -> Stop:
@@ -122,6 +125,10 @@ def _segment(view: View, step: MessageStep) -> str:
     return "|".join(parts)
 
 
+def _context(view: View, step: MessageStep) -> tuple[int, ...]:
+    return context_of([view.batch.value(root, view.i) for root in step.context]) if step.context else ()
+
+
 def _unfit(view: View, step: MessageStep, template: str) -> str:
     """The first slot of the template that has no value (an empty list is none), or ""."""
     for slot in slots_used(template):
@@ -156,7 +163,7 @@ def _renderable(
 
 
 def _shares(
-    view: View, step: MessageStep, variants: list[str], unfit: list[Unfit], segment: str
+    view: View, step: MessageStep, variants: list[str], unfit: list[Unfit], segment: str, context: tuple[int, ...]
 ) -> tuple[VariantShares, bool] | Stop:
     """The shares of the variants left, and whether they come from an earlier assignment."""
     policy = step.policy
@@ -174,7 +181,7 @@ def _shares(
     if policy is not None and policy.kind == "fixed" and policy.if_unfit == "leave_out" and unfit:
         cause = f"left out of the trial: variant '{unfit[0].variant}': {unfit[0].cause}"
         return _stop(TRIAL, (Reason.NOT_IN_TRIAL, Details(cause=cause)), step)
-    shares = variant_shares(policy, step.message.name, segment, variants, view.posteriors)
+    shares = variant_shares(policy, step.message.name, segment, variants, view.posteriors, context)
     if not any(shares.shares):
         return _stop(TRIAL, (Reason.VARIANT_UNAVAILABLE, Details(cause="no variant with weight is left")), step)
     return shares, False
@@ -225,11 +232,12 @@ def consider(view: View, step: MessageStep) -> Fit | Stop:
         name, cause, slot = unfit[0]
         return _stop(TEXT, (Reason.TEXT_UNAVAILABLE, Details(slot=slot, cause=f"variant '{name}': {cause}")), step)
     segment = _segment(view, step)
-    shares = _shares(view, step, variants, unfit, segment)
+    context = _context(view, step)
+    shares = _shares(view, step, variants, unfit, segment, context)
     if isinstance(shares, Stop):
         return shares
     rank = rank_of(view, step)
     if not math.isfinite(rank):
         cause = "the message's value could not be computed"
         return _stop(RANK, (Reason.DATA_MISSING, Details(cause=cause)), step)
-    return Fit(step, at, channel, rank, variants, texts, unfit, shares[0], shares[1], segment, about)
+    return Fit(step, at, channel, rank, variants, texts, unfit, shares[0], shares[1], segment, about, context)

@@ -15,7 +15,7 @@ from engine.contact.holdout import held_out
 from engine.contact.hours import closes
 from engine.decision import DecideRequest, Decision, Details, Outcome, Reason
 from engine.identity import CustomerKey, decision_id, name_hash
-from engine.learning.policies import Posteriors
+from engine.learning.posteriors import Posteriors
 from engine.plan import MessageStep
 from engine.state.model import Profile, Record, Touch, TouchFlag, WindowState
 from engine.step.choice import Choice, choose

@@ -12,7 +12,9 @@ from engine.compiler.model import Attribute, Feature, RuleSet
 from engine.compiler.nodes import Type
 from engine.decision import OutcomeKind
 from engine.identity import name_hash
-from engine.learning.policies import REWARD_UNIT, ArmKey, ArmState, Posteriors, learnt_message
+from engine.learning.linear import REWARD_UNIT
+from engine.learning.policies import learnt_message
+from engine.learning.posteriors import ArmKey, ArmState, Posteriors
 from engine.pb.tact.v1 import decision_pb2 as pb
 from engine.state.model import Cell, ConsentEntry, Contact, Profile, Record, Touch
 from engine.state.profile import encode as encode_profile
@@ -263,7 +265,8 @@ def posteriors(seed: int, bundle: Bundle) -> Posteriors:
                 if chance.random() < 0.7:
                     trials = chance.choice((1, 10, 400))
                     reward = int(chance.random() * trials * REWARD_UNIT)
-                    arms[ArmKey(policy.name, learnt_message(policy, message.name), segment, variant)] = ArmState(
+                    hour = chance.choice((480_000, 480_100)) if policy.learning.bucket_h else 0
+                    arms[ArmKey(policy.name, learnt_message(policy, message.name), segment, variant, hour)] = ArmState(
                         trials, reward
                     )
     return Posteriors(chance.choice((1, 7, 300)), arms)

@@ -12,7 +12,7 @@ from engine.bundle import Bundle, Pauses
 from engine.columns.rules import RuleColumns
 from engine.decision import Outcome, OutcomeKind, Outcomes, Reason
 from engine.identity import customer_key, parse_decision_id
-from engine.learning.policies import Posteriors
+from engine.learning.posteriors import Posteriors
 from engine.pb.tact.v1 import decision_pb2 as pb
 from engine.state.log import DecisionEntry
 from engine.state.model import ReadBatch, ReadEntry

@@ -11,6 +11,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 
+from engine.compiler.sections_learning import LEARNS, LINEAR
 from tests.columns.conditions import TYPE_OF, Expressions
 
 EUR: dict[str, object] = {"type": "money", "currency": "EUR"}
@@ -34,6 +35,18 @@ _LONGER = re.compile(r"\b(message_\d+|deposit|payment|check|only|other|s1|n1|amo
 def files(seed: int, plain: bool = True, messages: int | None = None, windows: bool = True) -> dict[str, bytes]:
     """The files of a rule set."""
     return _RuleSet(random.Random(f"rules {seed} {plain}"), plain, messages, windows).files()
+
+
+def _how_it_learns(seed: int, plain: bool) -> dict[str, object]:
+    """Keys of a policy: its kind, and what is forgotten. Linear ones are left to the ordinary way."""
+    chance = random.Random(seed)
+    made: dict[str, object] = {"kind": chance.choice([k for k in LEARNS if k not in LINEAR or not plain])}
+    if made["kind"] == "thompson":
+        made["model"] = chance.choice(("beta", "gaussian"))
+    if made["kind"] in LINEAR:
+        made["context"] = ["features.i1", "features.b0"]
+    forget = chance.choice(({"half_life": "7 days"}, {"window": "30 days"}))
+    return made | {"forget": forget, "values": {"control": 0.8}}
 
 
 class _RuleSet:
@@ -304,9 +317,10 @@ class _RuleSet:
             "kind": "thompson", "reward": {"replied": 1.0, "converted": 5.0}, "attribution": "48 hours",
             "control": "control", "floor": r.choice(("2%", 0.05)),
         }  # fmt: skip
-        segmented = {**learns, "by": ["features.region", *(["features.b0", "features.i1"] if r.random() < 0.5 else [])]}
-        pooled = {**learns, "pool": True}
-        return {"fixed": fixed, "even": even, "zero": zero, "learns": learns, "pooled": pooled, "segmented": segmented}
+        by = ["features.region", *(["features.b0", "features.i1"] if r.random() < 0.5 else [])]
+        segmented = {**learns, "by": by, "shrink": 20}
+        policies = {"fixed": fixed, "even": even, "zero": zero, "learns": learns, "segmented": segmented}
+        return policies | {"pooled": {**learns, "pool": True, **_how_it_learns(len(str(fixed)), self.plain)}}
 
     # ---- how often, when, where ---------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from engine.decision import Decision
 from engine.errors import InvalidInput
 from engine.identity import customer_key
 from engine.kernels.arena import FINE
-from engine.learning.policies import Posteriors
+from engine.learning.posteriors import Posteriors
 from engine.learning.shares import salt_keys
 from engine.pb.tact.v1 import decision_pb2 as pb
 from engine.service.codec import decode_request

@@ -126,7 +126,7 @@ MISTAKES = [
     ("zone: customer", "zone: Europe/Berln", ["unknown-zone 52:45"]),
     ("quiet_hours: night,", "quiet_hours: nigth,", ["unknown-quiet-hours 47:47"]),
     ("consent: not_required", "consent: required", ["state-needed 48:32"]),
-    ("kind: thompson", "kind: linear", ["not-yet-supported 60:24"]),
+    ("kind: thompson", "kind: linear", ["bad-value 60:24"]),
     ("kind: thompson", "kind: thomson", ["bad-value 60:24"]),
     ("kind: thompson", "kind: fixed", ["unknown-key 60:31"]),
     ("reward: {replied: 1.0, converted: 5.0}, ", "", ["missing-key 60:18"]),

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from engine.decision import SHARE_UNIT
 from engine.identity import customer_key, event_hash
-from engine.learning.shares import best_of_betas, drawn, floored, quantised, uniform
+from engine.learning.best import best_of_betas
+from engine.learning.shares import drawn, floored, quantised, uniform
 
 WEIGHTS = st.lists(st.floats(0, 1e6, allow_subnormal=False), min_size=1, max_size=12)
 

@@ -22,7 +22,7 @@ def report_contact(ruleset: RuleSet, report: Report) -> None:
     for message in ruleset.messages.values():
         users.setdefault(message.policy, []).append(message)
     for policy in ruleset.policies.values():
-        if policy.kind == "thompson" and policy.attribution_s > kept_s:
+        if policy.kind != "fixed" and policy.attribution_s > kept_s:
             report.add(
                 "attribution-too-long", policy.position,
                 f"'{policy.name}' credits outcomes for longer than a message is remembered",
