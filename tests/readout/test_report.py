@@ -197,7 +197,7 @@ def test_the_pipelines_own_log(tmp_path: Path) -> None:
     ruleset = load(RULES)
     report = make_report(read_trials(tmp_path, True), Wish(by=("features.region",)), ruleset)
     messages = {m.message: m for m in report.messages}
-    assert set(messages) == {"offer", "bill", "letter", "hint"}
+    assert set(messages) == {"offer", "bill", "letter", "hint", "portrait", "note"}
     assert report.single == ["tip"]  # rest is always outranked
     assert (messages["offer"].control, messages["offer"].control_known, messages["offer"].learns) == ("a", True, True)
     assert messages["bill"].arms[1].probability == pytest.approx(0.74)  # a floor of 0.02 each

@@ -61,6 +61,9 @@ def test_the_pipelines_own_log_holds(log: Path) -> None:
     assert verdict.outcomes > 50
     assert verdict.recomputed > 50  # fixed policies, and what was drawn before anything was learnt
     assert verdict.open_shares == 0  # what was learnt is folded again
+    rows = [r for p in log.rglob("decision.parquet") for r in pq.read_table(p).to_pylist()]
+    assert {r["policy"] for r in rows if r["policy_version"]} == {"words", "line", "soft"}
+    assert len({tuple(r["context"]) for r in rows if r["policy"] == "line" and r["policy_version"]}) > 20
     without = verify(log)
     assert without.good
     assert without.open_shares > 50

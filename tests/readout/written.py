@@ -28,6 +28,8 @@ events:
   pay: {}
   ask: {}
   call: {}
+  look: {}
+  read: {}
 features:
   region: text
   age: {type: integer, at_least: 0}
@@ -45,6 +47,19 @@ policies:
   words: {kind: thompson, reward: {converted: 1}, attribution: 1 hour, floor: 0.1, control: a, by: [features.region]}
   trial: {kind: fixed, weights: {a: 1, b: 3}, control: a}
   stuck: {kind: fixed, sticky: customer}
+  line:
+    kind: linear_thompson
+    reward: {converted: 1}
+    attribution: 4 hours
+    floor: 0.05
+    context: ["ratio(double(features.age), 50.0)"]
+  soft:
+    kind: softmax
+    reward: {converted: 1}
+    attribution: 4 hours
+    by: [features.region]
+    shrink: 20
+    forget: {half_life: 1 day}
 messages:
   offer:
     product: fund
@@ -65,6 +80,18 @@ messages:
     channels: [sms]
     policy: stuck
     variants: {a: {en: "A."}, b: {en: "B."}, c: {en: "C."}}
+  portrait:
+    purpose: service
+    on: [look]
+    channels: [sms]
+    policy: line
+    variants: {a: {en: "A."}, b: {en: "B."}, c: {en: "C."}}
+  note:
+    purpose: service
+    on: [read]
+    channels: [sms]
+    policy: soft
+    variants: {a: {en: "A."}, b: {en: "B."}}
   hint:
     purpose: service
     on: [ask]
@@ -103,7 +130,7 @@ def write_log(directory: Path, customers: int, events: int, seed: int = 1) -> No
     lines = ["who,kind,at,region,age,bought"]
     for moment in moments:
         n = rng.randrange(customers)
-        kind = rng.choice(["visit", "visit", "pay", "ask", "call"])
+        kind = rng.choice(["visit", "visit", "pay", "ask", "call", "look", "read"])
         bought = "yes" if rng.random() < 0.3 else "no"
         lines.append(f"c{n},{kind},{moment.isoformat()},{'ns'[n % 2]},{10 + n % 50},{bought}")
     with tempfile.TemporaryDirectory(prefix="tact-") as temporary:
