@@ -47,7 +47,8 @@ ALLOWED: dict[str, set[str]] = {
     "service": PIPELINE | {"columns", "revisions", "revision_store", "transport", "pb"},
     "replay": PIPELINE,
     "recovery": PIPELINE | {"revision_store"},
-    "cli": PIPELINE | {"trial", "replay", "recovery", "service", "pb", "settings"},
+    "readout": RULES | {"state", "learning"},
+    "cli": PIPELINE | {"trial", "replay", "recovery", "readout", "service", "pb", "settings"},
 }
 
 

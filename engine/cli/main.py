@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from engine.cli import readout
+
 app = typer.Typer(
     name="tact",
     help="Rules for what to say to each customer, and when to say nothing.",
@@ -423,6 +425,9 @@ def erase_archive(data: DataDir = _DATA, json: Json = False) -> None:
     from engine.cli import erase_archive as command
 
     _done(command.run(data, json))
+
+
+app.registered_commands += readout.app.registered_commands
 
 
 def main() -> None:

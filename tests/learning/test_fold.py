@@ -135,3 +135,28 @@ def test_exactly_once_over_restarts_and_rivals(store: RedisStore, runner: asynci
             await learner.close()
 
     runner.run(scenario())
+
+
+def test_a_version_names_one_state_also_where_it_moves_meanwhile(
+    store: RedisStore, runner: asyncio.Runner, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another learner commits between the look at the version and the sums: both are of its commit then."""
+
+    async def scenario() -> None:
+        learner, learnt = Learner(store, Active(bundle)), Learnt()
+        await write(store, 5, [sent(1, 1), came(2, 1, OutcomeKind.REPLIED)])
+        assert await learner.run_once(150_000) == 1
+        look = store.admin.get
+
+        async def late(key: str) -> object:
+            found = await look(key)
+            await write(store, 5, [sent(200_000, 2), came(200_001, 2, OutcomeKind.REPLIED)])
+            assert await learner.run_once(900_000) == 1
+            return found
+
+        monkeypatch.setattr(store.admin, "get", late)
+        assert await refresh(store, learnt)
+        assert (learnt.posteriors.version, learnt.posteriors.arms[X].trials) == (2, 2)
+        await learner.close()
+
+    runner.run(scenario())
