@@ -7,9 +7,6 @@ from __future__ import annotations
 from importlib import resources
 from typing import NamedTuple
 
-import redis
-
-from engine.errors import StoreUnavailable
 from engine.state.redis import RedisStore
 
 _LEEWAY_MS = 60_000
@@ -37,8 +34,5 @@ async def note_history(store: object, kept_ms: int, least_ms: int) -> History:
     """
     if not isinstance(store, RedisStore):
         return History(kept_ms, 0)
-    try:
-        arguments = (store.key("kept"), kept_ms, least_ms, _LEEWAY_MS)
-        return History(*map(int, await store.admin.eval(_SCRIPT, 1, *arguments)))
-    except (redis.RedisError, OSError) as error:
-        raise StoreUnavailable(f"it is not known how long messages were kept: {error}") from error
+    [reply] = await store.shared([("EVAL", _SCRIPT, 1, store.key("kept"), kept_ms, least_ms, _LEEWAY_MS)])
+    return History(*map(int, reply))
