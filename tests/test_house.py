@@ -47,7 +47,8 @@ ALLOWED: dict[str, set[str]] = {
     "service": PIPELINE | {"columns", "revisions", "revision_store", "transport", "pb"},
     "replay": PIPELINE,
     "readout": RULES | {"state", "learning"},
-    "cli": PIPELINE | {"trial", "replay", "readout", "service", "pb", "settings"},
+    "recovery": PIPELINE | {"revision_store"},
+    "cli": PIPELINE | {"trial", "replay", "readout", "recovery", "service", "pb", "settings"},
 }
 
 

@@ -30,8 +30,8 @@ from engine.kernels import write as w
 from engine.kernels.arena import FINE, LEFT
 from engine.kernels.bodies import bodies_room, write_bodies
 from engine.kernels.choose import choose
-from engine.kernels.fill import Codes, fill
 from engine.kernels.fill import Inputs as Columns
+from engine.kernels.fill import fill
 from engine.kernels.limits import MAX_TOUCHES
 from engine.kernels.profiles import UNKNOWN_SCHEMA, profiles
 from engine.kernels.requests import read_requests
@@ -112,7 +112,7 @@ class ColumnBatch:
             i = int(again[0])
             if not rules.profile_schemas.learn(data[int(spans[i, 0]) : int(spans[i, 1])]):
                 self.status[i] = LEFT
-        k.ensure_windows(events, self.records, rules.windows, self.now_ms, self.status)
+        k.ensure_windows(events, self.records, rules.windows, rules.ages, self.now_ms, self.status)
 
     # ---- the step -----------------------------------------------------------------------------------
 
@@ -124,8 +124,8 @@ class ColumnBatch:
         r = self.requests
         self._inputs = Columns(
             attributes=r.cells, sent=r.given, features=self.profiles.cells, states=self.profiles.state,
-            windows=np.zeros((n, len(rules.windows.key), 2), np.int64),
-            kept=np.zeros((n, len(rules.windows.key)), np.uint8),
+            windows=np.zeros((n, len(rules.shown.rows), 2), np.int64),
+            kept=np.zeros((n, len(rules.shown.rows)), np.uint8),
             occurred=np.ascontiguousarray(r.occurred[:, 1:]), now_ms=self.now_ms, types=rules.type_names,
         )  # fmt: skip
         live = np.flatnonzero(self.status == FINE)
@@ -170,7 +170,7 @@ class ColumnBatch:
 
     def _evaluated(self, plan, loads, texts, order: I64, types: I64) -> Batch:  # type: ignore[no-untyped-def]
         rows = len(order)
-        found: Codes = codes(texts, rows * self.rules.most_texts + 1)
+        self._found = found = codes(texts, rows * self.rules.most_texts + 1)
         cells = np.zeros((plan.machine.width, padded(rows)), np.int64)
         given = np.zeros((plan.machine.width, padded(rows)), np.uint8)
         fill(order, types + 1, types, loads, self._inputs, self.data, found, cells, given)
@@ -188,17 +188,20 @@ class ColumnBatch:
             return
         program = rules.bundle.program
         if len(rules.counted.rows):
-            facts = _NO_FACTS
+            facts, hashes = _NO_FACTS, _NO_HASHES
             if rules.counts_by_value[types].any():
                 batch = self._evaluated(program.windows, rules.window_loads, rules.window_texts, order, types)
                 facts = batch.values, batch.value_ok, batch.trues, batch.possibles
+                if rules.text_codes is not None:
+                    hashes = np.empty(self._found.first + int(self._found.used[0]) + 8, np.int64)
+                    k.text_hashes(*rules.text_codes, self._found, self.data, hashes)
             k.count_events(
-                order, types + 1, rules.counted, *facts, self.requests.occurred, self.now_ms, rules.windows,
+                order, types + 1, rules.counted, *facts, hashes, self.requests.occurred, self.now_ms, rules.windows,
                 self._zones, self.records, self.status,
             )  # fmt: skip
         k.read_windows(
-            order, self.now_ms, rules.windows, self._zones, self.records, self._inputs.windows, self._inputs.kept,
-            self.status,
+            order, self.now_ms, rules.windows, rules.shown, self._zones, self.records, self._inputs.windows,
+            self._inputs.kept, self.status,
         )  # fmt: skip
 
     def _choose(self, order: I64, batch: Batch, funnel: Funnel, draw: Draw) -> None:
@@ -380,6 +383,7 @@ class ColumnBatch:
         return out[:size].tobytes(), ends.tolist()
 
 
+_NO_HASHES = np.zeros(1, np.int64)
 _NO_FACTS = (np.zeros((1, 1), np.int64), *np.zeros((3, 1, 1), np.uint64))
 
 

@@ -15,6 +15,8 @@ import numpy.typing as npt
 from engine.answer import encode_decision, encode_details, to_bytes
 from engine.bundle import Bundle
 from engine.columns.tables import RuleTables, reason_of
+from engine.contact.caps import HISTORY_SHORT
+from engine.contact.suppression import SAID
 from engine.decision import Decision, Details, Outcome, Reason
 from engine.kernels import consent as k_consent
 from engine.kernels import hours as k_hours
@@ -175,6 +177,9 @@ class Bodies:
             details.purpose = message.purpose
         elif stage == c.CONSENT:
             _consent(details, step, code)
+        elif stage == c.SUPPRESSION:
+            rule = self._bundle.ruleset.suppressions[x]
+            details.condition, details.limit, details.cause = rule.title, rule.times, SAID[rule.after]
         elif stage == c.CHANNEL:
             if code == c.BLOCKED_CHANNEL:
                 first = int(self._tables.messages.table[row[c.MESSAGE], c.CHANNEL_AT])
@@ -196,11 +201,13 @@ class Bodies:
         ruleset = self._bundle.ruleset
         if code == k_limits.FULL:
             details.cause, details.limit = "the touch log is full", k_limits.MAX_TOUCHES
-        elif code == k_limits.CAP:
+        elif code in (k_limits.CAP, k_limits.CAP_FORGETS):
             details.cap, details.limit = ruleset.caps[x].title, ruleset.caps[x].at_most
         else:
             details.gap, details.limit = ruleset.gaps[x].title, 1
             details.cause = f"less than {ruleset.gaps[x].apart} apart"
+        if code in (k_limits.CAP_FORGETS, k_limits.GAP_FORGETS):
+            details.cause = HISTORY_SHORT
 
     def _unsayable(self, details: Details, row: list[int], step: MessageStep, wanted: str | None) -> None:
         """A variant that cannot be said stops its message."""

@@ -46,7 +46,7 @@ class Program:
 
     `root_of` finds roots, of `windows` by
 
-        ("window.where", window)   ("window.value", window)
+        ("window.where", window)   ("window.value", window)      of what is stored: a window or its parts
 
     and of `rules`, where they are declared, by
 

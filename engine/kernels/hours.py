@@ -41,6 +41,7 @@ class Hours(NamedTuple):
     end: I64
     then: I64  # DEFER or DROP
     zone: I64  # of the clock they go by: a number, UNKNOWN or OWN
+    guess: I64  # 1: where the customer's zone is unknown, others stand for it; that is left to the step
 
 
 @part
@@ -72,10 +73,9 @@ def _utc(wall, fold, zone, starts, at_s, offset_s):  # type: ignore[no-untyped-d
 
 
 @part
-def _after_jump(near, zone, starts, at_s, offset_s):  # type: ignore[no-untyped-def]
-    """The second at which the clock jumps, within a day of one that it jumps over: bisected as the twin does,
-    which matters where there are two such jumps."""
-    low, high = near - _DAY_S, near + _DAY_S
+def _change(low, high, zone, starts, at_s, offset_s):  # type: ignore[no-untyped-def]
+    """The second at which the offset ends that holds at `low`, before `high`: bisected as the twin does, which
+    matters where there are two such changes."""
     before = offset(low, zone, starts, at_s, offset_s)
     while high - low > 1:
         middle = (low + high) >> 1
@@ -84,6 +84,12 @@ def _after_jump(near, zone, starts, at_s, offset_s):  # type: ignore[no-untyped-
         else:
             high = middle
     return high
+
+
+@part
+def _after_jump(near, zone, starts, at_s, offset_s):  # type: ignore[no-untyped-def]
+    """The second at which the clock jumps, within a day of one that it jumps over."""
+    return _change(near - _DAY_S, near + _DAY_S, zone, starts, at_s, offset_s)
 
 
 @kernel
@@ -105,6 +111,24 @@ def next_wall(at_ms, zone, minute, starts, at_s, offset_s):  # type: ignore[no-u
             if at * 1000 > at_ms:
                 return at * 1000
     return TO_STEP
+
+
+@part
+def _begins(at_ms, start, end, zone, starts, at_s, offset_s):  # type: ignore[no-untyped-def]
+    """The first moment after one outside of these hours that lies within them, in ms, or TO_STEP.
+
+    The clock shows their beginning, or it was set back to a time within them.
+    """
+    begins_ms = next_wall(at_ms, zone, start, starts, at_s, offset_s)
+    low, high = at_ms // 1000, at_ms // 1000 + _DAY_S
+    if begins_ms == TO_STEP:
+        return begins_ms
+    if offset(low, zone, starts, at_s, offset_s) != offset(high, zone, starts, at_s, offset_s):
+        changes_ms = _change(low, high, zone, starts, at_s, offset_s) * 1000
+        second = _second_of_day(changes_ms, zone, starts, at_s, offset_s)
+        if changes_ms < begins_ms and _inside(second, start, end):
+            return changes_ms
+    return begins_ms
 
 
 @part
@@ -157,6 +181,8 @@ def send_time(now_ms, quiet, hours, own_from, own_to, zone, starts, at_s, offset
         start, end, drops = hours.start[quiet], hours.end[quiet], hours.then[quiet] == DROP
         if hours.zone[quiet] != OWN:
             declared = hours.zone[quiet]
+        if declared < 0 and hours.guess[quiet]:
+            return now_ms, TO_STEP, 0
         if declared < 0:
             return now_ms, QUIET_ZONE, 0
     if preferred and zone < 0:
@@ -174,7 +200,7 @@ def closes(at_ms, quiet, hours, own_from, own_to, zone, starts, at_s, offset_s):
     if quiet >= 0:
         declared = zone if hours.zone[quiet] == OWN else hours.zone[quiet]
         if declared >= 0:
-            ends_ms = next_wall(at_ms, declared, hours.start[quiet], starts, at_s, offset_s)
+            ends_ms = _begins(at_ms, hours.start[quiet], hours.end[quiet], declared, starts, at_s, offset_s)
     if own_from >= 0 and zone >= 0:
-        ends_ms = min(ends_ms, next_wall(at_ms, zone, own_to, starts, at_s, offset_s))
+        ends_ms = min(ends_ms, _begins(at_ms, own_to, own_from, zone, starts, at_s, offset_s))
     return ends_ms

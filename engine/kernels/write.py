@@ -88,7 +88,7 @@ class Labels(NamedTuple):
     inputs: I64  # (P, 3): source, type, where the currency is: a row of `units`, or -1
     places: I64  # (T, P): where an input is, by event type
     units: I64  # (.., 2)
-    reasons: I64  # (12, 8): reasons by stage and code
+    reasons: I64  # (STAGES, 8): reasons by stage and code
     attribution_s: I64  # (M,)
 
 

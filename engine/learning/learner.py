@@ -16,7 +16,6 @@ from engine.learning.fold import BucketFold, Increments
 from engine.learning.posteriors import Posteriors
 from engine.learning.snapshot import Learnt
 from engine.learning.sums import arms_of, fields_of
-from engine.state.connection import Connection
 from engine.state.log import Entry, decode
 from engine.state.packing import CorruptBlob
 from engine.state.redis import RedisStore
@@ -36,7 +35,7 @@ class Learner:
     def __init__(self, store: RedisStore, active: Active) -> None:
         self._store = store
         self._active = active
-        self._connection = Connection(store.url, store.timeout_ms / 1000)  # not in the hot path's way
+        self._link = store.new_link()  # not in the hot path's way
         self._keys = [store.bucket_key(b, "log") for b in range(BUCKETS)]
         self._bucket_of = {key: b for b, key in enumerate(self._keys)}
         self._folds: list[BucketFold] | None = None
@@ -89,7 +88,7 @@ class Learner:
 
     async def close(self) -> None:
         """Closes the learner's own connection."""
-        await self._connection.close()
+        await self._link.close()
 
     async def _load(self) -> list[BucketFold]:
         flat = await self._command("HGETALL", self._sums[0])
@@ -114,7 +113,7 @@ class Learner:
                         buckets.append(bucket)
 
     async def _command(self, *command: Any) -> Any:
-        [reply] = await self._connection.pipeline([command])
+        [reply] = await self._link.pipeline([command])
         if isinstance(reply, Exception):
             raise StoreUnavailable(f"the store refused the learner: {reply}")
         return reply
@@ -132,19 +131,25 @@ def _decoded(entries: Any) -> list[tuple[str, Entry | None]]:
 
 
 async def refresh(store: RedisStore, learnt: Learnt) -> bool:
-    """Replaces the snapshot where the sums have moved; whether it did. Raises redis' errors.
+    """Replaces the snapshot where the sums have moved; whether it did. Raises StoreUnavailable.
 
-    Version and sums are read at one moment: the logged version must name one state only.
+    Sums are taken only where the version was the same before and after: a logged version must name one state.
     """
-    admin = store.admin
-    if int(await admin.get(store.key("learn:version")) or 0) == learnt.posteriors.version:
-        return False
-    both = admin.pipeline(transaction=True)
-    both.get(store.key("learn:version"))
-    both.hgetall(store.key("learn:sums"))
-    version, sums = await both.execute()
-    learnt.posteriors = Posteriors(int(version or 0), arms_of(sums))
-    return True
+    version = int(await _read(store, "GET", "learn:version") or 0)
+    while version != learnt.posteriors.version:
+        flat = await _read(store, "HGETALL", "learn:sums")
+        before, version = version, int(await _read(store, "GET", "learn:version") or 0)
+        if version == before:
+            learnt.posteriors = Posteriors(version, arms_of(dict(zip(flat[::2], flat[1::2], strict=True))))
+            return True
+    return False
+
+
+async def _read(store: RedisStore, command: str, name: str) -> Any:
+    [reply] = await store.side.pipeline([(command, store.key(name))])
+    if isinstance(reply, Exception):
+        raise StoreUnavailable(f"the store refused: {reply}")
+    return reply
 
 
 async def keep_learnt_fresh(store: RedisStore, learnt: Learnt, every_s: float) -> None:

@@ -17,6 +17,7 @@ from engine.decision import DecideRequest, Decision, Outcomes
 from engine.errors import InvalidInput, TactError, Unavailable, Violation
 from engine.pb.tact.v1 import decision_pb2 as pb
 from engine.revisions import Revisions
+from engine.service.backfill import backfill
 from engine.service.codec import check_decision_id, content_fingerprint, decode_outcome, decode_request, parse, split
 from engine.service.encode import encode_confirmation, encode_explanation, encode_response
 from engine.service.guard import Guard
@@ -55,6 +56,7 @@ class DecisionService:
             guard.unary(_PATH + "ConfirmSend", self.confirm_send),
             guard.unary(_PATH + "RecordOutcomes", self.record_outcomes),
             guard.unary(_PATH + "Explain", self.explain),
+            guard.unary(_PATH + "Backfill", self.backfill),
         ]
 
     def drain(self) -> None:
@@ -179,6 +181,10 @@ class DecisionService:
                 results[place].cancelled_decision_ids.extend(outcome.cancelled_decision_ids)
                 results[place].exceeded = outcome.exceeded
         return to_bytes(pb.RecordOutcomesResponse(results=results))
+
+    async def backfill(self, payload: bytes, call: Call) -> bytes:
+        """Past events for the windows of up to 1,000 customers."""
+        return await backfill(self._decider, self._active, self._limiter, payload, call)
 
     async def explain(self, payload: bytes, call: Call) -> bytes:
         """Why each message was or was not chosen."""

@@ -62,6 +62,7 @@ SCHEMAS = {
             ("withheld", pa.bool_()),
             ("sticky", pa.bool_()),
             ("context", pa.list_(pa.int32())),
+            ("about", pa.uint64()),
         ]
     ),
     "outcome": pa.schema(

@@ -84,6 +84,7 @@ def _entry(
         send_at_ms=fit_drawn.at_ms if fit_drawn is not None else 0,
         withheld=drawn.withheld,
         sticky=fit_drawn.sticky if fit_drawn is not None else False,
+        about=fit_drawn.about if fit_drawn is not None else 0,
         values_read=values_read(step, considered),
         attribution_s=policy.attribution_s if policy is not None and d.outcome is Outcome.SEND else 0,
     )

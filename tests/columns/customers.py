@@ -40,6 +40,9 @@ def words_of(files: Mapping[str, bytes]) -> tuple[str, ...]:
     return tuple(sorted(found)) + WORDS
 
 
+_OUTCOMES = (OutcomeKind.REPLIED, OutcomeKind.CONVERTED, OutcomeKind.DECLINED, OutcomeKind.OPENED)
+
+
 class Customers:
     """Draws profiles and requests. `odd`: also values that kernels leave to Python.
 
@@ -137,7 +140,7 @@ class Customers:
         for _ in range(r.choice((0, 1, 40, 510, 511, 512)) if steps else 0):
             step = r.choice(steps)
             at_ms = now_ms - r.choice((0, 60_000, DAY_MS, 7 * DAY_MS, 30 * DAY_MS)) + r.randint(-DAY_MS, 600_000)
-            flags = r.choice((0, 0, 0, 1, 2, 4, 1 << 8 + int(OutcomeKind.REPLIED), 16))
+            flags = r.choice((0, 0, 0, 1, 2, 4, 1 << 8 + int(_OUTCOMES[len(record.touches) % 4]), 16))
             record.touches.append(
                 Touch(
                     at_ms, r.getrandbits(64), 0, step.key, r.choice(list(step.variant_keys.values())),

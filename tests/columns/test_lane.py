@@ -141,7 +141,7 @@ def worker(
     limiter = Limiter(100_000, window=(100_000, 100_000))
     way = Lane(decider, store, batch_max) if fast else None
     real: RedisStore = getattr(store, "store", store)
-    service = Counting(decider, active, Revisions(real.admin, real.key), limiter, way)
+    service = Counting(decider, active, Revisions(real.side, real.key), limiter, way)
     service.handed = []
     return Worker(store, active, decider, limiter, service)
 

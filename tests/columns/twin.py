@@ -69,6 +69,7 @@ def by_columns(
     taken: Collection[int] | None = None,
 ) -> list[Left | None]:
     """None for what kernels left to Python. `taken`: the events whose customers are this batch's; None: all."""
+    rules.remember(w.history)
     batch = ColumnBatch(rules, [r.SerializeToString() for r in requests])
     events = np.array([i for i in np.flatnonzero(batch.status == FINE) if taken is None or i in taken], np.int64)
     blobs: list[bytes | None] = []

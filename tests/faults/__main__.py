@@ -7,9 +7,10 @@ import sys
 
 import uvloop
 
-from tests.faults import cancels, cold, floods, half_open, limits, overload, retries, stops
+from tests.faults import cancels, cluster, cold, floods, half_open, limits, overload, retries, stops
 
 FAULTS = {
+    13: cluster.run,
     15: stops.run,
     16: cancels.run,
     22: limits.run,

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from engine.compiler.model import Learning, Policy, Position
 from engine.decision import SHARE_UNIT
 from engine.kernels import best as kernel
-from engine.learning import best as twin
 from engine.learning.fold import Increments
 from engine.learning.linear import LINEAR, REWARD_UNIT, X_UNIT, context_of, model, moments_of, moments_size
 from engine.learning.policies import variant_shares
@@ -55,16 +54,6 @@ def test_the_model_is_ridge_regression(data: st.DataObject, d: int, trials: int)
     wanted = np.linalg.lstsq(rows, np.concatenate([rewards, math.sqrt(2.0) * prior]), rcond=None)[0]
     assert np.allclose(made.centre[0], wanted, atol=0.02)
     assert np.allclose(made.spread[0], np.linalg.inv(rows.T @ rows), atol=0.02)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.floats(-1, 1), st.floats(1e-3, 1.0)), min_size=1, max_size=12))
-def test_the_kernel_is_its_twin(arms: list[tuple[float, float]]) -> None:
-    means, deviations = (np.array(column) for column in zip(*arms, strict=True))
-    out = np.empty(len(arms))
-    kernel.best_of_normals(means, deviations, out)
-    assert out.sum() == pytest.approx(1.0)
-    assert np.abs(out - twin.best_of_normals(tuple(means.tolist()), tuple(deviations.tolist()))).max() < 4e-3
 
 
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 99))

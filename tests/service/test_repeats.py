@@ -32,7 +32,7 @@ def test_a_retry_gets_its_answer_after_the_schema_changed(store: RedisStore, run
     async def scenario() -> None:
         active = Active(compile_bundle({"r.yaml": RULES.encode()}))
         decider = create_decider(active, store)
-        service = DecisionService(decider, active, Revisions(store.admin, store.key), Limiter(10))
+        service = DecisionService(decider, active, Revisions(store.side, store.key), Limiter(10))
         first = await service.decide(request().SerializeToString(), Call())
         for schema in ("{amount: number, urgent: integer}", "{amount: number}"):
             changed = RULES.replace("{amount: number, urgent: bool}", schema)
