@@ -105,7 +105,8 @@ class OutcomeEntry:
 class ProfileEntry:
     """The bank changed a profile: names alone, and consent in full, for it must be provable.
 
-    `profile_version` is the new one. `consents` are model.ConsentEntry rows as lists, without topic and channel where it has none; `contact` says
+    `profile_version` is the new one. `consents` are model.ConsentEntry
+    rows as lists, without topic and channel where there is neither; `contact` says
     whether the contact section was replaced.
     """
 

@@ -10,6 +10,7 @@ import pytest
 from engine.bundle import Active, Bundle, compile_bundle
 from engine.compiler.model import Policy, Position
 from engine.decision import Outcome, OutcomeKind, Reason
+from engine.learning import learner as learner_module
 from engine.learning.fold import BucketFold, Increments
 from engine.learning.learner import Learner, refresh
 from engine.learning.linear import REWARD_UNIT
@@ -146,15 +147,19 @@ def test_a_version_names_one_state_also_where_it_moves_meanwhile(
         learner, learnt = Learner(store, Active(bundle)), Learnt()
         await write(store, 5, [sent(1, 1), came(2, 1, OutcomeKind.REPLIED)])
         assert await learner.run_once(150_000) == 1
-        look = store.admin.get
+        read = learner_module._read
+        moved = False
 
-        async def late(key: str) -> object:
-            found = await look(key)
-            await write(store, 5, [sent(200_000, 2), came(200_001, 2, OutcomeKind.REPLIED)])
-            assert await learner.run_once(900_000) == 1
+        async def late(of: RedisStore, command: str, name: str) -> object:
+            nonlocal moved
+            found = await read(of, command, name)
+            if not moved:
+                moved = True
+                await write(store, 5, [sent(200_000, 2), came(200_001, 2, OutcomeKind.REPLIED)])
+                assert await learner.run_once(900_000) == 1
             return found
 
-        monkeypatch.setattr(store.admin, "get", late)
+        monkeypatch.setattr(learner_module, "_read", late)
         assert await refresh(store, learnt)
         assert (learnt.posteriors.version, learnt.posteriors.arms[X].trials) == (2, 2)
         await learner.close()
