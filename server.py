@@ -23,6 +23,7 @@ from typing import Any
 import orjson
 
 from engine.columns.lane import Lane
+from engine.columns.put_lane import PutLane
 from engine.columns.warm import warm
 from engine.compiler.source import render
 from engine.decider import Decider, DeciderSettings, create_decider
@@ -35,6 +36,7 @@ from engine.metrics import Metrics
 from engine.revisions import Revisions
 from engine.service.table import Table
 from engine.settings import Settings, UsageError, parse, without_password
+from engine.state.cluster_store import kind_of_store
 from engine.state.embedded import EmbeddedStore
 from engine.state.keeper import StoreKeeper
 from engine.state.redis import RedisStore
@@ -89,15 +91,17 @@ class App:
 
 async def build(settings: Settings, store_url: str) -> App:
     """Wires a server up: store, rules, pipeline, services, transport. Raises RulesInvalid, CannotServe."""
-    store = RedisStore(
+    store = kind_of_store(store_url)(
         store_url,
         commit_budget_ms=settings.commit_budget_ms,
         audit=settings.audit,
         max_log_length=settings.max_log,
+        durability=settings.durability,
+        max_loss_ms=settings.max_loss * 1000,
         generation_file=settings.data / "generation",
     )
     await _check(store)
-    revisions = Revisions(store.admin, store.key, settings.data / "last_good" / "rules")
+    revisions = Revisions(store.side, store.key, settings.data / "last_good" / "rules")
     active = await revisions.start(settings.rules)
     learnt = Learnt()
     metrics = Metrics(settings.worker_of if settings.metrics else None)
@@ -107,7 +111,15 @@ async def build(settings: Settings, store_url: str) -> App:
     decider = create_decider(active, store, limits, learnt, metrics, Journal(settings.data / "provisional.jsonl").write)
     lane = Lane(decider, store)
     lane.prepare()
-    table = Table(decider, revisions, metrics if settings.metrics else None, lane=lane)
+    puts = PutLane(decider, store, lane.logs_fit)
+    table = Table(
+        decider,
+        revisions,
+        metrics if settings.metrics else None,
+        lane=lane,
+        puts=puts,
+        closed=lambda: bool(store.closed),
+    )
     transport = _transport(settings, table.methods)
     background = [
         revisions.watch(),
@@ -178,6 +190,10 @@ async def keep_counting(metrics: Metrics, store: RedisStore) -> None:
     """Keeps what is counted elsewhere up to date, for ever."""
     while True:
         metrics.log_dropped.set(store.log_dropped)
+        metrics.losses.set(store.losses)
+        with suppress(StoreUnavailable):
+            await store.look_again()
+        metrics.closed.set(bool(store.closed))
         await asyncio.sleep(COUNT_EVERY_S)
 
 
@@ -290,7 +306,9 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         settings = parse(arguments, os.environ)
-    except UsageError as error:
+        if settings.redis is not None:
+            kind_of_store(settings.redis)
+    except (UsageError, ValueError) as error:
         sys.stderr.write(f"server.py: {error}\n")
         return 2
     logging.basicConfig(

@@ -121,6 +121,12 @@ def customers(count: int, seed: int = 2, missing: float = 0.03, consent: float =
     return list(draw_customers(count, seed, missing, consent))
 
 
+def feature_names() -> list[str]:
+    """The features that a customer may have."""
+    counts = (("n", NUMBERS), ("i", INTEGERS), ("s", TEXTS), ("b", FLAGS))
+    return [f"{letter}{i}" for letter, count in counts for i in range(count)] + ["phone"]
+
+
 def draw_customers(count: int, seed: int = 2, missing: float = 0.03, consent: float = 1.0) -> Iterator[Customer]:
     """The same, one after another."""
     chance = random.Random(seed)

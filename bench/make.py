@@ -43,6 +43,23 @@ def profile_lines(customers: int, seed: int) -> Iterator[bytes]:
         yield orjson.dumps(made, option=orjson.OPT_APPEND_NEWLINE)
 
 
+def profile_rows(customers: int, seed: int) -> Iterator[bytes]:
+    """The same customers as lines of CSV, a column a feature."""
+    drawn = generate.draw_customers(customers, seed, missing=0.03, consent=_CONSENT)
+    names = generate.feature_names()
+    yield (",".join(["customer_id", *names, "consent.marketing", "consent.marketing.changed_at"]) + "\n").encode()
+    for customer in drawn:
+        cells = [customer.customer_id, *[_cell(customer.features.get(name)) for name in names]]
+        cells += ["yes", "2026-01-10T09:00:00Z"] if customer.consent else ["", ""]
+        yield (",".join(cells) + "\n").encode()
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)
+
+
 def _value(value: object) -> dict[str, object]:
     if isinstance(value, bool):
         return {"flag": value}
@@ -82,8 +99,9 @@ def main(arguments: list[str] | None = None) -> int:
             write_files(given.rules, generate.rules(given.messages, given.seed).files)
             sys.stdout.write(f"{given.rules}: {given.messages:,} messages\n")
         if given.profiles:
-            written = _write(given.profiles, profile_lines(given.customers, given.seed))
-            sys.stdout.write(f"{given.profiles}: {written:,} profiles\n")
+            table = given.profiles.suffix == ".csv"
+            _write(given.profiles, (profile_rows if table else profile_lines)(given.customers, given.seed))
+            sys.stdout.write(f"{given.profiles}: {given.customers:,} profiles\n")
         if given.events:
             bank = Bank(given.customers, given.seed, given.per_day)
             written = _write(given.events, event_lines(bank, given.start, given.days, given.seed))
@@ -127,7 +145,7 @@ def _per_day(text: str) -> float:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bench make", description=__doc__)
     parser.add_argument("--rules", type=Path, metavar="DIR", help="for a rule set; new or empty")
-    parser.add_argument("--profiles", type=Path, metavar="FILE", help="for a Profile a line")
+    parser.add_argument("--profiles", type=Path, metavar="FILE", help="for a Profile a line; .csv: a column a feature")
     parser.add_argument("--events", type=Path, metavar="FILE", help="for a DecideRequest a line, in order of time")
     parser.add_argument("--messages", type=_above_0, default=1000, metavar="N", help="of the rule set (1,000)")
     parser.add_argument("--customers", type=_above_0, default=20_000, metavar="N", help="(20,000)")

@@ -93,6 +93,15 @@ class _Waiting:
             self.ended.set_exception(RuntimeError("the lane left a plain request"))
 
 
+async def through(lane: Lane, batch: list[bytes]) -> list[bytes]:
+    """The answers to a batch of requests, in the order in which they come."""
+    answers: list[bytes] = []
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    lane.submit([_Waiting(one, answers, len(batch), ended) for one in batch])
+    await ended
+    return answers
+
+
 def change(customer: generate.Customer) -> ProfileChange:
     """As the service would hand it to the decider."""
     consents = [ConsentEntry("marketing", True, 0, "", "")] if customer.consent else []
@@ -139,7 +148,7 @@ async def put(decider: Decider, customers: list[generate.Customer]) -> None:
 
 
 @contextmanager
-def _collector_as_in_service() -> Iterator[None]:
+def collector_as_in_service() -> Iterator[None]:
     """The garbage collector's settings of server.py, for both: what is there now is left out of collections."""
     before = gc.get_threshold()
     gc.collect()
@@ -161,13 +170,10 @@ async def _measure(bundle: Bundle, rules: generate.Rules, url: str, mix: str, ef
     plain.put(customers)
 
     lane = Lane(decider, records)
+    lane.prepare()
 
     async def ours(batch: list[bytes]) -> list[bytes]:
-        answers: list[bytes] = []
-        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        lane.submit([_Waiting(one, answers, len(batch), ended) for one in batch])
-        await ended
-        return answers
+        return await through(lane, batch)
 
     async def peer(batch: list[Ask]) -> list[dict[str, object]]:
         return plain.decide(batch)
@@ -205,6 +211,6 @@ def run(effort: Effort) -> list[Row]:
     bundle = compile_bundle(rules.files)
     rows: list[Row] = []
     for mix in _mixes(0):
-        with store() as url, pinned(SERVER_CORE), _collector_as_in_service():
+        with store() as url, pinned(SERVER_CORE), collector_as_in_service():
             rows += uvloop.run(_measure(bundle, rules, url, mix, effort))
     return rows

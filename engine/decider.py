@@ -17,7 +17,9 @@ from typing import TypeVar, cast
 
 from engine.bundle import Active, Bundle
 from engine.clock import Clock, SystemClock
+from engine.contact.caps import KEPT_MS_MIN
 from engine.contact.consent import with_stops
+from engine.contact.volume import Counter, Volumes
 from engine.decision import DecideRequest, Decision, Event, OutcomeResult, Outcomes
 from engine.errors import (
     CommitUnknown,
@@ -30,9 +32,12 @@ from engine.errors import (
 from engine.identity import CustomerKey, customer_key, event_hash, parse_decision_id
 from engine.learning.snapshot import Learnt
 from engine.metrics import Metrics
-from engine.state.model import Profile, ReadBatch, ReadRequest, Store
+from engine.state.history import NO_HISTORY, note_history
+from engine.state.model import Commit, Profile, ReadBatch, ReadRequest, Store
 from engine.state.profile import decode as decode_profile
 from engine.state.record import decode as decode_record
+from engine.state.volume import Counters, counters_of
+from engine.step.backfill import Backfill, Backfilled
 from engine.step.explain import Explanation, explain_decision, explain_what_if
 from engine.step.group import Decide, Group, Pending, apply_groups, without_state
 from engine.step.operations import (
@@ -82,6 +87,7 @@ class Decider:
         metrics: Metrics | None = None,
         journal: Callable[[DecideRequest, list[Decision]], None] | None = None,
         clock: Clock | None = None,
+        counters: Counters | None = None,
     ) -> None:
         self.active = active
         self.store = store
@@ -90,12 +96,17 @@ class Decider:
         self.metrics = metrics or Metrics()
         self.journal = journal
         self.clock = clock or SystemClock()
+        self.counters = counters or counters_of(store)
+        self._volumes = Volumes()
+        self._history = NO_HISTORY
+        self._noted: Bundle | None = None  # the rules whose spans the history knows
         self._waiting: dict[CustomerKey, deque[Pending]] = {}
         self._ready: deque[CustomerKey] = deque()
         self._busy: set[CustomerKey] = set()
         self._batches: set[asyncio.Task[None]] = set()
         self._scheduled = False
         self._draining = False
+        self._late = 0  # groups that are told later what came of them
         self.before_drain: list[Callable[[], None]] = []  # who still holds requests hands them over
         self._stateless = False  # said once, not with every batch
         self._idle = asyncio.Event()
@@ -156,6 +167,13 @@ class Decider:
             self._submit(customer_key(c.customer_id, self.settings.secret), p)
         return [cast("TactError | None", await _settled(p.future)) for p in pending]
 
+    async def backfill(self, histories: Sequence[tuple[str, Backfill]]) -> list[Backfilled | TactError]:
+        """Adds each customer's history to the windows, once. An error concerns its customer alone."""
+        pending = [Pending(operation, self._future()) for _, operation in histories]
+        for (customer_id, _), p in zip(histories, pending, strict=True):
+            self._submit(customer_key(customer_id, self.settings.secret), p)
+        return [cast("Backfilled | TactError", await _settled(p.future)) for p in pending]
+
     async def get_profile(self, customer_id: str) -> Profile | None:
         """The profile as stored, with what the customer withdrew since, or None. Raises StoreUnavailable."""
         key = customer_key(customer_id, self.settings.secret)
@@ -188,7 +206,12 @@ class Decider:
             return await explain_decision(self.store, bundle, ref, record, batch.entries[0])
         key = customer_key(subject.event.customer_id, self.settings.secret)
         batch = await self.store.read([ReadRequest(key, ())])
-        return explain_what_if(self.world(bundle), key, subject, batch, locale, traced)
+        self._volumes.doubt(asyncio.get_running_loop().time())
+        while True:  # what volumes have left is asked once for each message that they hold
+            found = explain_what_if(self.world(bundle), key, subject, batch, locale, traced)
+            if not found.wanted:
+                return found
+            await self._lease(found.wanted, batch.now_ms)
 
     async def drain(self) -> None:
         """Waits until everything accepted is answered; what comes now is refused with Unavailable."""
@@ -196,6 +219,12 @@ class Decider:
             hand_over()
         self._draining = True
         await self._idle.wait()
+        unused = self._volumes.unused()
+        if unused:
+            try:
+                await self.counters.give_back(unused)
+            except StoreUnavailable as error:
+                log.warning("%s", error)
 
     # ---- batching ---------------------------------------------------------------------------------
 
@@ -282,7 +311,7 @@ class Decider:
         self._settle()
 
     def _settle(self) -> None:
-        if not self._busy and not self._waiting:
+        if not self._busy and not self._waiting and not self._late:
             self._idle.set()
 
     # ---- one batch --------------------------------------------------------------------------------
@@ -290,9 +319,26 @@ class Decider:
     def world(self, bundle: Bundle | None = None) -> World:
         """What decisions depend on at this moment, under the active rule set or another."""
         bundle = bundle or self.active.bundle
-        return World(bundle, self.active.pauses, self.learnt.posteriors, self.settings.salt)
+        return World(
+            bundle, self.active.pauses, self.learnt.posteriors, self.settings.salt, self._history, self._volumes
+        )
+
+    async def note_history(self) -> None:
+        """To be called before deciding by rules that are new here. Raises StoreUnavailable."""
+        bundle = self.active.bundle
+        if bundle is not self._noted:
+            self._history = await note_history(self.store, bundle.steps.touches_kept_ms, KEPT_MS_MIN)
+            self._noted = bundle
 
     async def _run(self, groups: list[Group]) -> None:
+        try:
+            async with asyncio.timeout(self.settings.commit_budget_ms / 1000):
+                await self.note_history()
+        except (StoreUnavailable, TimeoutError) as error:
+            self.metrics.store_error("read")
+            self._decide_without_state(self.world(), groups, str(error) or "the store did not answer in time")
+            return
+        self._volumes.doubt(asyncio.get_running_loop().time())
         world = self.world()
         self.metrics.batch(sum(len(g.pending) for g in groups))
         left = groups
@@ -302,9 +348,16 @@ class Decider:
                     read = await self.store.read([ReadRequest(g.key, g.events()) for g in left])
             except (StoreUnavailable, TimeoutError) as error:
                 self.metrics.store_error("read")
-                self._decide_without_state(world, left, str(error) or "the store did not answer in time")
+                why = str(error) or "the store did not answer in time"
+                if not self._stateless:
+                    log.warning("deciding without state: %s", why)
+                self._stateless = True
+                self._decide_without_state(world, left, why)
                 return
-            if self._stateless:
+            if read.lost:
+                self.metrics.store_error("read")
+                left, read = self._without_lost(world, left, read)
+            elif self._stateless:
                 log.warning("the store is back: deciding with state")
                 self._stateless = False
             left = await self._step_and_commit(world, left, read)
@@ -314,27 +367,68 @@ class Decider:
         for group in left:
             group.fail(Unavailable("the customer's record kept moving; nothing was booked"))
 
+    def _without_lost(self, world: World, groups: list[Group], read: ReadBatch) -> tuple[list[Group], ReadBatch]:
+        """Decides without state for those whose part of the store is lost; the others and what was read of them."""
+        lost = set(read.lost)
+        self._decide_without_state(world, [groups[i] for i in read.lost], "a part of the store cannot be reached")
+        kept = [i for i in range(len(groups)) if i not in lost]
+        return [groups[i] for i in kept], ReadBatch(read.now_ms, [read.entries[i] for i in kept])
+
     async def _step_and_commit(self, world: World, groups: list[Group], read: ReadBatch) -> list[Group]:
         """Returns the groups whose customers moved meanwhile."""
         try:
             commits = apply_groups(world, groups, read, self.settings.virtual_time)
         except Exception:
+            self._not_said(groups)
             await self._isolate(groups)
             return []
-        writing = [(g, c) for g, c in zip(groups, commits, strict=True) if c is not None]
+        again = await self._commit([(g, c) for g, c in zip(groups, commits, strict=True) if c is not None], world, read)
         for group, commit in zip(groups, commits, strict=True):
-            if commit is None:
+            if commit is None and not group.wanted:
                 self._finish(group)
+        wanting = [g for g in groups if g.wanted]
+        if not wanting:
+            return again
+        self._not_said(wanting)
+        try:
+            await self._lease([counter for g in wanting for counter in g.wanted], read.now_ms)
+        except StoreUnavailable as error:
+            self.metrics.store_error("lease")
+            for group in wanting:
+                group.fail(error)
+            return again
+        return again + wanting
+
+    def _not_said(self, groups: Sequence[Group]) -> None:
+        """What was booked of volumes for these groups was not committed."""
+        for group in groups:
+            self._volumes.give_back(group.taken)
+            group.taken = []
+
+    async def _lease(self, wanted: Sequence[Counter], now_ms: int) -> None:
+        """Asks for more of these counters. Raises StoreUnavailable."""
+        self._volumes.forget(now_ms)
+        asks = self._volumes.asks(wanted)
+        if not asks:  # somebody else asked meanwhile
+            return
+        grants = await self.counters.lease([ask for _, ask in asks])
+        for (counter, _), grant in zip(asks, grants, strict=True):
+            self._volumes.granted(counter, grant, asyncio.get_running_loop().time())
+
+    async def _commit(self, writing: Sequence[tuple[Group, Commit]], world: World, read: ReadBatch) -> list[Group]:
+        """Answers the groups that were committed or never will be; returns the others."""
         if not writing:
             return []
         not_after_ms = read.now_ms + self.settings.commit_budget_ms
         try:
             statuses = await self.store.commit([c for _, c in writing], not_after_ms)
-        except StoreUnavailable as error:
+        except StoreUnavailable as unreachable:
             self.metrics.store_error("commit")
+            self._not_said([g for g, _ in writing])
             for group, _ in writing:
-                group.fail(error)
+                group.fail(unreachable)
             return []
+        self._not_said([g for (g, _), s in zip(writing, statuses, strict=True) if not s.done and s.status != "unknown"])
         again = []
         for (group, _), status in zip(writing, statuses, strict=True):
             if status.done:
@@ -346,10 +440,26 @@ class Decider:
                 self._finish(group)
             else:
                 self.metrics.store_error(status.status)
-                group.fail(
-                    CommitUnknown(f"the store did not confirm the commit ({status.status}); retry with the same ids")
+                error = CommitUnknown(
+                    f"the store did not confirm the commit ({status.status}); retry with the same ids"
                 )
+                if status.after_s:  # the others of the batch are not held up by it
+                    self._fail_later(group, error, status.after_s)
+                else:
+                    group.fail(error)
         return again
+
+    def _fail_later(self, group: Group, error: TactError, after_s: float) -> None:
+        pending, group.pending = group.pending, []
+        self._late += 1
+
+        def fail() -> None:
+            for p in pending:
+                p.finish(error)
+            self._late -= 1
+            self._settle()
+
+        asyncio.get_running_loop().call_later(after_s, fail)
 
     async def _isolate(self, groups: list[Group]) -> None:
         """Something unforeseen happened in the step: by halves, until whoever fails alone is found and pays alone."""
@@ -372,9 +482,6 @@ class Decider:
 
     def _decide_without_state(self, world: World, groups: list[Group], why: str) -> None:
         """The store cannot be read: what `if_state_unknown` allows, booked nowhere but in the journal."""
-        if not self._stateless:
-            log.warning("deciding without state: %s", why)
-        self._stateless = True
         for group in groups:
             for p in group.pending:
                 if not isinstance(p.operation, Decide):

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,12 +24,15 @@ from engine.learning.learner import Learner, keep_learning
 from engine.revisions import Revisions
 from engine.settings import Settings, parse
 from engine.state.archive import Archiver
-from engine.state.redis import RedisStore
+from engine.state.cluster_store import kind_of_store
+from engine.state.erasure import pending, rewrite
 
 logger = logging.getLogger("tact.keeper")
 
 LEARN_EVERY_S = 5.0
 ARCHIVE_EVERY_S = 10.0
+LOOK_FOR_ERASED_EVERY_S = 3600.0
+ERASE_AFTER_MS = 86_400_000  # one pass over the archive a day at most, however many customers are erased
 _ROOT = Path(__file__).resolve().parents[1]  # where `import engine` works from
 _NICE = 10
 _PAUSE_S = 1.0
@@ -60,12 +63,18 @@ async def keep_started(arguments: Sequence[str], environment: Mapping[str, str])
 
 async def keep(settings: Settings, url: str, stop: asyncio.Event) -> None:
     """Learns from the log and archives it until told to stop. Raises RulesInvalid, and whatever ends one of the two."""
-    store = RedisStore(url, max_log_length=settings.max_log)
-    revisions = Revisions(store.admin, store.key, settings.data / "last_good" / "rules")
+    store = kind_of_store(url)(url, max_log_length=settings.max_log, max_loss_ms=settings.max_loss * 1000)
+    revisions = Revisions(store.side, store.key, settings.data / "last_good" / "rules")
     active = await revisions.start(settings.rules)
     learner = Learner(store, active)
     archiver = Archiver(store, settings.data / "archive", learner.safe_id)
-    work = [revisions.watch(), keep_learning(learner, LEARN_EVERY_S, SystemClock().now_ms), keep_archiving(archiver)]
+    now_ms = SystemClock().now_ms
+    work = [
+        revisions.watch(),
+        keep_learning(learner, LEARN_EVERY_S, now_ms),
+        keep_archiving(archiver),
+        keep_erasing(settings.data / "archive", now_ms),
+    ]
     tasks = [asyncio.ensure_future(one) for one in work]
     stopped = asyncio.ensure_future(stop.wait())
     ended, _ = await asyncio.wait((stopped, *tasks), return_when=asyncio.FIRST_COMPLETED)
@@ -87,6 +96,26 @@ async def keep_archiving(archiver: Archiver) -> None:
                 pass
         except (TactError, OSError) as error:
             logger.error("the log could not be archived: %s", error)
+
+
+async def keep_erasing(directory: Path, now_ms: Callable[[], int]) -> None:
+    """Takes what erased customers left out of the archive, for ever, within a day or so of their erasure."""
+    while True:
+        try:
+            await asyncio.to_thread(erase_due, directory, now_ms())
+        except (TactError, OSError) as error:
+            logger.error("erased customers could not be taken out of the archive: %s", error)
+        await asyncio.sleep(LOOK_FOR_ERASED_EVERY_S)
+
+
+def erase_due(directory: Path, now_ms: int) -> bool:
+    """Carries out what erasures wait in the archive, once one of them is a day old; whether it did."""
+    waiting = pending(directory)
+    if not waiting.customers or now_ms - waiting.oldest_ms < ERASE_AFTER_MS:
+        return False
+    report = rewrite(directory)
+    logger.info("%d erased customers: %d log entries taken out of the archive", report.customers, report.removed)
+    return True
 
 
 async def _run(settings: Settings) -> None:

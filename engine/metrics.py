@@ -41,6 +41,10 @@ class Metrics:
         self.log_dropped = Gauge(
             "tact_log_dropped", "Log entries dropped since start.", registry=self.registry, multiprocess_mode="sum"
         )
+        about = "How often lost writes of the store were noticed, since start."
+        self.losses = Gauge("tact_store_losses", about, registry=self.registry, multiprocess_mode="sum")
+        about = "1 while nothing that needs state is sent, until somebody acknowledges what the store lost."
+        self.closed = Gauge("tact_store_closed", about, registry=self.registry, multiprocess_mode="max")
 
     def decisions(self, decisions: Sequence[Decision]) -> None:
         """One event was answered."""

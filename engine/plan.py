@@ -12,6 +12,8 @@ from engine.compiler.program import Program
 from engine.compiler.reference import inputs_of
 from engine.compiler.written import is_currency
 from engine.contact.caps import KEPT_MS_MIN, Limits, limits_of
+from engine.contact.suppression import Suppressions, suppressions_of
+from engine.contact.volume import VolumePlan, volumes_of
 from engine.identity import name_hash
 from engine.windows import WindowPlan, plan_window
 
@@ -50,15 +52,19 @@ class MessageStep:
     quiet_hours: QuietHours | None
     policy: Policy | None
     limits: Limits
+    suppressions: Suppressions
+    volumes: tuple[VolumePlan, ...]
     keys: frozenset[int]  # hashes of its present and former names
     key: int
     topic: int
+    former_topics: frozenset[int]
     product: int
     stage: int
     value: int  # root
     constant: float | None  # where the value is one
     about: int | None  # root
     by: tuple[int, ...]  # roots
+    context: tuple[int, ...]  # roots
     eligible: tuple[Condition, ...]
     otherwise: Mapping[str, str]
     channels: tuple[ChannelPlan, ...]
@@ -69,13 +75,17 @@ class MessageStep:
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """A rule set, ready for the step. `window_roots`: window name -> (where root, value root)."""
+    """A rule set, ready for the step.
+
+    `windows` are what rules read, by name; `stored` what is kept for them, by key; `windows_of` what an event of
+    a type is added to, with the roots of its `where` and value.
+    """
 
     messages: tuple[MessageStep, ...]
     by_name: Mapping[str, MessageStep]
     windows: Mapping[str, WindowPlan]
     windows_of: Mapping[str, tuple[tuple[WindowPlan, int | None, int | None], ...]]  # event type -> ...
-    window_keys: Mapping[int, WindowPlan]
+    stored: Mapping[int, WindowPlan]
     touches_kept_ms: int
     features: Mapping[str, tuple[str, str]]  # type and, of money, currency: what a profile declares
 
@@ -149,10 +159,12 @@ class _Inputs:
 
 
 def _message_step(
-    index: int, message: Message, ruleset: RuleSet, program: Program, inputs: _Inputs, limits: Limits
-) -> MessageStep:
+    index: int, message: Message, ruleset: RuleSet, program: Program, inputs: _Inputs, limits: Limits,
+    suppressions: Suppressions,
+) -> MessageStep:  # fmt: skip
     root_of = program.root_of
-    purpose = ruleset.purposes[message.purpose]
+    purposes = dict(ruleset.purposes)
+    purpose = purposes[message.purpose]
     product = ruleset.products[message.product] if message.product else None
     policy = ruleset.policies[message.policy] if message.policy else None
     channels = []
@@ -171,15 +183,21 @@ def _message_step(
         quiet_hours=ruleset.quiet_hours[purpose.quiet_hours] if purpose.quiet_hours else None,
         policy=policy,
         limits=limits,
+        suppressions=suppressions,
+        volumes=volumes_of(message, purposes, ruleset.volumes),
         keys=frozenset(name_hash(n) for n in (message.name, *message.was)),
         key=name_hash(message.name),
         topic=optional_hash(message.topic),
+        former_topics=frozenset(map(name_hash, message.former_topics)),
         product=optional_hash(message.product),
         stage=optional_hash(message.stage),
         value=program.messages[index].value,
         constant=_constant(message.value.node),
         about=root_of["message.about", message.name] if message.about is not None else None,
         by=tuple(root_of["policy.by:" + policy.name, str(k)] for k in range(len(policy.by))) if policy else (),
+        context=tuple(root_of["policy.context:" + policy.name, str(k)] for k in range(len(policy.context)))
+        if policy
+        else (),
         eligible=product.eligible if product else (),
         otherwise=product.otherwise if product else {},
         channels=tuple(channels),
@@ -200,30 +218,36 @@ def _message_step(
 def plan_step(ruleset: RuleSet, program: Program) -> StepPlan:
     """Everything about a rule set that the step would otherwise work out per event."""
     inputs = _Inputs(ruleset)
+    purposes = dict(ruleset.purposes)
     limits: dict[str, Limits] = {}
+    suppressions: dict[str, Suppressions] = {}
     for m in ruleset.messages.values():
         if m.purpose not in limits:
-            limits[m.purpose] = limits_of(m, dict(ruleset.purposes), ruleset.caps, ruleset.gaps)
+            limits[m.purpose] = limits_of(m, purposes, ruleset.caps, ruleset.gaps)
+            suppressions[m.purpose] = suppressions_of(m, purposes, ruleset.suppressions)
     messages = tuple(
-        _message_step(i, m, ruleset, program, inputs, limits[m.purpose])
+        _message_step(i, m, ruleset, program, inputs, limits[m.purpose], suppressions[m.purpose])
         for i, m in enumerate(ruleset.messages.values())
     )
     windows = {name: plan_window(w) for name, w in ruleset.windows.items()}
     windows_of: dict[str, list[tuple[WindowPlan, int | None, int | None]]] = {name: [] for name in ruleset.events}
-    for name, window in ruleset.windows.items():
-        where = program.root_of["window.where", name] if window.where is not None else None
-        value = program.root_of["window.value", name] if window.value is not None else None
-        kept = windows_of[window.event]
-        if all(windows[name].key != other.key for other, _, _ in kept):  # twins share what is counted
-            kept.append((windows[name], where, value))
+    stored: dict[int, WindowPlan] = {}
+    for window in (part for declared in ruleset.windows.values() for part in declared.stored):
+        where = program.root_of["window.where", window.name] if window.where is not None else None
+        value = program.root_of["window.value", window.name] if window.value is not None else None
+        plan = plan_window(window)
+        if plan.key not in stored:  # twins share what is counted
+            stored[plan.key] = plan
+            windows_of[window.event].append((plan, where, value))
     longest = max((c.over.span_s for c in ruleset.caps if c.over is not None), default=0)
+    left = max((s.lasts.span_s + (s.within.span_s if s.within else 0) for s in ruleset.suppressions), default=0)
     apart = max((g.apart.span_s for g in ruleset.gaps), default=0)
     return StepPlan(
         messages,
         {m.message.name: m for m in messages},
         windows,
         {name: tuple(plans) for name, plans in windows_of.items()},
-        {w.key: w for w in windows.values()},
-        max(KEPT_MS_MIN, longest * 1000, apart * 1000),
+        stored,
+        max(KEPT_MS_MIN, longest * 1000, apart * 1000, left * 1000),
         {f.name: (f.type.value, f.unit or "" if f.type is Type.MONEY else "") for f in ruleset.features.values()},
     )

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 from google.protobuf.message import DecodeError
-from redis.exceptions import RedisError
 
 from engine.bundle import Pauses
 from engine.errors import Conflict, NotFound, StoreUnavailable
 from engine.pb.tact.v1 import rules_pb2
-
-if TYPE_CHECKING:
-    import redis.asyncio
+from engine.state.connection import Command
+from engine.state.link import Link
 
 MAX_UNPACKED_BYTES = 64 << 20
 KEPT_REVISIONS = 200
@@ -74,18 +71,22 @@ def unpack(packed: bytes) -> dict[str, bytes]:
 class RevisionStore:
     """All methods raise StoreUnavailable where the store cannot be reached or refuses."""
 
-    def __init__(self, admin: redis.asyncio.Redis, key: Callable[[str], bytes]) -> None:
-        self._admin: Any = admin  # redis-py types its answers for both of its modes at once
+    def __init__(self, link: Link, key: Callable[[str], bytes]) -> None:
+        self._link = link
         self._key = key
-        self._script = admin.register_script(_SCRIPT)
+
+    async def _ask(self, *commands: Command) -> list[Any]:
+        replies = await self._link.pipeline(commands)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise StoreUnavailable(f"the store refused: {reply}")
+        return replies
 
     async def control(self) -> Control:
         """Which revision is active and what is paused, in one round trip."""
-        with _store_errors():
-            pipeline = self._admin.pipeline(transaction=False)
-            pipeline.hmget(self._key("control"), ["active", "directory"])
-            pipeline.hkeys(self._key("paused"))
-            (active, directory), paused = await pipeline.execute()
+        (active, directory), paused = await self._ask(
+            ("HMGET", self._key("control"), "active", "directory"), ("HKEYS", self._key("paused"))
+        )
         names = [name.decode() for name in paused]
         pauses = Pauses(
             "all" in names,
@@ -114,10 +115,10 @@ class RevisionStore:
         self, mode: str, revision: str, expected: str, packed: bytes = b"", about: bytes = b"", directory: str = ""
     ) -> None:
         names = ("control", "activations", "deployed", "activated", f"files:{revision}")
-        with _store_errors():
-            reply = await self._script(
-                keys=[self._key(n) for n in names], args=[mode, revision, expected, packed, about, directory]
-            )
+        keys = [self._key(n) for n in names]
+        [reply] = await self._ask(
+            ("EVAL", _SCRIPT, len(keys), *keys, mode, revision, expected, packed, about, directory)
+        )
         status, _, active = reply.decode().partition(" ")
         if status == "conflict":
             raise Conflict(f"the active revision is {active or 'none'}, not {expected or 'the one before'}")
@@ -126,27 +127,22 @@ class RevisionStore:
 
     async def before(self) -> str:
         """The revision that was active before the active one, or ""."""
-        with _store_errors():
-            found = await self._admin.lindex(self._key("activations"), 1)
+        [found] = await self._ask(("LINDEX", self._key("activations"), 1))
         return bytes(found or b"").decode()
 
     async def files(self, revision: str) -> dict[str, bytes]:
         """The files of a revision. Raises NotFound, and ValueError where they are damaged."""
-        with _store_errors():
-            packed = await self._admin.get(self._key(f"files:{revision}"))
+        [packed] = await self._ask(("GET", self._key(f"files:{revision}")))
         if packed is None:
             raise NotFound(f"no revision {revision} is kept")
         return await asyncio.to_thread(unpack, packed)
 
     async def all(self) -> list[Stored]:
         """Every revision kept, newest activation first, those never activated last."""
-        with _store_errors():
-            pipeline = self._admin.pipeline(transaction=True)
-            pipeline.hgetall(self._key("deployed"))
-            pipeline.hgetall(self._key("activated"))
-            deployed, activated = await pipeline.execute()
+        deployed, flat = await self._ask(("HGETALL", self._key("deployed")), ("HGETALL", self._key("activated")))
+        activated = dict(zip(flat[::2], flat[1::2], strict=True))
         stored = []
-        for revision, row in deployed.items():
+        for revision, row in zip(deployed[::2], deployed[1::2], strict=True):
             at, _, about = row.partition(b" ")
             stored.append(Stored(revision.decode(), int(at), int(activated.get(revision, 0)), *orjson.loads(about)))
         return sorted(stored, key=lambda s: (s.activated_at_ms, s.deployed_at_ms, s.revision), reverse=True)
@@ -156,31 +152,21 @@ class RevisionStore:
         stored = await self.all()
         if len(stored) <= KEPT_REVISIONS:
             return
-        with _store_errors():
-            needed = {r.decode() for r in await self._admin.lrange(self._key("activations"), 0, -1)}
-            oldest = sorted(stored, key=lambda s: max(s.activated_at_ms, s.deployed_at_ms))
-            spare = [s.revision for s in oldest if s.revision not in needed][: len(stored) - KEPT_REVISIONS]
-            pipeline = self._admin.pipeline(transaction=True)
-            for revision in spare:
-                pipeline.delete(self._key(f"files:{revision}"))
-                pipeline.hdel(self._key("deployed"), revision)
-                pipeline.hdel(self._key("activated"), revision)
-            await pipeline.execute()
+        [activations] = await self._ask(("LRANGE", self._key("activations"), 0, -1))
+        needed = {r.decode() for r in activations}
+        oldest = sorted(stored, key=lambda s: max(s.activated_at_ms, s.deployed_at_ms))
+        spare = [s.revision for s in oldest if s.revision not in needed][: len(stored) - KEPT_REVISIONS]
+        if spare:
+            await self._ask(
+                *(("DEL", self._key(f"files:{revision}")) for revision in spare),
+                ("HDEL", self._key("deployed"), *spare),  # last, so that what is left half done is done again
+                ("HDEL", self._key("activated"), *spare),
+            )
 
     async def pause(self, target: str, reason: str) -> None:
         """Holds `message:<name>`, `purpose:<name>` or `all`."""
-        with _store_errors():
-            await self._admin.hset(self._key("paused"), target, reason)
+        await self._ask(("HSET", self._key("paused"), target, reason))
 
     async def resume(self, target: str) -> None:
         """Lets it go again."""
-        with _store_errors():
-            await self._admin.hdel(self._key("paused"), target)
-
-
-@contextmanager
-def _store_errors() -> Iterator[None]:
-    try:
-        yield
-    except (RedisError, OSError) as error:
-        raise StoreUnavailable(f"the store did not answer: {error}") from error
+        await self._ask(("HDEL", self._key("paused"), target))

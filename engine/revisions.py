@@ -23,7 +23,7 @@ from engine.errors import Conflict, NotFound, RulesInvalid, StoreUnavailable
 from engine.revision_store import RevisionStore, Stored, pack, unpack
 
 if TYPE_CHECKING:
-    import redis.asyncio
+    from engine.state.link import Link
 
 logger = logging.getLogger(__name__)
 
@@ -34,14 +34,14 @@ _CACHED_BUNDLES = 4
 class Revisions:
     """The rule sets of one deployment, seen from one worker.
 
-    `admin` and `key` are the store's; `last_good` is the file that keeps the last revision served,
+    `link` and `key` are the store's; `last_good` is the file that keeps the last revision served,
     for a start without a store. `active` exists once `start` has returned.
     """
 
     active: Active
 
-    def __init__(self, admin: redis.asyncio.Redis, key: Callable[[str], bytes], last_good: Path | None = None) -> None:
-        self._store = RevisionStore(admin, key)
+    def __init__(self, link: Link, key: Callable[[str], bytes], last_good: Path | None = None) -> None:
+        self._store = RevisionStore(link, key)
         self._last_good = last_good
         self._bundles: OrderedDict[str, Bundle] = OrderedDict()
         self._changing = asyncio.Lock()  # what the store says and what is served change together

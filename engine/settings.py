@@ -24,6 +24,7 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+_STORES = ("redis", "rediss", "redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel", "unix")
 _LISTEN = Address("127.0.0.1", 50051)
 
 
@@ -39,6 +40,8 @@ class Settings:
     data: Path = Path(".tact")
     audit: Literal["require", "best-effort"] = "require"
     max_log: int = 100_000
+    durability: Literal["store", "replica"] = "store"
+    max_loss: int = 2
     secret: bytes = b""
     commit_budget_ms: int = 2000
     grace_s: float = 30.0
@@ -73,8 +76,8 @@ def _directory(text: str) -> Path:
 
 def _store(text: str) -> str:
     parts = urlsplit(text)
-    if parts.scheme not in ("redis", "rediss", "unix") or not (parts.netloc or parts.path):
-        raise ValueError("an address that begins with redis://, rediss:// or unix://")
+    if parts.scheme not in _STORES or not (parts.netloc or parts.path):
+        raise ValueError(f"an address that begins with {', '.join(s + '://' for s in _STORES[:-1])} or unix://")
     return text
 
 
@@ -119,12 +122,16 @@ class _Option(NamedTuple):
 _OPTIONS = (
     _Option("listen", _address, "HOST:PORT", "where to serve (127.0.0.1:50051)"),
     _Option("rules", _directory, "DIR", "the rule set's directory (rules)"),
-    _Option("redis", _store, "URL", "the store; without it an embedded one is started"),
+    _Option("redis", _store, "URL", "the store, see docs/operators.md; without it an embedded one is started"),
     _Option("workers", _integer(1, 256), "N", "processes that serve (1)"),
     _Option("transport", _one_of("http2", "grpcio"), "NAME", "http2, or grpcio: slower, by Google's library (http2)"),
     _Option("data", Path, "DIR", "where the embedded store and the last good rule set are kept (.tact)"),
     _Option("audit", _one_of("require", "best-effort"), "HOW", "log full: refuse (require) or drop (best-effort)"),
     _Option("max_log", _integer(1, 1_000_000_000), "N", "entries a log stream may hold until archived (100000)"),
+    _Option(
+        "durability", _one_of("store", "replica"), "WHERE", "a commit counts once the store or a replica has it (store)"
+    ),
+    _Option("max_loss", _integer(0, 86_400), "S", "last writes a store may lose and go on unacknowledged (2)"),
     _Option("secret", _secret, "TEXT", "key of the customer hashes; better given as TACT_SECRET"),
     _Option("commit_budget_ms", _integer(10, 60_000), "MS", "how long a commit may take (2000)"),
     _Option("grace_s", _integer(0, 3600), "S", "how long accepted calls may take to finish at the end (30)"),
@@ -179,5 +186,5 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
 
 def without_password(url: str) -> str:
     """A store's address as it may be shown."""
-    before, at, after = url.rpartition("@")
-    return f"{before.partition('://')[0]}://{after}" if at else url
+    before, at, after = url.partition("?")[0].rpartition("@")
+    return f"{before.partition('://')[0]}://{after}" if at else after

@@ -9,7 +9,7 @@ from engine.compiler.model import Expect, Holdout, Test
 from engine.compiler.reference import Inputs, evaluate, reads
 from engine.decision import DecideRequest, Decision, Event, Outcome
 from engine.identity import customer_key
-from engine.learning.policies import Posteriors
+from engine.learning.posteriors import Posteriors
 from engine.state.model import ConsentEntry, Contact, Profile, Record
 from engine.step.explain import Explanation, explain_step
 from engine.step.inputs import gather, stored, text_feature

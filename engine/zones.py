@@ -135,5 +135,10 @@ def local_day(t_ms: int, zone: str | None) -> int:
 
 def local_month(t_ms: int, zone: str | None) -> int:
     """Months since January 1970 on the same calendar. Raises ValueError outside the years 1 to 9999."""
-    day = date.fromordinal(local_day(t_ms, zone) + _EPOCH.toordinal())
+    day = local_date(t_ms, zone)
     return (day.year - 1970) * 12 + day.month - 1
+
+
+def local_date(t_ms: int, zone: str | None) -> date:
+    """The date on the same calendar. Raises ValueError outside the years 1 to 9999."""
+    return date.fromordinal(local_day(t_ms, zone) + _EPOCH.toordinal())

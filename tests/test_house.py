@@ -46,7 +46,9 @@ ALLOWED: dict[str, set[str]] = {
     "transport": {"errors", "clock"},
     "service": PIPELINE | {"columns", "revisions", "revision_store", "transport", "pb"},
     "replay": PIPELINE,
-    "cli": PIPELINE | {"trial", "replay", "service", "pb", "settings"},
+    "recovery": PIPELINE | {"revision_store"},
+    "readout": RULES | {"state", "learning"},
+    "cli": PIPELINE | {"trial", "replay", "recovery", "readout", "service", "pb", "settings"},
 }
 
 

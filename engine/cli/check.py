@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from rich.text import Text
@@ -20,6 +21,7 @@ from engine.cli.output import (
     say_beside,
     tally,
 )
+from engine.compiler.analysis.contact import KEPT_S_MIN
 from engine.compiler.model import RuleSet
 from engine.compiler.ruleset import load, read_directory
 from engine.compiler.source import ERROR, Finding, sort_findings
@@ -80,6 +82,21 @@ def mention(directory: Path, warnings: Sequence[Finding]) -> None:
         complain("tact", f"{directory}: {tally(warnings)}; `tact check {directory}` shows them")
 
 
+def long_limits(ruleset: RuleSet, today: date) -> list[str]:
+    """Of caps and gaps that look further back than messages are always remembered: from when on they are exact."""
+    spans = [(cap.title, cap.over) for cap in ruleset.caps if cap.over is not None]
+    spans += [(gap.title, gap.apart) for gap in ruleset.gaps]
+    notes = []
+    for title, over in spans:
+        if over.span_s > KEPT_S_MIN:
+            until = today + timedelta(seconds=over.span_s - KEPT_S_MIN)
+            notes.append(
+                f"'{title}' looks back {over}: deployed today where none did, it counts as reached until {until} "
+                "for customers who were there before"
+            )
+    return notes
+
+
 def _annotate(directory: Path, findings: Sequence[Finding], how: str) -> None:
     from engine.cli import sarif
 
@@ -112,6 +129,8 @@ def _print(directory: Path, ruleset: RuleSet | None, findings: Sequence[Finding]
         return
     well = "no errors" if findings else "no findings"
     say(console, Text(f"{directory}: {well}, revision {ruleset.revision}", "bold green"), hang=4)
+    for note in long_limits(ruleset, datetime.now(tz=UTC).date()):
+        say(console, Text(note, "dim"), hang=4)
     for kind, names in contents(ruleset).items():
         listed = "" if kind in ("files", "tests") else ", ".join(names)
         lead = f"{len(names):>5}  {kind:<9}"
@@ -137,8 +156,9 @@ def contents(ruleset: RuleSet) -> dict[str, list[str]]:
         "messages": list(ruleset.messages),
         "purposes": list(ruleset.purposes),
         "channels": list(ruleset.channels),
-        "caps": [c.title for c in ruleset.caps],
+        "caps": [c.title for c in ruleset.caps] + [v.title for v in ruleset.volumes],
         "gaps": [g.title for g in ruleset.gaps],
+        "suppress": [s.title for s in ruleset.suppressions],
         "policies": list(ruleset.policies),
         "tests": [t.name for t in ruleset.tests],
     }

@@ -51,9 +51,14 @@ class Client:
         try:
             return method(request, timeout=_TIMEOUT_S)
         except grpc.RpcError as error:
-            raise self._told(error) from None
+            raise self.told(error) from None
 
-    def _told(self, error: Any) -> CommandError:
+    def unary(self, path: str) -> Any:
+        """A method that takes and gives bytes."""
+        return self._channel.unary_unary(path)
+
+    def told(self, error: Any) -> CommandError:
+        """What grpc raised, in words."""
         code, details = error.code(), error.details() or ""
         status = _status(error)
         if code is grpc.StatusCode.UNAVAILABLE and status is None:

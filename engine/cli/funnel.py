@@ -33,6 +33,14 @@ def at(time: Timestamp) -> str:
     return str(time.ToJsonString()).split(".")[0].removesuffix("Z") + "Z"
 
 
+def held(details: pb.Details) -> str:
+    """How far a cap, gap or suppression is used, and when it or the hours let a message through; "" for neither."""
+    parts = [f"{details.count} of {details.limit}"] if details.limit else []
+    if details.HasField("frees_at"):
+        parts.append(f"frees {at(details.frees_at)}")
+    return ", ".join(parts)
+
+
 def print_decision(console: Console, decision: pb.Decision) -> None:
     """A decision in a few lines."""
     sent = decision.outcome == pb.Decision.SEND
@@ -42,6 +50,8 @@ def print_decision(console: Console, decision: pb.Decision) -> None:
     else:
         head.append(f"{reason_name(decision.reason)}: {decision.reason_text}")
     say(console, head, hang=4)
+    if not sent and held(decision.details):
+        say(console, held(decision.details), 4)
     if sent:
         say(console, Text(f'"{decision.text}"', "italic"), 4)
         between = f"send from {at(decision.send_after)} to {at(decision.send_before)}"
@@ -89,6 +99,8 @@ def _print_candidate(console: Console, c: pb.Candidate, indent: int, whole: bool
         head.append(f"  {c.reason_text}")
     say(console, head, indent, hang=4)
     inner = indent + 2
+    if held(c.details):
+        say(console, held(c.details), inner)
     told = whole and bool(c.expression)
     if c.HasField("position") and not told:
         p = c.position

@@ -80,6 +80,12 @@ def parse(data: bytes, kind: type[M]) -> M:
         raise ValueError(f"not JSON: {error.msg} at {place}; expected a {name}") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    return from_object(value, kind)
+
+
+def from_object(value: object, kind: type[M]) -> M:
+    """A message from its protobuf JSON as an object. Raises ValueError with what is wrong."""
+    name = kind.DESCRIPTOR.full_name
     if not isinstance(value, dict):
         raise ValueError(f"found {type(value).__name__}, expected an object that is a {name}")
     try:

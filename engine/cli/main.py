@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from engine.cli import readout
+
 app = typer.Typer(
     name="tact",
     help="Rules for what to say to each customer, and when to say nothing.",
@@ -194,11 +196,51 @@ def decide(file: Lines, target: Target = _TARGET, json: Json = False) -> None:
 
 
 @app.command(rich_help_panel=_EVENTS)
-def load(file: Lines, target: Target = _TARGET, json: Json = False) -> None:
-    """Store profiles (one tact.v1.Profile a line, protobuf JSON)."""
+def load(
+    file: Lines,
+    target: Target = _TARGET,
+    customer: Annotated[str, typer.Option(metavar="COLUMN", help="The column of the customer's id.")] = "",
+    mapped: Annotated[
+        list[str] | None, typer.Option("--map", metavar="COLUMN=NAME", help="What a column is; COLUMN= leaves it out.")
+    ] = None,
+    delimiter: Annotated[str, typer.Option(metavar="CHARACTER", help="Between the cells of a CSV file.")] = ",",
+    rejects: Annotated[
+        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="For all that was wrong, a JSON object a row.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an earlier load of this file ended.")] = False,
+    json: Json = False,
+) -> None:
+    """Store profiles: CSV, JSON lines (rows, or tact.v1.Profile messages), Parquet; .gz of the first two."""
     from engine.cli import load as command
 
-    _done(command.run(file, target, json))
+    if len(delimiter) != 1:
+        raise typer.BadParameter("expected one character", param_hint="--delimiter")
+    options = command.Options(customer, tuple(mapped or ()), delimiter, rejects, resume)
+    _done(command.run(file, target, json, options))
+
+
+@app.command(rich_help_panel=_EVENTS)
+def backfill(
+    file: Lines,
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="The file is whole from here on; absent: from its first event.")
+    ] = "",
+    until: Annotated[
+        str, typer.Option(metavar="TIME", help="The file is whole to here, and ends; absent: at its last event.")
+    ] = "",
+    mapping: Annotated[
+        Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="For a table: columns to events.")
+    ] = None,
+    rules: Annotated[
+        Path | None, typer.Option(metavar="DIR", exists=True, file_okay=False, help="With --mapping: the rule set.")
+    ] = None,
+    target: Target = _TARGET,
+    json: Json = False,
+) -> None:
+    """Count past events in the windows (lines as for decide, or a table with --mapping); nothing is decided."""
+    from engine.cli import backfill as command
+
+    _done(command.run(file, since, until, mapping, rules, target, json))
 
 
 @app.command(rich_help_panel=_EVENTS)
@@ -329,6 +371,65 @@ def acknowledge(
     _done(command.acknowledge(redis, data, force, json))
 
 
+@app.command(rich_help_panel=_SERVER)
+def backup(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; it must not exist yet.")],
+    redis: StoreUrl = "",
+    data: DataDir = _DATA,
+    json: Json = False,
+) -> None:
+    """Copy what must be kept of the store, while it is in use."""
+    from engine.cli import backup as command
+
+    _done(command.backup(directory, redis, data, json))
+
+
+@app.command(rich_help_panel=_SERVER)
+def restore(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="A backup.")],
+    redis: StoreUrl = "",
+    data: DataDir = _DATA,
+    archive: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The log's archive; else that of the data directory.")
+    ] = None,
+    no_archive: Annotated[bool, typer.Option("--no-archive", help="Caps forget what was said since.")] = False,
+    rules: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", exists=True, file_okay=False, help="Rules deployed since the backup."),
+    ] = None,
+    acknowledge: Annotated[bool, typer.Option("--acknowledge", help="Open the store at once.")] = False,
+    json: Json = False,
+) -> None:
+    """Bring a backup into an empty store, and book what the log's archive has since."""
+    from engine.cli import backup as command
+
+    _done(command.restore_backup(directory, redis, data, archive, no_archive, rules, acknowledge, json))
+
+
+@app.command(rich_help_panel=_SERVER)
+def migrate(
+    redis: StoreUrl = "",
+    data: DataDir = _DATA,
+    commit: Annotated[bool, typer.Option("--commit", help="Do it; else only what would be done is told.")] = False,
+    json: Json = False,
+) -> None:
+    """Bring what the store holds to the layout of this version."""
+    from engine.cli import migrate as command
+
+    _done(command.run(redis, data, commit, json))
+
+
+@app.command("erase-archive", rich_help_panel=_SERVER)
+def erase_archive(data: DataDir = _DATA, json: Json = False) -> None:
+    """Take what erased customers left out of the log's archive now; the server does so within days."""
+    from engine.cli import erase_archive as command
+
+    _done(command.run(data, json))
+
+
+app.registered_commands += readout.app.registered_commands
+
+
 def main() -> None:
     """Runs the command line and ends the process with its exit status."""
     try:
@@ -337,7 +438,7 @@ def main() -> None:
         from engine.cli.output import FAILED, CommandError
         from engine.errors import TactError
 
-        if not isinstance(error, CommandError | TactError):
+        if not isinstance(error, CommandError | TactError | OSError):
             raise
         sys.stderr.write(f"tact: {error}\n")
         sys.exit(error.status if isinstance(error, CommandError) else FAILED)

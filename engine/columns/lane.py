@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.bundle import Bundle
 from engine.columns.batch import ColumnBatch, Draw
@@ -22,10 +23,11 @@ from engine.columns.rules import RuleColumns
 from engine.columns.shares import ShareTable
 from engine.decider import Decider
 from engine.errors import CommitUnknown, StoreUnavailable, TactError
-from engine.identity import BUCKETS, CustomerKey
+from engine.identity import CustomerKey
 from engine.kernels.arena import FINE
-from engine.learning.policies import Posteriors
+from engine.learning.posteriors import Posteriors
 from engine.learning.shares import salt_keys
+from engine.state.model import CommitStatus
 from engine.state.redis import RedisStore
 
 log = logging.getLogger("tact.lane")
@@ -139,7 +141,7 @@ class Lane:
         asks: dict[int, Ask] = {}
         keys: dict[int, CustomerKey] = {}
         try:
-            fit = await self._logs_fit()  # nobody's requests are in hand meanwhile: their order and `drain` rely on it
+            fit = await self.logs_fit()  # nobody's requests are in hand meanwhile: their order and `drain` rely on it
             taken = min(len(self._waiting), self._batch_max)
             asks.update(enumerate([self._waiting.popleft() for _ in range(taken)]))
             if asks and fit and not self._decider.draining:
@@ -159,7 +161,7 @@ class Lane:
             self._decider.release(keys.values())
             self._slots.append(slot)
 
-    async def _logs_fit(self) -> bool:
+    async def logs_fit(self) -> bool:
         """Whether the lane may log; every so often it looks which logs are nearly full.
 
         Customers whose log is are left to the ordinary way, which counts exactly.
@@ -181,24 +183,12 @@ class Lane:
 
         Of a customer with several events here all are handed back, so that they are taken in order.
         """
-        digests = batch.digests()
-        fine = (batch.status == FINE).tolist()
-        first: dict[bytes, int] = {}
-        twice: set[bytes] = set()
-        for i, is_fine in enumerate(fine):
-            if is_fine:
-                digest = digests[16 * i : 16 * i + 16]
-                if digest in first:
-                    twice.add(digest)
-                first[digest] = i
-        for i, is_fine in enumerate(fine):
-            key = _key(digests, i)
-            if (
-                is_fine
-                and key.digest not in twice
-                and key.bucket not in self._store.full_buckets
-                and self._decider.claim(key)
-            ):
+        found, fine = batch.keys(), (batch.status == FINE).tolist()
+        here = [key for key, is_fine in zip(found, fine, strict=True) if is_fine]
+        twice = {key for key, times in Counter(here).items() if times > 1} if len(set(here)) < len(here) else ()
+        full, claim = self._store.full_buckets, self._decider.claim
+        for i, (key, is_fine) in enumerate(zip(found, fine, strict=True)):
+            if is_fine and key not in twice and key.bucket not in full and claim(key):
                 keys[i] = key
             else:
                 asks.pop(i).handed_back(False)
@@ -206,9 +196,11 @@ class Lane:
     async def _decide(self, batch: ColumnBatch, asks: dict[int, Ask], keys: dict[int, CustomerKey], slot: int) -> None:
         """Answers what it can of the claimed events, which are in `keys`; answers leave `asks`."""
         decider, store = self._decider, self._store
+        await decider.note_history()
         world = decider.world()
         if world.bundle is not batch.rules.bundle:
             return
+        batch.rules.remember(world.history)
         events = np.fromiter(keys, np.int64, len(keys))
         decider.metrics.batch(len(keys))
         budget_ms = decider.settings.commit_budget_ms
@@ -217,7 +209,12 @@ class Lane:
                 look = await store.look(slot, batch.read_command(events, self._prefix), len(events), budget_ms)
         except TimeoutError:
             return
-        batch.open(events, look.now_ms, look.blobs)
+        blobs = look.blobs
+        if look.lost:  # their part of a cluster cannot be reached: the ordinary way says what is allowed then
+            lost = set(look.lost)
+            here = [place for place in range(len(events)) if place not in lost]
+            events, blobs = events[here], [blob for place in here for blob in blobs[3 * place : 3 * place + 3]]
+        batch.open(events, look.now_ms, blobs)
         batch.step(world, self._draw, self._shares_of(world.posteriors, batch.rules))
         done = batch.answer()
         if not len(done):
@@ -225,33 +222,53 @@ class Lane:
         transaction = batch.commit(done, self._prefix)
         batch.rules.give_back(batch.records)
         status = await store.commit_look(look, *transaction)
-        if status == "done":
-            answers, ends = batch.answers(done)
-            begin = 0
-            for i, end in zip(done.tolist(), ends, strict=True):
-                asks.pop(i).answered(answers[begin:end])
-                begin = end
-            decider.metrics.reasons(batch.reasons[done].tolist())
+        if isinstance(status, list):
+            self._answer_each(batch, done, status, asks)
+        elif status == "done":
+            self._answer(batch, done, asks)
         elif status == "moved" and len(done) > 1:
             decider.metrics.store_error("collision")
             await self._by_halves(batch.rules, done.tolist(), asks, slot)
         elif status == "unknown":
-            decider.metrics.store_error(status)
+            decider.metrics.store_error("unknown")
             for i in done.tolist():
-                why = "the store did not confirm the commit (unknown); retry with the same ids"
-                asks.pop(i).answered(CommitUnknown(why))
+                asks.pop(i).answered(_unknown())
+
+    def _answer(self, batch: ColumnBatch, done: npt.NDArray[np.int64], asks: dict[int, Ask]) -> None:
+        answers, ends = batch.answers(done)
+        begin = 0
+        for i, end in zip(done.tolist(), ends, strict=True):
+            asks.pop(i).answered(answers[begin:end])
+            begin = end
+        self._decider.metrics.reasons(batch.reasons[done].tolist())
+
+    def _answer_each(
+        self,
+        batch: ColumnBatch,
+        events: npt.NDArray[np.int64],
+        statuses: Sequence[CommitStatus],
+        asks: dict[int, Ask],
+    ) -> None:
+        """In a cluster each customer was committed for itself: whoever was not, and knows it, is handed back."""
+        done = np.array([status.done for status in statuses], np.bool_)
+        if done.any():
+            self._answer(batch, events[done], asks)
+        for i, status in zip(events.tolist(), statuses, strict=True):
+            if status.status == "unknown":  # the others are not held up by it
+                asyncio.get_running_loop().call_later(status.after_s, asks.pop(i).answered, _unknown())
+        for word in {status.status for status in statuses} - {"done"}:
+            self._decider.metrics.store_error("collision" if word == "moved" else word)
 
     async def _by_halves(self, rules: RuleColumns, events: list[int], asks: dict[int, Ask], slot: int) -> None:
         """Somebody wrote to one of these customers: the other half goes through; what is left alone is handed back."""
         for part in (events[: len(events) // 2], events[len(events) // 2 :]):
             batch = ColumnBatch(rules, [asks[i].payload for i in part])
-            digests, own = batch.digests(), dict(enumerate(asks[i] for i in part))
-            await self._decide(batch, own, {k: _key(digests, k) for k in range(len(part))}, slot)
+            own = dict(enumerate(asks[i] for i in part))
+            await self._decide(batch, own, dict(enumerate(batch.keys())), slot)
             for k, i in enumerate(part):
                 if k not in own:
                     del asks[i]
 
 
-def _key(digests: bytes, i: int) -> CustomerKey:
-    digest = digests[16 * i : 16 * i + 16]
-    return CustomerKey(digest, int.from_bytes(digest[:2], "little") % BUCKETS)
+def _unknown() -> CommitUnknown:
+    return CommitUnknown("the store did not confirm the commit (unknown); retry with the same ids")

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from engine.compiler.model import Cap, QuietHours, RuleSet
 from engine.contact.caps import limits_of
+from engine.contact.suppression import OUTCOME_BITS, suppressions_of
 from engine.identity import name_hash
 from engine.kernels.hours import DEFER, DROP, OWN, Hours
 from engine.kernels.limits import (
@@ -25,6 +26,7 @@ from engine.kernels.limits import (
     LIMIT_MESSAGE,
     MONTH,
     ROLLING,
+    SUPPRESS_ROW,
     WEEK,
     Limits,
 )
@@ -50,11 +52,12 @@ def hours_table(quiet_hours: Mapping[str, QuietHours]) -> Hours:
         _ints(q.to_minute for q in declared),
         _ints(DROP if q.then == "drop" else DEFER for q in declared),
         _ints(OWN if q.zone == "customer" else ZONES.id(q.zone) for q in declared),
+        _ints(bool(q.unknown_zones) for q in declared),
     )
 
 
 def limit_tables(ruleset: RuleSet, steps: StepPlan) -> Limits:
-    """Caps and gaps of a rule set, and which of them hold each of its messages.
+    """Caps, gaps and suppressions of a rule set, and which of them hold each of its messages.
 
     Messages are numbered as in `steps`, caps and gaps as in the rule set.
     """
@@ -62,7 +65,9 @@ def limit_tables(ruleset: RuleSet, steps: StepPlan) -> Limits:
     purposes = dict(ruleset.purposes)
     held_caps: list[list[int]] = [[] for _ in rows]
     held_gaps: list[list[int]] = [[] for _ in rows]
-    counts: list[list[int]] = [[] for _ in (*ruleset.caps, *ruleset.gaps)]  # hashes of purposes, caps first
+    held_rules: list[list[int]] = [[] for _ in rows]
+    limits = (*ruleset.caps, *ruleset.gaps, *ruleset.suppressions)
+    counts: list[list[int]] = [[] for _ in limits]  # hashes of purposes, in that order
     for message in {m.message.purpose: m.message for m in steps.messages}.values():
         row = rows[message.purpose]
         for k, cap in enumerate(ruleset.caps):
@@ -73,10 +78,15 @@ def limit_tables(ruleset: RuleSet, steps: StepPlan) -> Limits:
             for _, counted in limits_of(message, purposes, (), (gap,)).gaps:
                 held_gaps[row].append(k)
                 counts[len(ruleset.caps) + k] = sorted(counted)
+        for k, rule in enumerate(ruleset.suppressions):
+            for _, counted in suppressions_of(message, purposes, (rule,)).rules:
+                held_rules[row].append(k)
+                counts[len(ruleset.caps) + len(ruleset.gaps) + k] = sorted(counted)
     counted_at, counted_of = _lists(counts)
     names_at, names = _lists([sorted(m.keys) for m in steps.messages])
     cap_at, cap_of = _lists(held_caps)
     gap_at, gap_of = _lists(held_gaps)
+    rule_at, rule_of = _lists(held_rules)
     messages = [
         (rows[m.message.purpose], name_hash(m.message.purpose), m.topic, m.product, m.stage) for m in steps.messages
     ]
@@ -84,8 +94,16 @@ def limit_tables(ruleset: RuleSet, steps: StepPlan) -> Limits:
     cap_rows = [(c.at_most, _mask(c.per), *_reach(c), *span) for c, span in zip(ruleset.caps, spans, strict=False)]
     gap_rows = [
         (g.apart.span_s * 1000, _mask(g.per), *span)
-        for g, span in zip(ruleset.gaps, spans[len(cap_rows) :], strict=True)
+        for g, span in zip(ruleset.gaps, spans[len(cap_rows) :], strict=False)
     ]
+    left = spans[len(cap_rows) + len(gap_rows) :]
+    rule_rows = [
+        (
+            OUTCOME_BITS.get(s.after, 0), s.times, s.within.span_s * 1000 if s.within is not None else 0,
+            s.lasts.span_s * 1000, _mask(s.per), *span,
+        )
+        for s, span in zip(ruleset.suppressions, left, strict=True)
+    ]  # fmt: skip
     return Limits(
         _hashes(n for m in messages for n in m).reshape(-1, LIMIT_MESSAGE),
         names,
@@ -97,6 +115,10 @@ def limit_tables(ruleset: RuleSet, steps: StepPlan) -> Limits:
         cap_of,
         gap_at,
         gap_of,
+        _ints(n for s in rule_rows for n in s).reshape(-1, SUPPRESS_ROW),
+        rule_at,
+        rule_of,
+        _ints((0,)),
     )
 
 

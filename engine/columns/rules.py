@@ -14,20 +14,24 @@ from engine.columns.limits import hours_table, limit_tables
 from engine.columns.profiles import ProfileSchemas, feature_table
 from engine.columns.requests import request_schema
 from engine.columns.tables import rule_tables
-from engine.columns.windows import window_plans
+from engine.columns.windows import plans_of, shown_windows, text_codes, window_plans
 from engine.compiler.nodes import Type
 from engine.compiler.plan import Output
 from engine.compiler.pool import Constants, number_bits, width
 from engine.kernels import blake2b
 from engine.kernels import customers as k
+from engine.kernels import messages as c
 from engine.kernels.arena import Records, records
 from engine.kernels.fill import TEXT
+from engine.kernels.limits import MAX_TOUCHES
 from engine.kernels.names import Names, names
+from engine.state.history import NO_HISTORY, History
 from engine.step.render import language_for
 from engine.step.take import AHEAD_MS_MAX, ANSWER_LIFE_MS
 
 I64 = npt.NDArray[np.int64]
 ROOM_EVENTS = 256  # a batch of the lane
+ROOM_VALUES, _VALUES_MAX = 32, 128  # of a window, on average: few customers have something in every bucket
 _SPARE_MAX = 4
 
 
@@ -51,7 +55,10 @@ class RuleColumns:
         self.schema = request_schema(ruleset, secret)
         self.features, texts = feature_table(ruleset.features)
         self.profile_schemas = ProfileSchemas(ruleset)
-        self.windows = window_plans(steps.windows)
+        plans = plans_of(steps.windows.values(), steps.stored.values())
+        self.windows = window_plans(plans)
+        self.shown = shown_windows(steps.windows, plans)
+        self.values = sum(min(max(plan.buckets, ROOM_VALUES), _VALUES_MAX) for plan in plans)
         self.counted = _counted(bundle)
         self.counts_by_value = _by_value(self.counted, len(events))
         self.limits = limit_tables(ruleset, steps)
@@ -67,6 +74,8 @@ class RuleColumns:
         self.prefix = texts + "".join(events).encode()
         self.rule_texts = TextCodes(program.rules.constants)
         self.window_texts = TextCodes(program.windows.constants)
+        texts_told_apart = bool((self.counted.rows[:, k.AMOUNT] == k.TEXT).any())
+        self.text_codes = text_codes(program.windows.constants.values) if texts_told_apart else None
         self.language = _feature(bundle, "language")
         self.timezone = _feature(bundle, "timezone")
         self.languages = Languages(self.tables.sets, ruleset.default_language)
@@ -74,7 +83,17 @@ class RuleColumns:
         texts_read = [int((part.loads[:, 3] == TEXT).sum()) for part in (rules, windows)]
         self.most_texts = max(texts_read) + 1  # that one event reads
         self._spare: list[Records] = []
+        self.out = np.empty(1 << 16, np.uint8)  # where transactions are written
+        self._seen = np.empty((4096, c.SEEN), np.int64)
+        self.scratch = c.Scratch(
+            waits=np.zeros((2 * len(self.hours.start) + 2, 4), np.int64),
+            order=np.zeros((max(1, len(steps.messages)), 3), np.int64),
+            ranks=np.zeros(max(1, len(steps.messages))),
+            live=np.zeros(MAX_TOUCHES, np.int64),
+            times=np.zeros(MAX_TOUCHES, np.int64),
+        )
         self.segmented = any(step.by for step in steps.messages)
+        self._history = NO_HISTORY
         self._paused: tuple[Pauses, npt.NDArray[np.uint8]] | None = None
 
     def paused(self, pauses: Pauses) -> npt.NDArray[np.uint8]:
@@ -84,10 +103,24 @@ class RuleColumns:
             self._paused = pauses, np.array([pauses.holds(m.name, m.purpose) for m in messages], np.uint8)
         return self._paused[1]
 
+    def remember(self, history: History) -> None:
+        """Takes over how long messages are kept, and since when."""
+        if history != self._history:
+            self._history = history
+            kept_ms = max(self.bundle.steps.touches_kept_ms, history.kept_ms)
+            self.ages = self.ages._replace(touch=kept_ms)
+            self.limits = self.limits._replace(history=np.array([history.since_ms], np.int64))
+
+    def seen_by(self, rows: int) -> I64:
+        """Room for what a batch looks at, until its commit is written: one batch at a time."""
+        if len(self._seen) < rows:
+            self._seen = np.empty((rows * 5 // 4, c.SEEN), np.int64)
+        return self._seen
+
     def take_records(self, events: int) -> Records:
         """Room for the records of so many events: one that was given back, where there is one."""
         if events > ROOM_EVENTS or not self._spare:
-            return records(max(events, ROOM_EVENTS), len(self.windows.key))
+            return records(max(events, ROOM_EVENTS), len(self.windows.key), self.values)
         room = self._spare.pop()
         room.rec[:events] = 0
         room.used[:] = 0
@@ -151,7 +184,7 @@ def _feature(bundle: Bundle, name: str) -> int:
 def _counted(bundle: Bundle) -> k.Counted:
     """What events add to windows."""
     plan, steps = bundle.program.windows, bundle.steps
-    numbers = {name: n for n, name in enumerate(steps.windows)}
+    numbers = {key: n for n, key in enumerate(steps.stored)}
     spans = np.zeros((len(plan.columns), 2), np.int64)
     rows: list[tuple[int, ...]] = []
     for name, kind in plan.kinds.items():
@@ -159,7 +192,7 @@ def _counted(bundle: Bundle) -> k.Counted:
         for window, where, value in steps.windows_of.get(name, ()):
             condition = -1 if where is None else plan.outputs[where].column
             amount = (k.NOTHING, 0, 0, 0) if value is None else _amount(plan.outputs[value])
-            rows.append((numbers[window.name], condition, *amount))
+            rows.append((numbers[window.key], condition, *amount))
         spans[kind] = begin, len(rows)
     return k.Counted(spans, np.array(rows, np.int64).reshape(-1, 6))
 
@@ -177,6 +210,8 @@ def _amount(output: Output) -> tuple[int, int, int, int]:
         return k.TRUTH, output.column, 0, 0
     wide = width(output.type) == 2
     value = output.constant
+    if output.type is Type.TEXT:
+        return k.TEXT, output.column, 0, 0
     if value is None:
         return (k.TWO_CELLS if wide else k.ONE_CELL), output.column, 0, 0
     if isinstance(value, float):

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from engine.columns.tables import VARIANTS_MAX
 from engine.kernels.filters import share_slot
-from engine.learning.policies import Posteriors, variant_shares
+from engine.learning.policies import variant_shares
+from engine.learning.posteriors import Posteriors
 from engine.plan import MessageStep
 
 I64 = npt.NDArray[np.int64]

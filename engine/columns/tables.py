@@ -18,6 +18,7 @@ from engine.kernels import consent as k_consent
 from engine.kernels import hours as k_hours
 from engine.kernels import limits as k_limits
 from engine.kernels import messages as c
+from engine.kernels import suppression as k_suppression
 from engine.kernels.messages import Messages
 from engine.kernels.write import Labels
 from engine.plan import MessageStep
@@ -30,6 +31,9 @@ _REASONS = {
     (c.CONSENT, k_consent.WITHDRAWN): Reason.OPTED_OUT,
     (c.CONSENT, k_consent.NOT_GIVEN): Reason.NO_CONSENT,
     (c.CONSENT, k_consent.TOPIC_BLOCKED): Reason.TOPIC_BLOCKED,
+    (c.SUPPRESSION, k_suppression.CONVERTED): Reason.ALREADY_CONVERTED,
+    (c.SUPPRESSION, k_suppression.DECLINED): Reason.ALREADY_DECLINED,
+    (c.SUPPRESSION, k_suppression.IGNORED): Reason.REPEATEDLY_IGNORED,
     (c.CHANNEL, c.NO_CHANNEL): Reason.NO_CHANNEL,
     (c.CHANNEL, c.BLOCKED_CHANNEL): Reason.CHANNEL_BLOCKED,
     (c.HOURS, k_hours.QUIET_ZONE): Reason.QUIET_HOURS,
@@ -40,6 +44,8 @@ _REASONS = {
     (c.LIMITS, k_limits.FULL): Reason.CAP_REACHED,
     (c.LIMITS, k_limits.CAP): Reason.CAP_REACHED,
     (c.LIMITS, k_limits.GAP): Reason.GAP_NOT_ELAPSED,
+    (c.LIMITS, k_limits.CAP_FORGETS): Reason.CAP_REACHED,
+    (c.LIMITS, k_limits.GAP_FORGETS): Reason.GAP_NOT_ELAPSED,
     (c.TRIAL, c.NOT_FIT): Reason.NOT_IN_TRIAL,
     (c.TRIAL, c.ASSIGNED_UNFIT): Reason.VARIANT_UNAVAILABLE,
     (c.TRIAL, c.NO_WEIGHT): Reason.VARIANT_UNAVAILABLE,
@@ -199,9 +205,12 @@ def rule_tables(bundle: Bundle, paths: Paths) -> RuleTables:
         leave = (
             not known
             or step.about is not None
+            or bool(step.volumes)
+            or bool(step.former_topics)
             or not readable[m]
             or variant_end - variant_at > VARIANTS_MAX
             or (policy is not None and policy.sticky and len(step.keys) > 1)
+            or bool(step.context)
         )
         topic = words.span(step.message.topic) if step.message.topic is not None else (0, 0)
         unless = program.rules.outputs[plan.unless].column if plan.unless is not None else -1
@@ -212,7 +221,7 @@ def rule_tables(bundle: Bundle, paths: Paths) -> RuleTables:
             first, end, when, unless, channel_at, channel_end, variant_at, variant_end,
             _hash(name_hash(policy.name)) if policy else 0, policy is not None and policy.sticky,
             policy is not None and policy.kind == "fixed" and policy.if_unfit == "leave_out", own,
-            *topic, step.purpose.holdout, leave, by_name,
+            *topic, step.purpose.holdout, leave, by_name, step.suppressions.outcomes, step.suppressions.ignored,
         )  # fmt: skip
     messages = Messages(
         table=table,
@@ -268,7 +277,7 @@ def _labels(
     reads: list[int],
 ) -> Labels:
     steps = bundle.steps.messages
-    reasons = np.zeros((12, 8), np.int64)
+    reasons = np.zeros((c.STAGES, 8), np.int64)
     for (stage, code), reason in _REASONS.items():
         reasons[stage, code] = int(reason)
     units: list[tuple[int, int]] = []
@@ -280,20 +289,29 @@ def _labels(
             units.append(words.span(path.unit))
         inputs.append((path.source, path.type, unit))
     missing = [words.span(f"?{reason}") for reason in ("DATA_MISSING", "DATA_STALE", "WINDOW_INCOMPLETE")]
+    messages = _columns([words.span(s.message.name) for s in steps], 2)
+    spoken = _columns([words.span(name) for _, name in variants], 2)
+    read, units_of = _columns([words.span(p.path) for p in paths.known], 2), _columns(units, 2)
     return Labels(
         names=np.zeros(0, np.uint8),
-        messages=_columns([words.span(s.message.name) for s in steps], 2),
-        variants=_columns([words.span(name) for _, name in variants], 2),
+        messages=messages,
+        variants=spoken,
         policies=_columns([words.span(s.policy.name) if s.policy else (0, 0) for s in steps], 2),
         kinds=_columns([words.span(name) for name in bundle.ruleset.events], 2),
         revision=np.array(words.span(bundle.revision), np.int64),
         missing=_columns(missing, 2),
-        paths=_columns([words.span(p.path) for p in paths.known], 2),
+        paths=read,
         reads_at=np.array(reads_at, np.int64),
         reads=np.array(reads, np.int64),
         inputs=_columns(inputs, 3),
         places=paths.places,
-        units=_columns(units, 2),
+        units=units_of,
         reasons=reasons,
         attribution_s=np.array([s.policy.attribution_s if s.policy else 0 for s in steps], np.int64),
+        longest=(_longest(messages), _longest(spoken), _longest(read), _longest(units_of)),
     )
+
+
+def _longest(spans: np.ndarray[tuple[int, int], np.dtype[np.int64]]) -> int:
+    """The most bytes that one of the names takes, with its head."""
+    return int((spans[:, 1] - spans[:, 0]).max(initial=0)) + 5

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.bundle import Pauses, compile_bundle
+from engine.bundle import Bundle, Pauses, compile_bundle
 from engine.columns.batch import ColumnBatch, Draw
+from engine.columns.puts import PutBatch, PutColumns
 from engine.columns.rules import RuleColumns
 from engine.columns.shares import ShareTable
 from engine.kernels.arena import FINE
+from engine.kernels.encode_puts import Heads, Rows, encode_puts
+from engine.kernels.puts import find_items
 from engine.kernels.warm import warm as warm_kernels
-from engine.learning.policies import Posteriors
+from engine.learning.posteriors import Posteriors
 from engine.pb.tact.v1 import decision_pb2 as pb
+from engine.pb.tact.v1 import profile_pb2 as pb_profile
 from engine.step.take import World
 
 _RULES = b"""
 events: {happened: {amount: number, channel: text}}
 features: {language: {type: text, default: en}, timezone: {type: text, default: UTC}}
-windows: {often: {count: happened, over: 7 days, where: event.amount > 0.0, since_start: zero}}
+windows:
+  often: {count: happened, over: 7 days, where: event.amount > 0.0, since_start: zero}
+  ways: {distinct: happened.channel, over: 7 days, since_start: zero}
 messages:
   hello:
     purpose: service
     on: [happened]
-    when: windows.often > 0
+    when: windows.often > 0 && windows.ways > 0
     channels: [push]
     slots: {amount: {is: event.amount, as: integer}}
     variants: {one: {en: "Hello {amount}"}, two: {en: "Hello"}}
@@ -43,6 +49,7 @@ def warm() -> None:
     request = pb.DecideRequest()
     request.event.event_id, request.event.customer_id, request.event.type = "e", "c", "happened"
     request.event.attributes["amount"].number = 1.0
+    request.event.attributes["channel"].text = "app"
     batch = ColumnBatch(rules, [request.SerializeToString()])
     events = np.flatnonzero(batch.status == FINE)
     prefix = np.frombuffer(b"tact:", np.uint8)
@@ -53,3 +60,22 @@ def warm() -> None:
     done = batch.answer()
     batch.commit(done, prefix)
     batch.answers(done)
+    _warm_puts(bundle)
+
+
+def _warm_puts(bundle: Bundle) -> None:
+    profile = pb_profile.Profile(customer_id="c")
+    profile.features["language"].text = "en"
+    payload = pb_profile.PutProfilesRequest(profiles=[profile]).SerializeToString()
+    spans = np.zeros((1, 2), np.int64)
+    find_items(np.frombuffer(payload, np.uint8), spans)
+    puts = PutBatch(PutColumns(bundle, b""), payload, spans)
+    rows, prefix = puts.rows(), np.frombuffer(b"tact:", np.uint8)
+    puts.read_command(rows, prefix)
+    puts.commit(rows, [None, None], _NOW_MS, prefix)
+    puts.results(rows)
+    none, span = np.zeros((0, 2), np.int64), np.zeros((1, 2), np.int64)
+    texts = np.frombuffer(b"c", np.uint8)
+    heads = Heads(np.zeros(0, np.int8), texts, none, none)
+    columns = Rows(texts, span, np.zeros((1, 0), np.uint8), np.zeros((1, 0, 2), np.int64), span, np.ones(1, np.uint8))
+    encode_puts(columns, heads, np.zeros(64, np.uint8), np.zeros(1, np.int64))

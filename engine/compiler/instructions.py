@@ -146,7 +146,7 @@ class Builder:
         self.lits: list[int] = []
         self.pool: list[int] = []
         self.rows = self.tests = self.formulas = 0
-        self.inputs: dict[str, tuple[Type, Value]] = {}  # by path
+        self.inputs: dict[tuple[str, Type], Value] = {}  # event types may differ in what an attribute is
         self.calls: list[Call] = []
         self.uses_zone = False
         self.unrolled = 0
@@ -257,10 +257,11 @@ class Builder:
 
     def input(self, node: Ref) -> Value:
         """The input at a path."""
-        if node.path not in self.inputs:
-            value = self._new(INPUT, self._slot(INPUT, width(node.type)), [], (0, 0, 0))
-            self.inputs[node.path] = (node.type, value)
-        return self.inputs[node.path][1]
+        key = (node.path, node.type)
+        value = self.inputs.get(key)
+        if value is None:
+            value = self.inputs[key] = self._new(INPUT, self._slot(INPUT, width(node.type)), [], (0, 0, 0))
+        return value
 
     def _now(self) -> Value:
         self.uses_zone = True

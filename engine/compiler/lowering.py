@@ -66,13 +66,13 @@ def _by_types(roots: Sequence[Root]) -> list[int]:
     return [number for on in sorted(groups) for number in groups[on]]
 
 
-def _columns(builder: Builder, columns: Mapping[str, int], paths: Collection[str]) -> Columns:
+def _columns(builder: Builder, columns: Mapping[tuple[str, Type], int], read: Collection[tuple[str, Type]]) -> Columns:
     plain: list[tuple[str, int, type]] = []
     numbers, texts, others = [], [], []
-    for path, (kind, _) in builder.inputs.items():
-        if path not in paths or path == "now":
+    for path, kind in builder.inputs:
+        if (path, kind) not in read or path == "now":
             continue
-        column = columns[path]
+        column = columns[path, kind]
         if kind is Type.NUMBER:
             numbers.append((path, column))
         elif kind is Type.TEXT:
@@ -81,7 +81,7 @@ def _columns(builder: Builder, columns: Mapping[str, int], paths: Collection[str
             plain.append((path, column, bool if kind is Type.BOOL else int))
         else:
             others.append((path, column, kind))
-    now = columns["now"] if "now" in paths else -1
+    now = columns["now", Type.TIME] if ("now", Type.TIME) in read else -1
     return Columns(tuple(plain), tuple(numbers), tuple(texts), tuple(others), now)
 
 
@@ -126,7 +126,7 @@ def _plan(ruleset: RuleSet, roots: _Roots) -> Plan:
 def lower(ruleset: RuleSet) -> Program:
     """Lowers a checked rule set. Raises RulesInvalid where it is too large."""
     windows, rules = _Roots(), _Roots()
-    for window in ruleset.windows.values():
+    for window in (part for declared in ruleset.windows.values() for part in declared.stored):
         windows.name("window.where", window.name, window.where, (window.event,))
         windows.name("window.value", window.name, window.value, (window.event,))
     promoted: dict[str, list[Message]] = {}
@@ -142,6 +142,8 @@ def lower(ruleset: RuleSet) -> Program:
         on = _union(m.on for m in governed.get(policy.name, ()))
         for place, expression in enumerate(policy.by):
             rules.name("policy.by:" + policy.name, str(place), expression, on)
+        for place, expression in enumerate(policy.context):
+            rules.name("policy.context:" + policy.name, str(place), expression, on)
     for channel in ruleset.channels.values():
         rules.name("channel.when", channel.name, channel.when, None)
     messages = tuple(

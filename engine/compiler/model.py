@@ -125,14 +125,45 @@ class Period:
         return f"{self.amount} {self.unit}{'' if self.amount == 1 else 's'}"
 
 
+COUNTING = frozenset(("count", "distinct", "months_with", "days_with"))  # kinds of windows that are never negative
+PRESENT = COUNTING | {"sum"}  # kinds that have a value also where there was no event
+DISTINCT_MAX = 100  # `distinct` counts to here: more is 'at least so many'
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """One aggregate of `having`: `kind` (count, sum, minimum, maximum, mean) of a bucket's events.
+
+    `path` is what the condition calls it; `parts` are places among the window's parts: of the mean a sum
+    and a count, else one.
+    """
+
+    path: str
+    kind: str
+    parts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Having:
+    """Which buckets count: a condition over aggregates of the bucket's events."""
+
+    expression: Expression
+    aggregates: tuple[Aggregate, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """An aggregate the engine keeps from events.
 
-    `kind` is count, sum, months_with or last. `value` is the aggregated expression over the event
-    (`payment.amount` is `event.amount`) for sum and last, else None. `type` is the window's own:
-    integer for count and months_with; the value's for sum and last, as is `unit`. `over` is None for last.
-    `definition` is a canonical text of what is counted: its hash keys the stored state.
+    `kind` is count, sum, minimum, maximum, mean, last, distinct, months_with or days_with. `value` is the
+    aggregated expression over the event (`payment.amount` is `event.amount`); None for count, months_with and
+    days_with. `type` is the window's own: integer for these and distinct, number for mean, else the value's;
+    `unit` is the value's, None for what counts. Of `over` (rolling) and `calendar` (the running day, week or
+    month) one is set, neither for last.
+    `daily`: kept by day, however long the span.
+    `definition` is a canonical text of what is counted: its hash keys the stored state. A window with `parts`
+    is not stored itself but read from them: mean from a sum and a count, one with `having` from a count (the
+    first, of all events) and what the condition needs.
     """
 
     name: str
@@ -146,6 +177,15 @@ class Window:
     definition: str
     position: Position
     unit: str | None = None
+    calendar: str | None = None
+    daily: bool = False
+    parts: tuple[Window, ...] = ()
+    having: Having | None = None
+
+    @property
+    def stored(self) -> tuple[Window, ...]:
+        """What is stored for it: its parts, or itself."""
+        return self.parts or (self,)
 
 
 @frozen
@@ -224,11 +264,20 @@ class Message:
     about: Expression | None
     was: tuple[str, ...]
     position: Position
+    former_topics: tuple[str, ...] = ()
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Present and former names of its topic; empty where it has none."""
+        return (self.topic, *self.former_topics) if self.topic is not None else ()
 
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """`if_state_unknown` is silent or send. `tier` 1 is served first; without one it is 2."""
+    """`if_state_unknown` is silent or send. `tier` 1 is served first; without one it is 2.
+
+    A customer's stop closes it and `stops`.
+    """
 
     name: str
     consent_required: bool
@@ -237,6 +286,7 @@ class Purpose:
     holdout: bool
     tier: int
     position: Position
+    stops: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +298,10 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class QuietHours:
-    """From and to in minutes of the day, may span midnight. `zone` is "customer" or an IANA name."""
+    """From and to in minutes of the day, may span midnight. `zone` is "customer" or an IANA name.
+
+    `unknown_zones`: where the customer's zone is unknown it must be open in all of these; empty: nothing is said.
+    """
 
     name: str
     from_minute: int
@@ -256,6 +309,7 @@ class QuietHours:
     zone: str
     then: str  # defer or drop
     position: Position
+    unknown_zones: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +318,7 @@ class Cap:
 
     `per` is drawn from customer, channel, topic, message, product, stage, purpose, about; customer is
     always meant. Exactly one of `over` and `calendar` (day, week, month) is set. `purposes` None: all
-    but tier 1. `title` is the declared name or a sentence made from the rule.
+    but tier 1. `title` is the declared name or a sentence made from the rule; `preset` the regime it is of.
     """
 
     title: str
@@ -274,6 +328,7 @@ class Cap:
     calendar: str | None
     purposes: tuple[str, ...] | None
     position: Position
+    preset: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,11 +343,77 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class Learning:
+    """How a policy that learns does it; each kind reads what concerns it.
+
+    model         of thompson: beta or gaussian
+    epsilon       of epsilon_greedy: the share that explores
+    temperature   of softmax
+    prior_*       what is thought before anything was seen: a rate of reward, and how many trials that is worth
+    shrink        trials that what was seen in other segments is worth at most; 0: each segment by itself
+    half_life_s, window_s   what has been seen counts half after, or not at all after; 0: for ever
+    values        what a variant's reward is multiplied by, where it is not 1
+    explore       of linear policies: the standard deviation of one reward; widens what is tried
+    """
+
+    model: str = "beta"
+    epsilon: float = 0.1
+    temperature: float = 0.05
+    prior_rate: float = 0.5
+    prior_weight: float = 2.0
+    shrink: float = 0.0
+    half_life_s: int = 0
+    window_s: int = 0
+    values: Mapping[str, float] = field(default_factory=dict)
+    explore: float = 0.5
+
+    @property
+    def bucket_h(self) -> int:
+        """Hours that closed trials are summed by, so that they can be forgotten; 0: all together."""
+        span_s = self.half_life_s or self.window_s
+        return max(1, span_s // 3600 // 16) if span_s else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """Nothing more of the same `per` for as long as `lasts`, counted from when the last of them was sent.
+
+    `after` is converted, declined or ignored: the latter `times` in a row, sent `within` that span.
+    """
+
+    title: str
+    after: str
+    times: int
+    within: Period | None
+    lasts: Period
+    per: tuple[str, ...]
+    purposes: tuple[str, ...] | None
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeCap:
+    """At most `at_most` messages to all customers together in a calendar day, week or month of `zone`.
+
+    `per` is drawn from channel, topic, message, product, stage, purpose; empty: all are counted together.
+    """
+
+    title: str
+    at_most: int
+    per: tuple[str, ...]
+    calendar: str
+    zone: str
+    purposes: tuple[str, ...] | None
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
-    """How a variant is chosen. `kind` is fixed or thompson.
+    """How a variant is chosen. `kind` is fixed, or one of `engine.learning.kinds`.
 
     `reward` maps outcome kinds in lower case to values; `weights` variant names to weights (fixed).
-    `by` keys the learned state; `if_unfit` is leave_out or drop.
+    `by` keys the learned state; `if_unfit` is leave_out or drop. `context` is what linear policies look at,
+    `context_key` its meaning as a hash (0: none).
     """
 
     name: str
@@ -307,6 +428,9 @@ class Policy:
     pool: bool
     if_unfit: str
     position: Position
+    learning: Learning = field(default_factory=Learning)
+    context: tuple[Expression, ...] = ()
+    context_key: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,3 +499,5 @@ class RuleSet:
     default_language: str
     tests: tuple[Test, ...] = field(default=())
     warnings: tuple[Finding, ...] = field(default=())
+    suppressions: tuple[Suppression, ...] = field(default=())
+    volumes: tuple[VolumeCap, ...] = field(default=())

@@ -46,7 +46,7 @@ class Program:
 
     `root_of` finds roots, of `windows` by
 
-        ("window.where", window)   ("window.value", window)
+        ("window.where", window)   ("window.value", window)      of what is stored: a window or its parts
 
     and of `rules`, where they are declared, by
 
@@ -57,6 +57,7 @@ class Program:
         ("message.channel:" + message, channel)    the condition for this message
         ("channel.when", channel)                  the channel's own
         ("policy.by:" + policy, place)             place in `by`, as text
+        ("policy.context:" + policy, place)        place in `context`, as text
     """
 
     windows: Plan

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from engine.compiler import document
 from engine.compiler.analysis import analyse
 from engine.compiler.collector import without_collector
-from engine.compiler.model import Holdout, Message, Policy, Position, RuleSet
+from engine.compiler.model import COUNTING, Holdout, Message, Policy, Position, RuleSet
 from engine.compiler.reading import Reading
 from engine.compiler.scopes import Expressions, On
 from engine.compiler.sections_contact import (
@@ -21,11 +21,13 @@ from engine.compiler.sections_contact import (
     read_purposes,
     read_quiet_hours,
 )
+from engine.compiler.sections_limits import read_suppressions, read_topics, read_volumes
 from engine.compiler.sections_messages import Known, copied, events_of, read_messages
 from engine.compiler.sections_policies import read_holdout, read_policies
 from engine.compiler.sections_products import read_products
-from engine.compiler.sections_schema import not_yet, read_events, read_features, read_windows
+from engine.compiler.sections_schema import not_yet, read_events, read_features
 from engine.compiler.sections_tests import Schema, read_tests
+from engine.compiler.sections_windows import read_windows
 from engine.compiler.source import ERROR, SURE, Finding, closest, sort_findings, with_other_lines
 from engine.compiler.tables.section import TABLES, is_table, read_table
 from engine.compiler.tables.table import Table
@@ -36,9 +38,9 @@ FORMAT = "tact-rules-1"  # part of every revision: another meaning of the same f
 FILES_MAX = 200
 _MAPS = (
     "events", "features", "windows", "facts", "products", "messages", "purposes", "channels", "quiet_hours",
-    "policies",
+    "topics", "policies",
 )  # fmt: skip
-_LISTS = ("caps", "gaps", "tests")
+_LISTS = ("caps", "gaps", "suppress", "tests")
 _SINGLE = ("holdout", "defaults")
 _SECTIONS = (*_MAPS, *_LISTS, *_SINGLE)
 _SKIPPED_DIRECTORIES = ("samples", "examples")
@@ -237,7 +239,7 @@ def _assemble(reading: Reading, sections: _Sections, files: Mapping[str, bytes])
     expressions = Expressions(reading, events, features)
     expressions.broken |= broken
     windows = read_windows(reading, maps["windows"], expressions)
-    counts = frozenset(w.name for w in windows.values() if w.kind in ("count", "months_with", "days_with", "distinct"))
+    counts = frozenset(w.name for w in windows.values() if w.kind in COUNTING)
     facts = expressions.declare_facts(*_facts(reading, sections, expressions, files), counts)
     message_maps = copied(reading, maps["messages"])
     ons = {name: events_of(reading, mapping, events, told=False) for name, (_, mapping) in message_maps.items()}
@@ -256,6 +258,10 @@ def _assemble(reading: Reading, sections: _Sections, files: Mapping[str, bytes])
     }
     declared = {kind: sections.names(section) for kind, section in kinds.items()}
     messages = read_messages(reading, message_maps, Known(products, purposes, channels, declared, expressions))
+    topics = read_topics(reading, maps["topics"], {m.topic for m in messages.values() if m.topic is not None})
+    messages = {
+        name: replace(m, former_topics=topics[m.topic]) if m.topic in topics else m for name, m in messages.items()
+    }
     policies = _policies(reading, sections, expressions, message_maps, ons, messages)
     holdout, language = _single(reading, sections)
     schema = Schema(events, features, expressions.windows, expressions.broken, declared, messages, products)
@@ -277,4 +283,6 @@ def _assemble(reading: Reading, sections: _Sections, files: Mapping[str, bytes])
         holdout=holdout,
         default_language=language,
         tests=read_tests(reading, sections.lists["tests"], schema),
+        suppressions=read_suppressions(reading, sections.lists["suppress"], declared["purpose"]),
+        volumes=read_volumes(reading, sections.lists["caps"], declared["purpose"]),
     )

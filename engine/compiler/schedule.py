@@ -49,19 +49,18 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """A machine, where its grid has the inputs of each path, and which of them each type reads."""
+    """A machine, where its grid has each input (a path of a type), and which of them each event type reads."""
 
     machine: Machine
-    columns: Mapping[str, int]
-    reads: tuple[frozenset[str], ...]
+    columns: Mapping[tuple[str, Type], int]
+    reads: tuple[frozenset[tuple[str, Type]], ...]
 
 
 def assemble(builder: Builder, wanted: Sequence[Sequence[Wanted]], values: int, conditions: int) -> Assembly:
     """The machine for results `wanted` by event type, in so many columns of values and conditions."""
     needed = [_closure(builder, [w.value.number for w in own]) for own in wanted]
     reads = tuple(
-        frozenset(p for p, (_, v) in builder.inputs.items() if v.number in own or v.number in needed[0])
-        for own in needed
+        frozenset(p for p, v in builder.inputs.items() if v.number in own or v.number in needed[0]) for own in needed
     )
     grid = _Grid(builder)
     last = max((w.value.stage for own in wanted for w in own), default=0)
@@ -71,7 +70,7 @@ def assemble(builder: Builder, wanted: Sequence[Sequence[Wanted]], values: int, 
         schedule.add(own)
     return Assembly(
         Machine(stages, schedule.tables(values, conditions), grid.width, builder.uses_zone),
-        {path: grid.column_of[value.number] for path, (_, value) in builder.inputs.items()},
+        {key: grid.column_of[value.number] for key, value in builder.inputs.items()},
         reads,
     )
 
@@ -94,7 +93,7 @@ class _Grid:
     def __init__(self, builder: Builder) -> None:
         self.width = 0
         self.column_of: dict[int, int] = {}
-        for kind, value in builder.inputs.values():
+        for (_, kind), value in builder.inputs.items():
             self.column_of[value.number] = self.take(width(kind))
 
     def take(self, cells: int) -> int:
@@ -215,11 +214,11 @@ def _lanes(
     builder.uses_zone |= inner.uses_zone
     captured = tuple(
         pair
-        for path in assembly.reads[0]
+        for path, kind in assembly.reads[0]
         if path != ELEMENT
-        for pair in zip(columns_of(*outer[path]), _range(assembly.columns[path], outer[path][1]), strict=True)
+        for pair in zip(columns_of(*outer[path]), _range(assembly.columns[path, kind], outer[path][1]), strict=True)
     )
-    element = assembly.columns[ELEMENT] if ELEMENT in assembly.reads[0] else -1
+    element = next((assembly.columns[key] for key in assembly.reads[0] if key[0] == ELEMENT), -1)
     (source,) = columns_of(calls[0].args[0], calls[0].kinds[0])
     return Lanes(assembly.machine, calls[0].kinds[0], source, wanted, captured, element, tuple(macros))
 
@@ -234,7 +233,7 @@ class _Schedule:
     def __init__(self, builder: Builder, kinds: int, column_of: Mapping[int, int]) -> None:
         self._builder = builder
         self._column_of = column_of
-        self._cells_of = {value.number: width(kind) for kind, value in builder.inputs.values()}
+        self._cells_of = {value.number: width(kind) for (_, kind), value in builder.inputs.items()}
         self._cells_of.update((call.result.number, width(call.kind)) for call in builder.calls)
         self._spans = np.zeros((kinds, 8), np.int32)
         self._kind = 0

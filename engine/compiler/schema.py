@@ -7,6 +7,7 @@ section is allowed, and a condition may be any scalar. `tact schema` writes it.
 
 from __future__ import annotations
 
+from engine.compiler import regimes
 from engine.compiler.schema_values import (
     IDENTIFIER,
     LANGUAGE,
@@ -31,6 +32,8 @@ from engine.compiler.schema_values import (
     whole,
 )
 from engine.compiler.sections_contact import PER
+from engine.compiler.sections_learning import CONTEXT_MAX, LEARNS, MODELS
+from engine.compiler.sections_limits import AFTER, SUPPRESS_PER, VOLUME_MAX, VOLUME_PER
 from engine.compiler.sections_policies import REWARDS
 from engine.compiler.sections_schema import TYPES
 from engine.compiler.sections_tests import REASONS
@@ -61,8 +64,10 @@ def _sections() -> Schema:
         "purposes": named("Why something is said; decides on consent and quiet hours.", _purpose()),
         "channels": named("Ways to reach a customer, with the condition for it.", _channel()),
         "quiet_hours": named("Hours in which nothing is sent.", _quiet_hours()),
-        "caps": listed("How often a customer hears something at most.", _cap()),
+        "caps": listed("How much is said at most: to a customer, or to all together.", _caps()),
         "gaps": listed("How far apart two messages must be.", _gap()),
+        "suppress": listed("Who is left alone after what came of earlier messages.", _suppression()),
+        "topics": named("Topics that were called something else before.", _topic()),
         "policies": named("How a variant is chosen.", _policy()),
         "holdout": fields(
             "A share of customers who are held out, to measure against.",
@@ -120,15 +125,25 @@ def _feature() -> Schema:
 WINDOW_KINDS = {
     "count": "Number of events of this type.",
     "sum": "Sum of an attribute: `payment.amount`.",
-    "months_with": "Number of months with an event of this type.",
+    "minimum": "Least value of an attribute.",
+    "maximum": "Greatest value of an attribute.",
+    "mean": "Mean of an attribute, a number.",
     "last": "Latest value of an attribute: `payment.occurred_at`.",
+    "distinct": "Number of different values of an attribute, 100 at most.",
+    "months_with": "Number of months with an event of this type.",
+    "days_with": "Number of days with an event of this type.",
 }
 
 
 def _window() -> Schema:
     properties = {kind: text(told) for kind, told in WINDOW_KINDS.items()} | {
-        "over": period("How far back it looks."),
+        "over": scalar(
+            "How far back it looks, 24 months at most: `7 days`, or `calendar day`, `calendar week`, `calendar month`.",
+            ("string",),
+            pattern=rf"^({PERIOD}|calendar\s+(day|week|month))$",
+        ),
         "where": expression("Only events for which this holds; it sees `event` alone."),
+        "having": expression("Of months_with and days_with: only months or days with `sum(event.amount) > 0`."),
         "since_start": choice("`zero`: complete from the start, as if nothing had happened before.", ("zero",)),
     }
     return fields("One window: what it keeps, over which span.", properties) | {
@@ -254,6 +269,7 @@ def _purpose() -> Schema:
         "quiet_hours": name("When nothing of this purpose is sent: one of `quiet_hours`."),
         "if_state_unknown": choice("What happens while the store cannot be read.", ("silent", "send")),
         "holdout": flag("Whether the held-out share hears nothing of it."),
+        "stops": names("Other purposes that a customer's stop closes too."),
         "tier": whole("Tier 1 goes before all others and is not counted by caps without purposes.", 1, 9),
     }
     return fields("A purpose.", keys, ("consent",))
@@ -269,8 +285,19 @@ def _quiet_hours() -> Schema:
         "to": _clock("End"),
         "zone": text("`customer`, or an IANA zone such as Europe/Berlin."),
         "then": choice("`defer` sends it afterwards, `drop` never.", ("defer", "drop")),
+        "preset": choice("The hours of a regime; then `from`, `to` and `zone` are left out.", tuple(regimes.HOURS)),
+        "if_zone_unknown": {
+            "description": "Where the customer's zone is unknown: it must be open in all of these. Absent: silence.",
+            "type": "array",
+            "minItems": 1,
+            "items": text("An IANA zone such as America/Chicago."),
+        },
     }
-    return fields("Hours in which nothing is sent.", keys, ("from", "to"))
+    return _or_preset(fields("Hours in which nothing is sent.", keys), ("from", "to"))
+
+
+def _or_preset(schema: Schema, required: tuple[str, ...]) -> Schema:
+    return schema | {"if": {"required": ["preset"]}, "else": {"required": list(required)}}
 
 
 def _clock(what: str) -> Schema:
@@ -294,7 +321,42 @@ def _cap() -> Schema:
             pattern=rf"^({PERIOD}|calendar\s+(day|week|month))$",
         ),
     }
-    return fields("A cap.", own | _limit_keys(), ("at_most", "per", "in"))
+    own["preset"] = choice("The cap of a regime; then `at_most`, `per` and `in` are left out.", tuple(regimes.CAPS))
+    return _or_preset(fields("A cap.", own | _limit_keys()), ("at_most", "per", "in"))
+
+
+def _caps() -> Schema:
+    return {"if": {"type": "object", "required": ["volume"]}, "then": _volume(), "else": _cap()}
+
+
+def _calendar() -> Schema:
+    told = "`calendar day`, `calendar week` or `calendar month` of the zone."
+    return scalar(told, ("string",), pattern=r"^calendar\s+(day|week|month)$")
+
+
+def _volume() -> Schema:
+    own = {
+        "volume": whole("So many at most, to all customers together.", 0, VOLUME_MAX),
+        "in": _calendar(),
+        "zone": text("The IANA zone whose calendar counts; absent: UTC."),
+    }
+    per = {"per": names("Counted apart for each of these; absent: all together.", VOLUME_PER)}
+    return fields("A cap over all customers.", own | _limit_keys() | per, ("volume", "in"))
+
+
+def _suppression() -> Schema:
+    own = {
+        "after": choice("What came of earlier messages.", AFTER),
+        "times": whole("Of ignored: so many in a row; absent: 3.", 1, 100),
+        "in": period("Of ignored: sent within this span; absent: 90 days."),
+        "for": period("For so long, from when the last of them was sent."),
+    }
+    per = {"per": names("What is left out: all that is the same in these.", SUPPRESS_PER) | {"minItems": 1}}
+    return fields("Left alone after an outcome.", own | _limit_keys() | per, ("after", "for", "per"))
+
+
+def _topic() -> Schema:
+    return fields("A topic of messages.", {"was": names("Former names of this topic: their history counts.")}, ("was",))
 
 
 def _gap() -> Schema:
@@ -305,7 +367,7 @@ def _gap() -> Schema:
 def _policy() -> Schema:
     weight = number("The variant's weight.", minimum=0)
     keys = {
-        "kind": choice("`fixed` keeps its weights, `thompson` learns from rewards.", ("fixed", "thompson")),
+        "kind": choice("`fixed` keeps its weights, the others learn from rewards.", ("fixed", *LEARNS)),
         "reward": fields("What an outcome is worth.", {r: number(f"Worth of {r}.") for r in REWARDS}),
         "attribution": period("How long after a message its outcomes count."),
         "floor": share("No variant gets less."),
@@ -319,6 +381,27 @@ def _policy() -> Schema:
         "sticky": choice("A customer keeps the variant.", ("customer",)),
         "pool": flag("Whether messages that share the policy learn together."),
         "if_unfit": choice("Where a text cannot be made: leave the customer out, or drop it.", ("leave_out", "drop")),
+        "model": choice("Of thompson: what a reward is like.", MODELS),
+        "epsilon": share("Of epsilon_greedy: so much tries out."),
+        "temperature": number("Of softmax: small ones take the best nearly always.", minimum=0.001),
+        "prior": fields(
+            "What is thought before anything was seen.",
+            {"rate": share("The reward expected."), "weight": number("Worth so many trials.", minimum=0.001)},
+            ("rate",),
+        ),
+        "shrink": number("What was seen in other segments is worth so many trials at most.", minimum=0),
+        "forget": fields(
+            "What has been seen counts less with time.",
+            {"half_life": period("Half as much after."), "window": period("Not at all after.")},
+        ),
+        "context": {
+            "description": "Of linear kinds: what the reward depends on.",
+            "type": "array",
+            "items": expression("A number, integer or bool."),
+            "maxItems": CONTEXT_MAX,
+        },
+        "explore": number("Of linear kinds: how far single rewards spread.", minimum=0),
+        "values": named("What each variant's reward is multiplied by.", number("A factor above zero.", minimum=0)),
     }
     return fields("A policy.", keys, ("kind",))
 

@@ -7,20 +7,20 @@ from collections.abc import Mapping
 from engine.compiler.model import Expression, Holdout, Message, Policy
 from engine.compiler.nodes import Type
 from engine.compiler.reading import Fields, Reading
-from engine.compiler.scopes import Expressions, On
+from engine.compiler.scopes import Expressions, On, canonical
+from engine.compiler.sections_learning import LEARNS, LINEAR, ONLY, read_context, read_learning
 from engine.compiler.sections_schema import Section, not_yet
-from engine.compiler.source import closest, did_you_mean
+from engine.compiler.source import closest
 from engine.compiler.tree import MapNode, Node, Scalar
+from engine.identity import name_hash
 
 REWARDS = ("delivered", "opened", "clicked", "replied", "converted", "opted_out", "declined", "complained")
 _KEYS = (
     "kind", "reward", "attribution", "floor", "control", "by", "weights", "sticky", "pool", "if_unfit",
-    "report_by",
+    "report_by", "model", "epsilon", "temperature", "prior", "shrink", "forget", "values",
+    "context", "explore",
 )  # fmt: skip
-_ONLY = {
-    "reward": "thompson", "attribution": "thompson", "floor": "thompson", "by": "thompson",
-    "pool": "thompson", "weights": "fixed", "sticky": "fixed",
-}  # fmt: skip
+_KINDS = ("fixed", *LEARNS)
 ATTRIBUTION_S = 48 * 3600
 FLOOR = 0.02
 
@@ -52,23 +52,24 @@ def _policy(reading: Reading, key: Scalar, node: Node, expressions: Expressions,
     if scalar is None:
         return None
     kind = scalar.value
-    if kind not in ("fixed", "thompson"):
-        if did_you_mean(kind, ("fixed", "thompson")):
-            reading.unknown("bad-value", scalar, f"no kind of policy is called '{kind[:40]}'", ("fixed", "thompson"))
-        else:
-            not_yet(reading, scalar, f"the policy kind '{kind[:40]}'", "`kind: thompson` or `kind: fixed`")
+    if kind not in _KINDS:
+        reading.unknown("bad-value", scalar, f"no kind of policy is called '{kind[:40]}'", _KINDS)
         return None
     if "report_by" in fields:
         not_yet(reading, fields["report_by"][0], "'report_by'", "`by`, or report over the decision log")
-    for name, only in _ONLY.items():
-        if name in fields and kind != only:
-            reading.add("unknown-key", fields[name][0], f"'{name}' is for policies of kind {only}")
+    for name, only in ONLY.items():
+        if name in fields and kind not in only:
+            reading.add("unknown-key", fields[name][0], f"'{name}' is for policies of kind {' or '.join(only)}")
             return None
     before = len(reading.findings)
     reward = _numbers(reading, fields, "reward", REWARDS)
-    if kind == "thompson" and not reward and len(reading.findings) == before:
+    if kind != "fixed" and not reward and len(reading.findings) == before:
         expected = "`reward: {replied: 1.0}`"
         reading.add("missing-key", fields["kind"][0], f"{what} learns from rewards and has none", expected=expected)
+    if kind in LINEAR and "context" not in fields:
+        expected = "`context: [features.age / 50.0]`"
+        reading.add("missing-key", fields["kind"][0], f"{what} looks at a context and has none", expected=expected)
+    context = read_context(reading, fields, expressions, on)
     attribution = reading.period(fields["attribution"][1], "'attribution'") if "attribution" in fields else None
     floor = reading.share(fields["floor"][1], "'floor'") if "floor" in fields else None
     control = reading.name(fields["control"][1], "'control'") if "control" in fields else None
@@ -98,6 +99,9 @@ def _policy(reading: Reading, key: Scalar, node: Node, expressions: Expressions,
         bool(pool),
         if_unfit or ("leave_out" if kind == "fixed" else "drop"),
         key.position,
+        read_learning(reading, fields),
+        context,
+        name_hash("context:" + "\n".join(canonical(e.node) for e in context)) if context else 0,
     )
 
 
@@ -134,13 +138,15 @@ def _check_variants(reading: Reading, policy: Policy, node: Node, messages: list
         if policy.control and policy.control not in message.variants and isinstance(control, Scalar):
             text = f"the message '{message.name}' has no variant '{policy.control}'"
             reading.unknown("unknown-variant", control, text, message.variants)
+    variants = {v: None for m in messages for v in m.variants}
+    for named in (node.get("weights"), node.get("values")):
+        for name, (key, _) in (named.entries if isinstance(named, MapNode) else {}).items():
+            if name not in variants:
+                text = f"no message of this policy has a variant '{name[:40]}'"
+                reading.unknown("unknown-variant", key, text, variants)
     weights = node.get("weights")
     if not isinstance(weights, MapNode) or not policy.weights:
         return
-    variants = {v: None for m in messages for v in m.variants}
-    for name, (key, _) in weights.entries.items():
-        if name not in variants:
-            reading.unknown("unknown-variant", key, f"no message of this policy has a variant '{name[:40]}'", variants)
     meant = {closest(name, variants) for name in weights.entries if name not in variants}
     for message in messages:
         for name in message.variants:

@@ -1,15 +1,14 @@
-"""The sections that say what there is: events, features, windows."""
+"""The sections that say what there is: events, features."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from engine.compiler.model import Attribute, EventType, Expression, Feature, Window
-from engine.compiler.nodes import Ref, Span, Type
+from engine.compiler.model import Attribute, EventType, Feature
+from engine.compiler.nodes import Type
 from engine.compiler.reading import Fields, Reading
-from engine.compiler.scopes import Expressions, canonical
-from engine.compiler.source import SURE, closest, did_you_mean
+from engine.compiler.source import did_you_mean
 from engine.compiler.tree import MapNode, Node, Scalar
 from engine.compiler.values import typed_value
 from engine.compiler.written import is_currency
@@ -26,15 +25,7 @@ _ELSEWHERE = {  # what other languages call it
     "datetime": "time", "timestamp": "time", "int": "integer", "boolean": "bool", "eur": "money",
 }  # fmt: skip
 _CURRENCY = "three capital letters, as in `{type: money, currency: EUR}`"
-_WINDOW_KINDS = ("count", "sum", "months_with", "last")
-_LATER_KINDS = {
-    "minimum": "last or sum",
-    "maximum": "last or sum",
-    "mean": "a sum and a count, divided by ratio(a, b)",
-    "distinct": "count with 'where:'",
-    "days_with": "count or months_with",
-}
-_IMPLICIT = {"type": Type.TEXT, "occurred_at": Type.TIME}
+IMPLICIT = {"type": Type.TEXT, "occurred_at": Type.TIME}  # what every event has
 
 Section = Mapping[str, tuple[Scalar, Node]]
 
@@ -123,7 +114,7 @@ def read_events(reading: Reading, section: Section, broken: set[str]) -> dict[st
             what = f"the attribute '{field_name}'"
             if not reading.named(field_key, "an attribute", identifier=True):
                 continue
-            if field_name in _IMPLICIT:
+            if field_name in IMPLICIT:
                 message = f"every event has '{field_name}' already: it is not declared"
                 reading.add("reserved-name", field_key, message)
                 continue
@@ -171,118 +162,3 @@ def _bound(reading: Reading, fields: Fields, bound: str, kind: Type, what: str) 
         reading.add("bad-value", fields[bound][0], f"'{bound}' is for numbers and money, and {what} is {kind}")
         return None
     return reading.number(fields[bound][1], f"'{bound}'")
-
-
-def read_windows(reading: Reading, section: Section, expressions: Expressions) -> dict[str, Window]:
-    """Windows; their types are made known to `expressions`."""
-    windows: dict[str, Window] = {}
-    for name, (key, node) in section.items():
-        window = _window(reading, key, node, expressions) if reading.named(key, "a window", True) else None
-        if window is None:
-            expressions.broken.add(f"windows.{name}")
-        else:
-            windows[name] = window
-            expressions.windows[name] = window.type
-            if window.unit is not None:
-                expressions.units[f"windows.{name}"] = window.unit
-    return windows
-
-
-def _window(reading: Reading, key: Scalar, node: Node, expressions: Expressions) -> Window | None:
-    what = f"the window '{key.value}'"
-    mapping = reading.map(node, what)
-    if mapping is None:
-        return None
-    for later in (*_LATER_KINDS, "having"):
-        if later in mapping.entries:
-            not_yet(
-                reading,
-                mapping.entries[later][0],
-                f"'{later}' in a window",
-                _LATER_KINDS.get(later, "'where:'"),
-            )
-            return None
-    kinds = [k for k in _WINDOW_KINDS if k in mapping.entries]
-    if len(kinds) != 1:
-        slip = next((entry for entry, _ in mapping.entries.values() if closest(entry.value, _WINDOW_KINDS, SURE)), None)
-        if not kinds and slip is not None:
-            reading.unknown("unknown-key", slip, f"{what} has no key '{slip.value}'", _WINDOW_KINDS)
-            return None
-        listed = ", ".join(_WINDOW_KINDS)
-        reading.add("wrong-shape", key, f"{what} must say what it keeps, once", expected=f"exactly one of {listed}")
-        return None
-    kind = kinds[0]
-    required = () if kind == "last" else ("over",)
-    fields = reading.fields(node, what, (kind, "over", "where", "since_start"), required)
-    if fields is None or kind not in fields:
-        return None
-    source = reading.scalar(fields[kind][1], f"'{kind}'")
-    before = len(reading.findings)
-    read = _source(reading, source, kind, expressions) if source is not None else None
-    over = reading.period(fields["over"][1], "'over'") if "over" in fields else None
-    if kind == "last" and "over" in fields:
-        message = "'last' keeps the latest value, however old"
-        reading.add("bad-value", fields["over"][0], message, hint="compare its time in a condition")
-    if kind == "months_with" and over is not None and over.unit != "month":
-        reading.add("bad-value", fields["over"][1], "'months_with' counts months", expected="`12 months`")
-    zero = "since_start" in fields and reading.choice(fields["since_start"][1], "'since_start'", ("zero",)) == "zero"
-    if read is None:
-        return None
-    event, value, kind_type, unit = read
-    where = None
-    if "where" in fields:
-        scalar = reading.scalar(fields["where"][1], "'where'")
-        if scalar is not None:
-            where = expressions.expression(scalar, (event,), Type.BOOL, roots=frozenset(("event",)))
-    if len(reading.findings) > before or ("where" in fields and where is None) or (kind != "last" and over is None):
-        return None
-    definition = "\n".join(
-        (
-            kind,
-            event,
-            value.text if value else "-",
-            canonical(where.node) if where else "-",
-            str(over or "-"),
-            f"{kind_type} {unit}" if kind_type is Type.MONEY else str(kind_type),
-            "customer's zone",
-        )
-    )
-    return Window(key.value, kind, event, value, where, over, zero, kind_type, definition, key.position, unit)
-
-
-def _source(
-    reading: Reading, scalar: Scalar, kind: str, expressions: Expressions
-) -> tuple[str, Expression | None, Type, str | None] | None:
-    """What a window is made from: the event type, the value for sum and last, the window's type and unit."""
-    event, dot, attribute = scalar.value.partition(".")
-    if event not in expressions.events:
-        known = list(expressions.events)
-        message = f"no event type is called '{event[:60]}'"
-        reading.add("unknown-event-type", scalar, message, hint=did_you_mean(event, known))
-        return None
-    valued = kind in ("sum", "last")
-    if valued != bool(dot):
-        expected = "`<event type>.<attribute>`" if valued else "the name of an event type"
-        reading.add("bad-value", scalar, f"'{kind}' cannot be read", found=scalar.value, expected=expected)
-        return None
-    if not valued:
-        return event, None, Type.INTEGER, None
-    declared = expressions.events[event].attributes
-    attributes = {n: a.type for n, a in declared.items()} | _IMPLICIT
-    if attribute not in attributes:
-        if f"event.{attribute}" not in expressions.broken:
-            message = f"the event type '{event}' has no attribute '{attribute[:60]}'"
-            begin = len(event) + 1
-            hint = did_you_mean(attribute, attributes)
-            reading.add_at("unknown-attribute", scalar, begin, len(scalar.value), message, hint=hint)
-        return None
-    found = attributes[attribute]
-    if kind == "sum" and found not in (Type.INTEGER, Type.NUMBER, Type.MONEY):
-        reading.add("bad-value", scalar, f"'sum' adds numbers and money, and '{attribute}' is {found}")
-        return None
-    if kind == "last" and found in (Type.TEXT, Type.TEXTS):
-        not_yet(reading, scalar, "the last of a text", "a feature that the bank writes")
-        return None
-    text = f"event.{attribute}"
-    unit = declared[attribute].unit if attribute in declared else None
-    return event, Expression(text, Ref(found, text, Span(0, len(text))), scalar.position), found, unit

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from typing import NamedTuple
 
 import numpy as np
 
-from engine.compiler.model import Cap, Gap, Message, Position, Purpose
+from engine.compiler.model import Cap, Gap, Message, Period, Position, Purpose
 from engine.decision import Details, Reason
 from engine.identity import name_hash
 from engine.kernels.contact import rolling_load
@@ -19,12 +20,15 @@ from engine.zones import zone as find_zone
 
 MAX_TOUCHES = 512  # a full touch log is a cap reached, never an eviction
 KEPT_MS_MIN = 90 * 86_400_000
+HISTORY_SHORT = "messages were not remembered for as long as this looks back"
 _ZONE_SPREAD_MS = 26 * 3_600_000  # UTC-12 to UTC+14
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """The touch that a message would book, as hashes; `messages` are its present and former names."""
+class Proposal(NamedTuple):
+    """The touch that a message would book, as hashes; `messages` are its present and former names.
+
+    `former_topics` are what its topic was called before.
+    """
 
     at_ms: int
     messages: frozenset[int]
@@ -34,6 +38,7 @@ class Proposal:
     product: int
     stage: int
     about: int
+    former_topics: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,31 +56,35 @@ class Limits:
 
 def limits_of(message: Message, purposes: dict[str, Purpose], caps: tuple[Cap, ...], gaps: tuple[Gap, ...]) -> Limits:
     """Those of the declared caps and gaps that hold `message`: absent purposes mean all but tier 1."""
-    ordinary = tuple(name for name, p in purposes.items() if p.tier != 1)
-
-    def counted(declared: tuple[str, ...] | None) -> frozenset[int]:
-        return frozenset(name_hash(name) for name in (ordinary if declared is None else declared))
-
     own = name_hash(message.purpose)
     return Limits(
-        tuple((cap, c) for cap in caps if own in (c := counted(cap.purposes))),
-        tuple((gap, c) for gap in gaps if own in (c := counted(gap.purposes))),
+        tuple((cap, c) for cap in caps if own in (c := counted(purposes, cap.purposes))),
+        tuple((gap, c) for gap in gaps if own in (c := counted(purposes, gap.purposes))),
     )
 
 
-def _same(per: tuple[str, ...], touch: Touch, new: Proposal) -> bool:
+def counted(purposes: dict[str, Purpose], declared: tuple[str, ...] | None) -> frozenset[int]:
+    """Hashes of the purposes that a rule counts and holds: all but tier 1 where it declares none."""
+    ordinary = (name for name, p in purposes.items() if p.tier != 1)
+    return frozenset(name_hash(name) for name in (ordinary if declared is None else declared))
+
+
+def same(per: tuple[str, ...], touch: Touch, new: Proposal) -> bool:
+    """Whether a touch is of the same kind as the new one, by what is counted apart."""
     for key in per:
         if key == "customer":
             continue
         if key == "message":
             if touch.message not in new.messages:
                 return False
+        elif key == "topic" and touch.topic in new.former_topics:
+            continue
         elif getattr(touch, key) != getattr(new, key):
             return False
     return True
 
 
-def _applies(per: tuple[str, ...], new: Proposal) -> bool:
+def applies(per: tuple[str, ...], new: Proposal) -> bool:
     """A cap per topic does not hold a message without a topic, and so on."""
     return all(key in ("customer", "message") or getattr(new, key) for key in per)
 
@@ -102,20 +111,27 @@ def calendar_span(unit: str, at_ms: int, zone: str | None) -> tuple[int, int]:
 
 
 def stopped_by_limits(
-    limits: Limits, live: list[Touch], remembered: int, new: Proposal, zone: str | None
+    limits: Limits, live: list[Touch], remembered: int, new: Proposal, zone: str | None, unknown_before_ms: int = 0
 ) -> tuple[Reason, Details, Position | None] | None:
     """Why caps or gaps forbid the new touch and where that is written, or None.
 
     Caps first, in the order they were written.
 
-    `live` are the touches that count (`Touch.counts`), `remembered` how many there are in all.
+    `live` are the touches that count (`Touch.counts`), `remembered` how many there are in all. What was sent before
+    `unknown_before_ms` may be forgotten: a cap or gap that looks further back counts as reached.
     """
     if remembered >= MAX_TOUCHES:
         return Reason.CAP_REACHED, Details(cause="the touch log is full", count=remembered, limit=MAX_TOUCHES), None
     for cap, counted in limits.caps:
-        if len(live) < cap.at_most or not _applies(cap.per, new):  # most customers bear less than any cap
+        if cap.over is not None and _forgotten(cap.over, new, unknown_before_ms) and applies(cap.per, new):
+            frees_ms = unknown_before_ms + cap.over.span_s * 1000
+            details = Details(
+                cap=cap.title, count=cap.at_most, limit=cap.at_most, frees_at_ms=frees_ms, cause=HISTORY_SHORT
+            )
+            return Reason.CAP_REACHED, details, cap.position
+        if len(live) < cap.at_most or not applies(cap.per, new):  # most customers bear less than any cap
             continue
-        times = sorted(t.at_ms for t in live if t.purpose in counted and _same(cap.per, t, new))
+        times = sorted(t.at_ms for t in live if t.purpose in counted and same(cap.per, t, new))
         if len(times) < cap.at_most:
             continue
         if cap.over is not None:
@@ -129,13 +145,18 @@ def stopped_by_limits(
             if load >= cap.at_most:
                 return _reached(cap, load, end_ms)
     for gap, counted in limits.gaps:
-        if not _applies(gap.per, new):
+        if not applies(gap.per, new):
             continue
         apart_ms = gap.apart.span_s * 1000
+        if _forgotten(gap.apart, new, unknown_before_ms):
+            details = Details(
+                gap=gap.title, count=1, limit=1, frees_at_ms=unknown_before_ms + apart_ms, cause=HISTORY_SHORT
+            )
+            return Reason.GAP_NOT_ELAPSED, details, gap.position
         near = [
             t.at_ms
             for t in live
-            if t.purpose in counted and abs(t.at_ms - new.at_ms) < apart_ms and _same(gap.per, t, new)
+            if t.purpose in counted and abs(t.at_ms - new.at_ms) < apart_ms and same(gap.per, t, new)
         ]
         if near:
             frees_at_ms = max(near) + apart_ms
@@ -144,6 +165,11 @@ def stopped_by_limits(
             )
             return Reason.GAP_NOT_ELAPSED, details, gap.position
     return None
+
+
+def _forgotten(span: Period, new: Proposal, unknown_before_ms: int) -> bool:
+    """Whether a span before the new touch reaches back to what may be forgotten."""
+    return 0 < unknown_before_ms > new.at_ms - span.span_s * 1000
 
 
 def _reached(cap: Cap, load: int, frees_at_ms: int) -> tuple[Reason, Details, Position]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone, tzinfo
 
 from engine.compiler.model import QuietHours
 from engine.decision import Details, Reason
 from engine.state.model import Contact
 from engine.zones import zone as find_zone
+
+_ROUNDS = 64  # of pushing a moment on until it is open by every clock; some days
 
 
 def _inside(minute_s: int, from_s: int, to_s: int) -> bool:
@@ -80,43 +83,74 @@ def _quiet_at(at_ms: int, quiet: QuietHours, tz: tzinfo) -> bool:
     return _inside(_second_of_day(at_ms, tz), quiet.from_minute * 60, quiet.to_minute * 60)
 
 
+def _clocks(quiet: QuietHours | None, own: tzinfo | None) -> list[tzinfo]:
+    """The clocks by which it must not be quiet: one, or all that an unknown one may be; none where nobody knows."""
+    if quiet is not None and quiet.zone != "customer":
+        declared = find_zone(quiet.zone)
+        return [] if declared is None else [declared]
+    if own is not None:
+        return [own]
+    return [] if quiet is None else _unknown(quiet)
+
+
+def _unknown(quiet: QuietHours) -> list[tzinfo]:
+    return [tz for name in quiet.unknown_zones if (tz := find_zone(name)) is not None]
+
+
+def _opens(at_ms: int, quiet: QuietHours, clocks: Sequence[tzinfo]) -> int:
+    """The first moment from `at_ms` on at which it is quiet by none of the clocks; 0 where there is none soon."""
+    for _ in range(_ROUNDS):
+        ends = [_next_wall(at_ms, tz, quiet.to_minute) for tz in clocks if _quiet_at(at_ms, quiet, tz)]
+        if not ends:
+            return at_ms
+        at_ms = max(ends)
+    return 0
+
+
 def send_time(
     now_ms: int, quiet: QuietHours | None, contact: Contact | None, zone: str | None
 ) -> int | tuple[Reason, Details]:
     """When to send: now, or the first moment that quiet hours and the customer's own hours permit.
 
     Quiet hours that `drop` stop the message, and so do the customer's own hours unless the purpose
-    defers. An unknown zone is taken the strictest way: where the hours cannot be checked, nothing is said.
+    defers. An unknown zone is taken the strictest way: it must be open in every zone that the quiet hours
+    name for that, and where they name none nothing is said.
     """
     preferred = contact is not None and contact.preferred_from_minute >= 0
     if quiet is None and not preferred:
         return now_ms
     own = find_zone(zone) if zone else None
-    declared = own if quiet is None or quiet.zone == "customer" else find_zone(quiet.zone)
-    if (preferred and own is None) or (quiet is not None and declared is None):
-        reason = Reason.QUIET_HOURS if quiet is not None and declared is None else Reason.OUTSIDE_PREFERRED_HOURS
+    clocks = _clocks(quiet, own)
+    owns = [own] if own is not None else _unknown(quiet) if quiet is not None else []
+    if (preferred and not owns) or (quiet is not None and not clocks):
+        reason = Reason.QUIET_HOURS if quiet is not None and not clocks else Reason.OUTSIDE_PREFERRED_HOURS
         return reason, Details(
             feature="timezone", cause="the customer's time zone is unknown, so hours cannot be checked"
         )
     at_ms = now_ms
-    for _ in range(8):  # the two kinds of hours may push each other on
-        if declared is not None and quiet is not None and _quiet_at(at_ms, quiet, declared):
-            ends_ms = _next_wall(at_ms, declared, quiet.to_minute)
-            if quiet.then == "drop":
-                details = Details(condition=quiet.name, frees_at_ms=ends_ms, cause=f"quiet hours '{quiet.name}'")
+    for _ in range(8 if len(clocks) <= 1 and len(owns) <= 1 else _ROUNDS):  # the hours may push each other on
+        if quiet is not None:
+            ends = [_next_wall(at_ms, tz, quiet.to_minute) for tz in clocks if _quiet_at(at_ms, quiet, tz)]
+            if ends and quiet.then == "drop":
+                frees_ms = ends[0] if len(clocks) == 1 else _opens(max(ends), quiet, clocks)
+                details = Details(condition=quiet.name, frees_at_ms=frees_ms, cause=f"quiet hours '{quiet.name}'")
                 return Reason.QUIET_HOURS, details
-            at_ms = ends_ms
-        if preferred and contact is not None and own is not None:
+            at_ms = max(ends, default=at_ms)
+        if preferred and contact is not None:
             start, end = contact.preferred_from_minute, contact.preferred_to_minute
-            if not _inside(_second_of_day(at_ms, own), start * 60, end * 60):
-                opens_ms = _next_wall(at_ms, own, start)
+            outside = [tz for tz in owns if not _inside(_second_of_day(at_ms, tz), start * 60, end * 60)]
+            if outside:
+                opens_ms = max(_next_wall(at_ms, tz, start) for tz in outside)
                 if quiet is None or quiet.then == "drop":
                     cause = "outside the hours the customer chose"
                     return Reason.OUTSIDE_PREFERRED_HOURS, Details(frees_at_ms=opens_ms, cause=cause)
                 at_ms = opens_ms
                 continue
-        if quiet is None or declared is None or not _quiet_at(at_ms, quiet, declared):
+        if quiet is None or not any(_quiet_at(at_ms, quiet, tz) for tz in clocks):
             return at_ms
+    if len(clocks) > 1:
+        cause = "no hour is open in all of the zones that the customer may be in"
+        return Reason.QUIET_HOURS, Details(condition=quiet.name if quiet is not None else "", cause=cause)
     return Reason.QUIET_HOURS, Details(cause="the customer's hours lie within the quiet hours")
 
 
@@ -125,14 +159,12 @@ def closes(at_ms: int, quiet: QuietHours | None, contact: Contact | None, zone: 
 
     None where nothing bounds it.
     """
+    own = find_zone(zone) if zone else None
     ends = []
     if quiet is not None:
-        name = zone if quiet.zone == "customer" else quiet.zone
-        tz = find_zone(name) if name else None
-        if tz is not None:
-            ends.append(_begins(at_ms, tz, quiet.from_minute, quiet.to_minute))
+        ends += [_begins(at_ms, tz, quiet.from_minute, quiet.to_minute) for tz in _clocks(quiet, own)]
     if contact is not None and contact.preferred_from_minute >= 0:
-        own = find_zone(zone) if zone else None
-        if own is not None:
-            ends.append(_begins(at_ms, own, contact.preferred_to_minute, contact.preferred_from_minute))
+        owns = [own] if own is not None else _unknown(quiet) if quiet is not None else []
+        start, end = contact.preferred_from_minute, contact.preferred_to_minute
+        ends += [_begins(at_ms, tz, end, start) for tz in owns]
     return min(ends, default=None)

@@ -60,8 +60,12 @@ class Records(NamedTuple):
     used: I64  # (7,)
 
 
-def records(events: int, windows: int) -> Records:
-    """Room for the records of so many events, under a rule set of so many windows."""
+def records(events: int, windows: int, values: int = 0) -> Records:
+    """Room for the records of so many events, under a rule set of so many windows with so many values in all.
+
+    Memory that is not written costs nothing.
+    """
+    kept = 4096 + (16 + max(values, 32 * windows)) * events
 
     def rows(count: int, width: int) -> I64:
         return np.empty((count, width), np.int64)
@@ -75,7 +79,7 @@ def records(events: int, windows: int) -> Records:
         answers=rows(room, ANSWER),
         spilled=rows(room, 2),
         wins=rows(256 + (2 * windows + 4) * events, WIN),
-        buckets=np.empty(4096 + (16 + 32 * windows) * events, np.int64),
-        values=np.empty(4096 + (16 + 32 * windows) * events, np.int64),
+        buckets=np.empty(kept, np.int64),
+        values=np.empty(kept, np.int64),
         used=np.zeros(7, np.int64),
     )

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from engine.kernels.arena import ANSWER_N, FINE, LAST_MS, LEFT, SPILL_N
 from engine.kernels.blake2b import digest
 from engine.kernels.compiled import kernel, part
+from engine.kernels.derived import show
 from engine.kernels.profiles import UNKNOWN_SCHEMA, read_profile
 from engine.kernels.records import forget, known_answer, read_record
-from engine.kernels.windows import UNKNOWN, ensure, observe, read
+from engine.kernels.windows import UNKNOWN, counted_before, ensure, observe
 
 I64 = NDArray[np.int64]
 
@@ -24,7 +25,7 @@ _U = np.uint64
 _FAR_MS = 4_000_000_000_000  # years after 2096 are left to Python
 ROOM_ANSWERS = 512  # answers of a record, those in keys of their own included
 # Kinds of an amount, in `Counted.rows`
-NOTHING, ONE_CELL, TWO_CELLS, CONSTANT, TRUTH = range(5)
+NOTHING, ONE_CELL, TWO_CELLS, CONSTANT, TRUTH, TEXT = range(6)
 WINDOW, WHERE, AMOUNT, COLUMN, FIRST, SECOND = range(6)  # columns of `Counted.rows`
 
 
@@ -104,11 +105,14 @@ def open_profiles(events, data, spans, schemas, features, now_ms, profiles, stat
 
 
 @kernel
-def ensure_windows(events, records, plans, now_ms, status):  # type: ignore[no-untyped-def]
+def ensure_windows(events, records, plans, ages, now_ms, status):  # type: ignore[no-untyped-def]
     """Gives every customer the windows of the rule set."""
     for n in range(len(events)):
-        if status[events[n]] == FINE:
-            ensure(events[n], records, plans, now_ms[events[n]])
+        i = events[n]
+        if status[i] == FINE:
+            ensure(i, records, plans, now_ms[i])
+            if counted_before(i, records, plans, now_ms[i] - ages.event):
+                status[i] = LEFT
 
 
 @part
@@ -118,12 +122,13 @@ def _bit(planes, row, column):  # type: ignore[no-untyped-def]
 
 @kernel
 def count_events(  # type: ignore[no-untyped-def]
-    order, kinds, counted, values, value_ok, trues, possibles, occurred, now_ms, plans, zones, records, status
+    order, kinds, counted, values, value_ok, trues, possibles, hashes, occurred, now_ms, plans, zones, records, status
 ):
     """Adds every event to its customer's windows.
 
     order, kinds (rows,)           the event of each row and the plan's number of its type
     values .. possibles            results of `evaluate` for the plan of windows, values as int64
+    hashes                         of texts, by their codes
     """
     for row in range(len(order)):
         i = order[row]
@@ -139,12 +144,14 @@ def count_events(  # type: ignore[no-untyped-def]
                 first = np.int64(_bit(trues, row, column))
                 if not first and _bit(possibles, row, column):
                     continue
-            elif amount in (ONE_CELL, TWO_CELLS):
+            elif amount in (ONE_CELL, TWO_CELLS, TEXT):
                 if not _bit(value_ok, row, column):
                     continue
                 first = values[column, row]
                 if amount == TWO_CELLS:
                     second = values[column + 1, row]
+                elif amount == TEXT:
+                    first = hashes[first]
             if (
                 observe(
                     i, records, plans, counted.rows[k, WINDOW], at_ms, now_ms[i],
@@ -156,15 +163,26 @@ def count_events(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def read_windows(events, now_ms, plans, zones, records, windows, kept, status):  # type: ignore[no-untyped-def]
+def text_hashes(start, known, codes, data, hashes):  # type: ignore[no-untyped-def]
+    """Hashes of texts by their codes: of constants those `known`, of the others from a `start` of BLAKE2b."""
+    for code in range(codes.first):
+        hashes[code] = known[code]
+    scratch = hashes[len(hashes) - 8 :].view(np.uint64)
+    for k in range(codes.used[0]):
+        digest(start, data, codes.fresh[k, 0], codes.fresh[k, 1], scratch)
+        hashes[codes.first + k] = np.int64(scratch[0])
+
+
+@kernel
+def read_windows(events, now_ms, plans, shown, zones, records, windows, kept, status):  # type: ignore[no-untyped-def]
     """Reads every window of these events' customers into `windows` (events, W, 2) and `kept` (events, W)."""
     for n in range(len(events)):
         i = events[n]
         if status[i] != FINE:
             continue
-        for w in range(len(plans.key)):
-            state, first, second = read(
-                i, records, plans, w, now_ms[i], zones.of[i], zones.starts, zones.at_s, zones.offset_s
+        for w in range(len(shown.rows)):
+            state, first, second = show(
+                i, records, plans, shown, w, now_ms[i], zones.of[i], zones.starts, zones.at_s, zones.offset_s
             )
             if state == UNKNOWN:
                 status[i] = LEFT

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.kernels import arena as a
-from engine.kernels.compiled import kernel, part
+from engine.kernels.compiled import inlined, kernel, part
 from engine.kernels.consent import ALLOWED, blocks_channel, consent, opted_out_ms
 from engine.kernels.hours import SEND as AT_ONCE
 from engine.kernels.hours import TO_STEP, send_time
@@ -33,6 +33,7 @@ from engine.kernels.messages import (
     NO_CHANNEL,
     NO_WEIGHT,
     NOT_FIT,
+    OUTCOMES,
     OWN_SHARES,
     PAUSE,
     POLICY,
@@ -49,11 +50,13 @@ from engine.kernels.messages import (
     STOP_STAGE,
     STOP_X,
     STOP_Y,
+    SUPPRESSION,
     TEXT,
     TIER,
     TO_PYTHON,
     TOPIC_AT,
     TOPIC_END,
+    TOUCHES_MAX,
     TRIAL,
     VALUE,
     VARIANT_AT,
@@ -61,14 +64,16 @@ from engine.kernels.messages import (
     VARIANT_NO,
     VARIANT_SHARE,
 )
+from engine.kernels.suppression import FREE as NOT_SUPPRESSED
+from engine.kernels.suppression import stopped_by_outcomes
 
 
-@part
+@inlined
 def true_at(planes, row, column):  # type: ignore[no-untyped-def]
     return (planes[row >> 6, column] >> np.uint64(row & 63)) & np.uint64(1) != 0
 
 
-@part
+@inlined
 def rank_of(m, row, messages, facts):  # type: ignore[no-untyped-def]
     """A message's value; minus infinity where it has none."""
     column = messages.table[m, VALUE]
@@ -80,7 +85,7 @@ def rank_of(m, row, messages, facts):  # type: ignore[no-untyped-def]
     return value + 0.0 if np.isfinite(value) else -np.inf
 
 
-@part
+@inlined
 def wait_of(m, i, messages, hours, customers, own_from, own_to, zones, scratch):  # type: ignore[no-untyped-def]
     """Where in `scratch.waits` stands when a message may be sent: worked out once an event for each rule of hours."""
     quiet, can_wait = messages.table[m, QUIET], messages.table[m, TIER] != 1
@@ -190,7 +195,7 @@ def _assigned(m, i, messages, records):  # type: ignore[no-untyped-def]
     return np.int64(-1)
 
 
-@part
+@inlined
 def say(out, i, m, c, stage, code, x, y, count, frees):  # type: ignore[no-untyped-def]
     """Notes where a message stopped."""
     rows = out.rows
@@ -244,6 +249,18 @@ def _variants(m, c, i, row, messages, given, facts, records, customers, out):  #
 
 
 @part
+def _may_be_suppressed(m, i, messages, records):  # type: ignore[no-untyped-def]
+    """Whether what came of earlier messages could suppress this one: most customers have no such touch."""
+    outcomes, most = messages.table[m, OUTCOMES], messages.table[m, TOUCHES_MAX]
+    if most > 0 and records.rec[i, a.TOUCH_N] >= most:
+        return True
+    seen, first = np.int64(0), records.rec[i, a.TOUCH_AT]
+    for k in range(first, first + records.rec[i, a.TOUCH_N]):
+        seen |= records.touches[k, a.FLAGS]
+    return seen & outcomes != 0
+
+
+@part
 def consider(  # type: ignore[no-untyped-def]
     m, i, row, rank, wait, live, data, messages, given, limits, facts, records, customers, zones, scratch, out
 ):
@@ -265,6 +282,14 @@ def consider(  # type: ignore[no-untyped-def]
     if code != ALLOWED:
         say(out, i, m, -1, CONSENT, code, -1, -1, 0, 0)
         return False
+    if _may_be_suppressed(m, i, messages, records):
+        code, index, count, frees = stopped_by_outcomes(i, records, limits, m, customers.now_ms[i])
+        if code == TO_STEP:
+            out.rows[i, STATUS] = TO_PYTHON
+            return False
+        if code != NOT_SUPPRESSED:
+            say(out, i, m, -1, SUPPRESSION, code, index, -1, count, frees)
+            return False
     c = _channel(m, i, row, data, messages, facts, customers)
     if c < 0:
         blocked = -1 - c

@@ -41,6 +41,7 @@ class Hours(NamedTuple):
     end: I64
     then: I64  # DEFER or DROP
     zone: I64  # of the clock they go by: a number, UNKNOWN or OWN
+    guess: I64  # 1: where the customer's zone is unknown, others stand for it; that is left to the step
 
 
 @part
@@ -180,6 +181,8 @@ def send_time(now_ms, quiet, hours, own_from, own_to, zone, starts, at_s, offset
         start, end, drops = hours.start[quiet], hours.end[quiet], hours.then[quiet] == DROP
         if hours.zone[quiet] != OWN:
             declared = hours.zone[quiet]
+        if declared < 0 and hours.guess[quiet]:
+            return now_ms, TO_STEP, 0
         if declared < 0:
             return now_ms, QUIET_ZONE, 0
     if preferred and zone < 0:

@@ -17,6 +17,7 @@ from engine.kernels.arena import (
     MESSAGE,
     PRODUCT,
     PURPOSE,
+    SINCE_MS,
     STAGE,
     TOPIC,
     TOUCH_AT,
@@ -30,8 +31,8 @@ from engine.kernels.hours import FIRST_MS, LAST_MS, TO_STEP
 I64 = npt.NDArray[np.int64]
 
 MAX_TOUCHES = 512  # a full touch log is a cap reached, never an eviction; the length of both scratch arrays
-_RELEASED, _WITHHELD = 1, 2  # bits of state.model.TouchFlag
-_FAR_MS = 2**60  # beyond it times do not add up in 64 bits
+RELEASED, WITHHELD = 1, 2  # bits of state.model.TouchFlag
+FAR_MS = 2**60  # beyond it times do not add up in 64 bits
 _DAY_S = 86_400
 _ZONE_SPREAD_MS = 26 * 3_600_000  # UTC-12 to UTC+14
 
@@ -46,13 +47,17 @@ CAP_ROW = 6
 G_APART_MS, G_PER, G_FROM, G_TO = range(4)
 GAP_ROW = 4
 
+# Columns of `suppress`. S_BIT: the outcome's flag, 0 for ignored; S_WITHIN_MS: 0 for whenever it was.
+S_BIT, S_TIMES, S_WITHIN_MS, S_LASTS_MS, S_PER, S_FROM, S_TO = range(7)
+SUPPRESS_ROW = 7
+
 ROLLING, DAY, WEEK, MONTH = range(4)  # units of caps
 
 # Bits of `per`; the customer is always meant.
 BY_MESSAGE, BY_CHANNEL, BY_PURPOSE, BY_TOPIC, BY_PRODUCT, BY_STAGE, BY_ABOUT = 1, 2, 4, 8, 16, 32, 64
 
 # Codes of `stopped_by_limits`, but TO_STEP
-FREE, FULL, CAP, GAP = 0, 1, 2, 3
+FREE, FULL, CAP, GAP, CAP_FORGETS, GAP_FORGETS = range(6)
 
 
 class Limits(NamedTuple):
@@ -68,6 +73,10 @@ class Limits(NamedTuple):
     cap_of: I64
     gap_at: I64  # and its gaps likewise
     gap_of: I64
+    suppress: I64  # (rules, SUPPRESS_ROW): see `suppression`
+    suppress_at: I64  # the rules of M_HELD h, as of caps
+    suppress_of: I64
+    history: I64  # (1,): what was sent before it may be forgotten, of those who were here by then; ms
 
 
 @kernel
@@ -81,12 +90,12 @@ def live_touches(i, records, shadow, live):  # type: ignore[no-untyped-def]
     touches, first, remembered, count = records.touches, records.rec[i, TOUCH_AT], records.rec[i, TOUCH_N], 0
     if remembered >= MAX_TOUCHES:
         return 0
-    unseen = _RELEASED if shadow else _RELEASED | _WITHHELD
+    unseen = RELEASED if shadow else RELEASED | WITHHELD
     for row in range(first, first + remembered):
         if touches[row, FLAGS] & unseen:
             continue
         at_ms = touches[row, AT_MS]
-        if not -_FAR_MS < at_ms < _FAR_MS:
+        if not -FAR_MS < at_ms < FAR_MS:
             return TO_STEP
         place = count  # they come nearly in order
         while place > 0 and touches[live[place - 1], AT_MS] > at_ms:
@@ -123,7 +132,7 @@ def calendar_span(unit, at_ms, zone, starts, at_s, offset_s):  # type: ignore[no
 
 
 @part
-def _lacks(messages, m, channel):  # type: ignore[no-untyped-def]
+def lacks_of(messages, m, channel):  # type: ignore[no-untyped-def]
     """Bits of what a message has none of: a cap per topic does not hold one without a topic, and so on."""
     lacks = BY_ABOUT
     if channel == 0:
@@ -140,7 +149,7 @@ def _lacks(messages, m, channel):  # type: ignore[no-untyped-def]
 
 
 @part
-def _counts(per, counted, begin, end, touches, row, messages, names, names_at, m, channel):  # type: ignore[no-untyped-def]
+def counts(per, counted, begin, end, touches, row, messages, names, names_at, m, channel):  # type: ignore[no-untyped-def]
     """Whether a cap or gap of those counted purposes sees a touch beside the new one."""
     k = begin
     while k < end and counted[k] != touches[row, PURPOSE]:
@@ -192,7 +201,7 @@ def _capped(  # type: ignore[no-untyped-def]
         row = live[k]
         if touches[row, AT_MS] <= at_ms - span_ms:  # too far back for the new touch, and for later ones
             break
-        if _counts(per, counted, begin, end, touches, row, messages, names, names_at, m, channel):
+        if counts(per, counted, begin, end, touches, row, messages, names, names_at, m, channel):
             first -= 1
             times[first] = touches[row, AT_MS]
     if MAX_TOUCHES - first < at_most:
@@ -224,19 +233,25 @@ def stopped_by_limits(  # type: ignore[no-untyped-def]
     `live` and `count` are those of `live_touches`, `times` is scratch (int64[MAX_TOUCHES]). FREE: nothing does.
     FULL: the touch log is full, `count` is how many it holds. CAP and GAP: `index` is the place in `caps` or
     `gaps`, `count` what is held against the limit; 0 for `frees_at_ms` is never. TO_STEP: left to the step in
-    Python. The zone is the customer's number in `engine.zones.ZONES` or -1, and the arrays of the table.
+    Python. CAP_FORGETS and GAP_FORGETS: it looks further back than is surely remembered. The zone is the
+    customer's number in `engine.zones.ZONES` or -1, and the arrays of the table.
     """
     remembered = records.rec[i, TOUCH_N]
     if remembered >= MAX_TOUCHES:
         return FULL, 0, remembered, 0
-    if count < 0 or not -_FAR_MS < at_ms < _FAR_MS:
+    if count < 0 or not -FAR_MS < at_ms < FAR_MS:
         return TO_STEP, 0, 0, 0
     touches, messages, names, names_at = records.touches, limits.messages, limits.names, limits.names_at
     caps, gaps, counted = limits.caps, limits.gaps, limits.counted
-    held, lacks = messages[m, M_HELD], _lacks(messages, m, channel)
+    held, lacks = messages[m, M_HELD], lacks_of(messages, m, channel)
+    known_ms = limits.history[0] if 0 < records.rec[i, SINCE_MS] < limits.history[0] else 0
     for k in range(limits.cap_at[held], limits.cap_at[held + 1]):
         c = limits.cap_of[k]
-        if count < caps[c, C_AT_MOST] or caps[c, C_PER] & lacks:
+        if caps[c, C_PER] & lacks:
+            continue
+        if caps[c, C_UNIT] == ROLLING and 0 < known_ms > at_ms - caps[c, C_SPAN_MS]:
+            return CAP_FORGETS, c, caps[c, C_AT_MOST], known_ms + caps[c, C_SPAN_MS]
+        if count < caps[c, C_AT_MOST]:
             continue  # most customers bear less than any cap
         code, load, frees_at_ms = _capped(
             caps, c, counted, touches, live, count, times, messages, names, names_at, m, channel, at_ms,
@@ -249,13 +264,15 @@ def stopped_by_limits(  # type: ignore[no-untyped-def]
         per, apart_ms = gaps[g, G_PER], gaps[g, G_APART_MS]
         if per & lacks:
             continue
+        if 0 < known_ms > at_ms - apart_ms:
+            return GAP_FORGETS, g, 1, known_ms + apart_ms
         begin, end = gaps[g, G_FROM], gaps[g, G_TO]
         for n in range(count - 1, -1, -1):  # the last of those too near frees it
             row = live[n]
             touched_ms = touches[row, AT_MS]
             if touched_ms <= at_ms - apart_ms:
                 break
-            if touched_ms < at_ms + apart_ms and _counts(
+            if touched_ms < at_ms + apart_ms and counts(
                 per, counted, begin, end, touches, row, messages, names, names_at, m, channel
             ):
                 return GAP, g, 1, touched_ms + apart_ms

@@ -16,13 +16,17 @@ SHARE_UNIT = 1 << 30
 DAY_MS = 86_400_000
 WITHHELD, DEFERRED = 2, 4  # flags of a touch, as in state.model
 # Filters in their order, as in step.reasons; the first three are the funnel's.
-ELIGIBILITY, WHEN, UNLESS, PAUSE, CONSENT, CHANNEL, HOURS, LIMITS, TRIAL, TEXT, RANK = range(1, 12)
+ELIGIBILITY, WHEN, UNLESS, PAUSE, CONSENT, SUPPRESSION, CHANNEL, HOURS, LIMITS, VOLUME = range(1, 11)
+TRIAL, TEXT, RANK = range(11, 14)
+STAGES = 14
 
 # Columns of `Messages.table`.
 TIER, PURPOSE, TOPIC, PRODUCT, STAGE, KEY, QUIET, VALUE = range(8)
 ELIGIBLE_AT, ELIGIBLE_END, WHEN_AT, UNLESS_AT, CHANNEL_AT, CHANNEL_END, VARIANT_AT, VARIANT_END = range(8, 16)
 POLICY, STICKY, ALL_FIT, OWN_SHARES, TOPIC_AT, TOPIC_END, HOLDOUT, LEAVE, BY_NAME = range(16, 25)
-MESSAGE_COLUMNS = 25
+# What may suppress the message: a touch with one of these bits, or so many touches (0: none).
+OUTCOMES, TOUCHES_MAX = 25, 26
+MESSAGE_COLUMNS = 27
 # Kinds of slots: a value, a double (which must be finite), a condition, a constant, a constant that is none.
 PLAIN, FLOATING, CONDITION, ALWAYS, NEVER = range(5)
 

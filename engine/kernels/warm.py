@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from engine.kernels.best import best_of_normals, linear_scores
 from engine.kernels.calendar import local_day
 from engine.kernels.contact import rolling_load
 from engine.kernels.evaluate import evaluate
@@ -36,3 +37,5 @@ def warm() -> None:
         i64, i32, i32, np.zeros(2, np.int8),
     )  # fmt: skip
     uniform30(0, 0, 0, 0, 0, 0)
+    linear_scores(f64, f64x2, np.ones((2, 2, 2)), 1.0, f64, np.zeros(2), np.zeros(2))
+    best_of_normals(np.zeros(2), np.ones(2), np.zeros(2))

@@ -9,12 +9,14 @@ and decisions nobody reported as having arrived.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engine.compiler.model import Policy
 from engine.decision import Outcome, OutcomeKind
-from engine.learning.policies import ArmKey, learnt_message, scaled_reward
+from engine.learning.linear import REWARD_UNIT, moments_of
+from engine.learning.policies import learnt_message, scaled_reward
+from engine.learning.posteriors import ArmKey, ArmState
 from engine.state.log import DecisionEntry, Entry, OutcomeEntry
 
 ARRIVED = frozenset(OutcomeKind) - {OutcomeKind.NOT_DELIVERED}
@@ -22,15 +24,19 @@ ARRIVED = frozenset(OutcomeKind) - {OutcomeKind.NOT_DELIVERED}
 
 @dataclass(slots=True)
 class Increments:
-    """What a turn of the fold adds: arm -> [trials, reward in REWARD_UNIT]."""
+    """What a turn of the fold adds, by arm."""
 
-    arms: dict[ArmKey, list[int]] = field(default_factory=dict)
+    arms: dict[ArmKey, ArmState] = field(default_factory=dict)
 
-    def add(self, arm: ArmKey, reward: int) -> None:
-        """One closed trial."""
-        sums = self.arms.setdefault(arm, [0, 0])
-        sums[0] += 1
-        sums[1] += reward
+    def add(self, arm: ArmKey, reward: int, context_key: int = 0, context: Sequence[int] = ()) -> None:
+        """One closed trial; `reward` in REWARD_UNIT."""
+        trials, rewards, squares, moments = self.arms.get(arm, ArmState(0, 0))
+        if context:
+            more = moments_of(context, reward)
+            known = moments.get(context_key, (0,) * len(more))
+            moments = {**moments, context_key: tuple(a + b for a, b in zip(known, more, strict=True))}
+        squares += reward * reward // REWARD_UNIT
+        self.arms[arm] = ArmState(trials + 1, rewards + reward, squares, moments)
 
 
 @dataclass(slots=True)
@@ -89,5 +95,8 @@ class BucketFold:
             ):
                 kinds.add(OutcomeKind(entry.kind))
         if kinds & ARRIVED:
-            arm = ArmKey(policy.name, learnt_message(policy, trial.message), trial.segment, trial.variant)
-            increments.add(arm, scaled_reward(policy, kinds))
+            width = policy.learning.bucket_h
+            hour = closes_ms // 3_600_000 // width * width if width else 0
+            arm = ArmKey(policy.name, learnt_message(policy, trial.message), trial.segment, trial.variant, hour)
+            context = trial.context if len(trial.context) == 1 + len(policy.context) else ()
+            increments.add(arm, scaled_reward(policy, kinds), policy.context_key, context)

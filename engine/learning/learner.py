@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from importlib import resources
+from itertools import chain
 from typing import Any
-
-import orjson
 
 from engine.bundle import Active
 from engine.errors import StoreUnavailable
 from engine.identity import BUCKETS
 from engine.learning.fold import BucketFold, Increments
-from engine.learning.policies import ArmKey, ArmState, Posteriors
+from engine.learning.posteriors import Posteriors
 from engine.learning.snapshot import Learnt
-from engine.state.connection import Connection
+from engine.learning.sums import arms_of, fields_of
 from engine.state.log import Entry, decode
 from engine.state.packing import CorruptBlob
 from engine.state.redis import RedisStore
@@ -25,6 +25,9 @@ log = logging.getLogger("tact.learner")
 _SCRIPT = resources.files("engine.state").joinpath("lua/fold.lua").read_text()
 _STREAMS_PER_READ = 512
 _ENTRIES_PER_STREAM = 1000
+_FIELDS_PER_COMMAND = 999
+_FORGET_EVERY_S = 3600.0
+_VERSION, _SUMS = ("GET", "learn:version"), ("HGETALL", "learn:sums")
 
 
 class Learner:
@@ -33,7 +36,7 @@ class Learner:
     def __init__(self, store: RedisStore, active: Active) -> None:
         self._store = store
         self._active = active
-        self._connection = Connection(store.url, store.timeout_ms / 1000)  # not in the hot path's way
+        self._link = store.new_link()  # not in the hot path's way
         self._keys = [store.bucket_key(b, "log") for b in range(BUCKETS)]
         self._bucket_of = {key: b for b, key in enumerate(self._keys)}
         self._folds: list[BucketFold] | None = None
@@ -64,20 +67,29 @@ class Learner:
         arguments: list[object] = [len(moves)]
         for bucket, upto in moves:
             arguments += [bucket, self._folds[bucket].offset, upto]
-        arguments.append(len(increments.arms))
-        for arm, (trials, reward) in increments.arms.items():
-            arguments += [orjson.dumps(list(arm)), trials, reward]
+        sums = [field for arm, state in increments.arms.items() for field in fields_of(arm, state)]
+        arguments += [len(sums), *chain.from_iterable(sums)]
         version = await self._command("EVAL", _SCRIPT, 3, *self._sums, *arguments)
         if version == -1:  # another learner was faster: begin again from its offsets
             self._folds = None
             return 0
         for bucket, upto in moves:
             self._folds[bucket].settled(upto)
-        return sum(trials for trials, _ in increments.arms.values())
+        return sum(state.trials for state in increments.arms.values())
+
+    async def forget(self) -> int:
+        """Removes the sums of which nothing is left; how many arms. Raises StoreUnavailable."""
+        flat = await self._command("HGETALL", self._sums[1])
+        all_of_them = Posteriors(0, arms_of(dict(zip(flat[::2], flat[1::2], strict=True))))
+        stale = all_of_them.stale(self._active.bundle.ruleset.policies)
+        names = [name for arm in stale for name, _ in fields_of(arm, all_of_them.arms[arm])]
+        for first in range(0, len(names), _FIELDS_PER_COMMAND):
+            await self._command("HDEL", self._sums[1], *names[first : first + _FIELDS_PER_COMMAND])
+        return len(stale)
 
     async def close(self) -> None:
         """Closes the learner's own connection."""
-        await self._connection.close()
+        await self._link.close()
 
     async def _load(self) -> list[BucketFold]:
         flat = await self._command("HGETALL", self._sums[0])
@@ -102,7 +114,7 @@ class Learner:
                         buckets.append(bucket)
 
     async def _command(self, *command: Any) -> Any:
-        [reply] = await self._connection.pipeline([command])
+        [reply] = await self._link.pipeline([command])
         if isinstance(reply, Exception):
             raise StoreUnavailable(f"the store refused the learner: {reply}")
         return reply
@@ -120,17 +132,24 @@ def _decoded(entries: Any) -> list[tuple[str, Entry | None]]:
 
 
 async def refresh(store: RedisStore, learnt: Learnt) -> bool:
-    """Replaces the snapshot where the sums have moved; whether it did. Raises redis' errors."""
-    admin = store.admin
-    version = int(await admin.get(store.key("learn:version")) or 0)
-    if version == learnt.posteriors.version:
+    """Replaces the snapshot where the sums have moved; whether it did. Raises StoreUnavailable.
+
+    The logged version must name one state only: sums between two equal versions are of that version.
+    """
+    if int(await _read(store, "GET", "learn:version") or 0) == learnt.posteriors.version:
         return False
-    arms: dict[ArmKey, list[int]] = {}
-    for name, value in (await admin.hgetall(store.key("learn:sums"))).items():
-        arm = ArmKey(*orjson.loads(name[1:]))
-        arms.setdefault(arm, [0, 0])[0 if name[:1] == b"n" else 1] = int(value)
-    learnt.posteriors = Posteriors(version, {arm: ArmState(*sums) for arm, sums in arms.items()})
+    version, flat, after = [await _read(store, *q) for q in (_VERSION, _SUMS, _VERSION)]
+    if version != after:  # the next turn finds both at rest
+        return False
+    learnt.posteriors = Posteriors(int(version or 0), arms_of(dict(zip(flat[::2], flat[1::2], strict=True))))
     return True
+
+
+async def _read(store: RedisStore, command: str, name: str) -> Any:
+    [reply] = await store.side.pipeline([(command, store.key(name))])
+    if isinstance(reply, Exception):
+        raise StoreUnavailable(f"the store refused: {reply}")
+    return reply
 
 
 async def keep_learnt_fresh(store: RedisStore, learnt: Learnt, every_s: float) -> None:
@@ -145,9 +164,13 @@ async def keep_learnt_fresh(store: RedisStore, learnt: Learnt, every_s: float) -
 
 async def keep_learning(learner: Learner, every_s: float, now_ms: Any) -> None:
     """Folds for ever; `now_ms()` gives the time. A store that is away is tried again."""
+    forgot_at = -_FORGET_EVERY_S
     while True:
         try:
             await learner.run_once(now_ms())
+            if time.monotonic() - forgot_at >= _FORGET_EVERY_S:
+                await learner.forget()
+                forgot_at = time.monotonic()
         except StoreUnavailable as error:
             log.warning("the log could not be folded: %s", error)
         await asyncio.sleep(every_s)

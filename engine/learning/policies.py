@@ -1,47 +1,20 @@
-"""Policies: what turns a message's remaining variants into shares.
+"""Policies: what turns a message's remaining variants into shares, and outcomes into rewards.
 
-`fixed` keeps declared weights (a randomised trial). `thompson` keeps a Beta posterior per variant on
-the reward scaled to [0, 1] (Beta-Bernoulli, Chapelle & Li 2011) and computes, not samples, the
-probability of each variant to be the best.
+`fixed` keeps declared weights (a randomised trial); the others learn (`kinds`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from engine.compiler.model import Policy
 from engine.decision import OutcomeKind
 from engine.identity import name_hash
-from engine.learning.shares import best_of_betas, shares_of
-
-REWARD_UNIT = 1 << 20  # rewards are summed as integers of this part of the best possible one
-PRIOR = 1.0  # Beta(1, 1): uniform
-
-
-class ArmKey(NamedTuple):
-    """Whose statistics: segment "" is everybody."""
-
-    policy: str
-    message: str
-    segment: str
-    variant: str
-
-
-class ArmState(NamedTuple):
-    """Sufficient statistics: closed trials, and the sum of their rewards in REWARD_UNIT."""
-
-    trials: int
-    reward: int
-
-
-@dataclass(frozen=True, slots=True)
-class Posteriors:
-    """A snapshot of everything learnt so far; pinned for the length of a batch."""
-
-    version: int = 0
-    arms: Mapping[ArmKey, ArmState] = field(default_factory=dict)
+from engine.learning.kinds import KINDS
+from engine.learning.linear import LINEAR, REWARD_UNIT
+from engine.learning.posteriors import Posteriors
+from engine.learning.shares import floored, quantised, shares_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +31,17 @@ def learnt_message(policy: Policy, message: str) -> str:
 
 
 def variant_shares(
-    policy: Policy | None, message: str, segment: str, variants: Sequence[str], posteriors: Posteriors
+    policy: Policy | None,
+    message: str,
+    segment: str,
+    variants: Sequence[str],
+    posteriors: Posteriors,
+    context: tuple[int, ...] = (),
 ) -> VariantShares:
-    """Shares of the variants that are left. No policy: equal weights. All zero where no weight is left."""
+    """Shares of the variants that are left. No policy: equal weights. All zero where no weight is left.
+
+    `context` is what a linear policy looks at (`linear.context_of`).
+    """
     hashes = tuple(name_hash(v) for v in variants)
     if policy is None:
         return VariantShares(shares_of((1.0,) * len(variants), 0.0, hashes), 0)
@@ -68,10 +49,14 @@ def variant_shares(
         weights = tuple(policy.weights.get(v, 0.0) if policy.weights else 1.0 for v in variants)
         return VariantShares(shares_of(weights, policy.floor, hashes), 0)
     owner = learnt_message(policy, message)
-    states = [posteriors.arms.get(ArmKey(policy.name, owner, segment, v), ArmState(0, 0)) for v in variants]
-    alphas = tuple(PRIOR + s.reward / REWARD_UNIT for s in states)
-    betas = tuple(PRIOR + s.trials - s.reward / REWARD_UNIT for s in states)
-    return VariantShares(shares_of(best_of_betas(alphas, betas), policy.floor, hashes), posteriors.version)
+    values = [policy.learning.values.get(v, 1.0) for v in variants]
+    if policy.kind in LINEAR and variants:
+        model = posteriors.model(policy, owner, segment, tuple(variants))
+        p = floored(model.weights(policy.kind, policy.learning, context, values), policy.floor)
+        return VariantShares(tuple(quantised(p, hashes)), posteriors.version)
+    beliefs = [posteriors.belief(policy, owner, segment, v) for v in variants]
+    weights = tuple(KINDS[policy.kind](policy.learning, beliefs, values)) if variants else ()
+    return VariantShares(shares_of(weights, policy.floor, hashes), posteriors.version)
 
 
 def scaled_reward(policy: Policy, kinds: set[OutcomeKind]) -> int:

@@ -1,4 +1,4 @@
-"""From weights and posteriors to shares: integers that sum to 2^30, and one draw from them.
+"""From weights to shares: integers that sum to 2^30, and one draw from them.
 
 Floor and quantise first, draw from the integers, log the integers: so the logged propensity is the
 true one, and any decision can be drawn again.
@@ -18,8 +18,6 @@ from engine.identity import CustomerKey
 from engine.kernels.philox import uniform30
 
 MESSAGE_STAGE, VARIANT_STAGE = 0, 1
-_POINTS = 512  # of each arm
-_SPREAD = 12.0  # standard deviations of the logit covered on either side
 
 
 def floored(weights: Sequence[float], floor: float) -> list[float]:
@@ -91,32 +89,3 @@ def drawn(shares: Sequence[int], u: int) -> int:
             return i
         u -= share
     raise ValueError("shares do not sum to 2^30")
-
-
-@lru_cache(maxsize=65536)
-def best_of_betas(alphas: tuple[float, ...], betas: tuple[float, ...]) -> tuple[float, ...]:
-    """The probability of each Beta(alpha, beta) variable to be the largest: Thompson sampling's
-    probability of each arm (Thompson, Biometrika 1933), computed instead of sampled.
-
-    In the logit z of the rate a Beta density is smooth with exponential tails, so the trapezoid
-    rule on a fine grid is exact enough: P(i) = integral f_i(z) prod_{j != i} F_j(z) dz.
-    """
-    a, b = np.array(alphas)[:, None], np.array(betas)[:, None]
-    if len(alphas) == 1:
-        return (1.0,)
-    centre = np.log(a / b)
-    spread = np.sqrt(1.0 / a + 1.0 / b)
-    # every arm's own range, so that a sharp arm beside a wide one is seen as finely as it needs
-    z = np.unique(centre + spread * np.linspace(-_SPREAD, _SPREAD, _POINTS))
-    log_density = a * z - (a + b) * np.logaddexp(0.0, z)
-    density = np.exp(log_density - log_density.max(axis=1, keepdims=True))
-    steps = np.diff(z)
-    pieces = 0.5 * (density[:, 1:] + density[:, :-1]) * steps
-    cumulative = np.concatenate([np.zeros((len(alphas), 1)), np.cumsum(pieces, axis=1)], axis=1)
-    cumulative /= cumulative[:, -1:]
-    best = np.empty(len(alphas))
-    for i in range(len(alphas)):
-        # P(i is best): the others' distribution functions, averaged over the mass of i
-        others = np.delete(cumulative, i, axis=0).prod(axis=0)
-        best[i] = (0.5 * (others[1:] + others[:-1]) * np.diff(cumulative[i])).sum()
-    return tuple((best / best.sum()).tolist())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from engine.learning.policies import Posteriors
+from engine.learning.posteriors import Posteriors
 
 
 @dataclass(slots=True)

@@ -187,9 +187,9 @@ def _value(value: Value, row: Mapping[str, str]) -> object | None:
     if text in value.missing:
         return None
     try:
-        return _CONVERT[value.type](text)
+        return CONVERT[value.type](text)
     except ValueError:
-        expected = _EXPECTED[value.type]
+        expected = EXPECTED[value.type]
         raise ValueError(f"column '{value.column}': found '{text[:60]}', expected {expected}") from None
 
 
@@ -222,7 +222,7 @@ def _texts(text: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-_CONVERT: dict[Type, Callable[[str], object]] = {
+CONVERT: dict[Type, Callable[[str], object]] = {
     Type.INTEGER: _integer,
     Type.NUMBER: _number,
     Type.TEXT: str,
@@ -233,7 +233,7 @@ _CONVERT: dict[Type, Callable[[str], object]] = {
     Type.MONEY: parse_money,
     Type.TEXTS: _texts,
 }
-_EXPECTED = {
+EXPECTED = {
     Type.INTEGER: "a whole number",
     Type.NUMBER: "a number",
     Type.TEXT: "a text",

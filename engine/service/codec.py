@@ -83,7 +83,7 @@ def decode_request(message: pb.DecideRequest, rules: RuleSet, prefix: str = "") 
     if not message.HasField("event"):
         into.add(f"{prefix}event", "is missing")
         into.check()
-    event = _decode_event(message.event, rules, f"{prefix}event", into)
+    event = decode_event(message.event, rules, f"{prefix}event", into)
     into.check()
     return DecideRequest(event, message.max_messages or 1, message.dry_run, content_fingerprint(message))
 
@@ -114,7 +114,8 @@ def _raw(value: pb.Value) -> object:
     return () if kind is None else getattr(value, kind)
 
 
-def _decode_event(event: pb.Event, rules: RuleSet, field: str, into: Violations) -> Event:
+def decode_event(event: pb.Event, rules: RuleSet, field: str, into: Violations) -> Event:
+    """An event that fits the schema; what does not goes to `into`."""
     check_id(event.event_id, f"{field}.event_id", into)
     check_id(event.customer_id, f"{field}.customer_id", into)
     occurred_at_ns = None

@@ -1,11 +1,12 @@
 """grpc.health.v1: SERVING from start to drain. A store that is down degrades answers, not health:
-otherwise all replicas would leave at once.
+otherwise all replicas would leave at once. Whether the store is closed, because it lost data and nobody has
+acknowledged that, is a service of its own for monitors to ask: `tact.state`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from grpc_health.v1 import health_pb2
 
@@ -15,13 +16,15 @@ from engine.service.guard import Guard
 from engine.transport import Call, Method
 
 SERVICE = "grpc.health.v1.Health"
+STATE = "tact.state"
 
 
 class Health:
-    """Answers for the whole server ("") and for each service by name."""
+    """Answers for the whole server ("") and for each service by name; `closed` says whether the store is."""
 
-    def __init__(self, services: Sequence[str]) -> None:
+    def __init__(self, services: Sequence[str], closed: Callable[[], bool]) -> None:
         self._services = frozenset(("", *services))
+        self._closed = closed
         self._draining = asyncio.Event()
 
     def methods(self, guard: Guard) -> list[Method]:
@@ -35,6 +38,8 @@ class Health:
     async def check(self, payload: bytes, call: Call) -> bytes:
         """The present status. NOT_FOUND for a service that is not served here."""
         name = parse(health_pb2.HealthCheckRequest, payload).service
+        if name == STATE:
+            return self._status(self._closed())
         if name not in self._services:
             raise NotFound("no such service is served here")
         return self._status()
@@ -51,9 +56,9 @@ class Health:
             await self._draining.wait()
             yield self._status()
 
-    def _status(self) -> bytes:
+    def _status(self, closed: bool = False) -> bytes:
         response = health_pb2.HealthCheckResponse
-        return _encoded(response.NOT_SERVING if self._draining.is_set() else response.SERVING)
+        return _encoded(response.NOT_SERVING if closed or self._draining.is_set() else response.SERVING)
 
 
 def _encoded(status: int) -> bytes:

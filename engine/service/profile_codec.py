@@ -100,8 +100,14 @@ def _decode_consent(consent: pb.Consent, rules: RuleSet, field: str, into: Viola
             into.add(f"{field}.changed_at", "found a time before 1970: expected when the customer said so")
     check_text(consent.source, f"{field}.source", into, _MAX_NAME_BYTES)
     check_text(consent.wording_version, f"{field}.wording_version", into, _MAX_NAME_BYTES)
+    if consent.topic:
+        check_id(consent.topic, f"{field}.topic", into)
+    if consent.channel and consent.channel not in _channels(rules):
+        into.unknown(f"{field}.channel", "channel", consent.channel, _channels(rules))
     granted = consent.state == pb.Consent.GRANTED
-    return ConsentEntry(consent.purpose, granted, changed_at_ms, consent.source, consent.wording_version)
+    return ConsentEntry(
+        consent.purpose, granted, changed_at_ms, consent.source, consent.wording_version, consent.topic, consent.channel
+    )
 
 
 def _minute(text: str, field: str, into: Violations) -> int:
@@ -148,6 +154,8 @@ def _encode_consents(consents: Iterable[ConsentEntry]) -> list[pb.Consent]:
             changed_at=timestamp(c.changed_at_ms),
             source=c.source,
             wording_version=c.wording_version,
+            topic=c.topic,
+            channel=c.channel,
         )
         for c in consents
     ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from engine.answer import to_bytes
 from engine.bundle import Active
+from engine.columns.put_lane import PutLane
 from engine.decider import Decider
-from engine.errors import InvalidInput, NotFound
+from engine.errors import CommitUnknown, InvalidInput, NotFound
 from engine.pb.tact.v1 import profile_pb2 as pb
 from engine.service.codec import parse, split
 from engine.service.guard import Guard
@@ -22,10 +23,12 @@ _PATH = "/tact.v1.ProfileService/"
 class ProfileService:
     """The methods of tact.v1.ProfileService over one decider."""
 
-    def __init__(self, decider: Decider, active: Active, limiter: Limiter) -> None:
+    def __init__(self, decider: Decider, active: Active, limiter: Limiter, puts: PutLane | None = None) -> None:
+        """`puts`: takes what is plain, in columns; without it everything goes the ordinary way."""
         self._decider = decider
         self._active = active
         self._limiter = limiter
+        self._puts = puts
 
     def methods(self, guard: Guard) -> list[Method]:
         """The service's part of the method table."""
@@ -37,7 +40,26 @@ class ProfileService:
 
     async def put_profiles(self, payload: bytes, call: Call) -> bytes:
         """Up to 1,000 profiles, each with its own result."""
-        items = split(payload, "profiles")
+        spans = None if self._puts is None else self._puts.find(payload)
+        if self._puts is None or spans is None:
+            items = split(payload, "profiles")
+            async with self._limiter.turn(call, len(items)):
+                return b"".join(await self._put(items))
+        async with self._limiter.turn(call, len(spans)):
+            results = await self._puts.put(payload, spans)
+            left = [payload[begin:end] for (begin, end), r in zip(spans.tolist(), results, strict=True) if r is None]
+            others = iter(await self._put(left) if left else ())
+        parts = []
+        for result, (begin, end) in zip(results, spans.tolist(), strict=True):
+            if isinstance(result, CommitUnknown):
+                failed = pb.PutProfileResult(customer_id=parse(pb.Profile, payload[begin:end]).customer_id)
+                failed.error.CopyFrom(item_status(result))
+                result = to_bytes(pb.PutProfilesResponse(results=[failed]))
+            parts.append(next(others) if result is None else result)
+        return b"".join(parts)
+
+    async def _put(self, items: list[bytes]) -> list[bytes]:
+        """The ordinary way: the part of the answer that belongs to each item."""
         rules = self._active.bundle.ruleset
         results = [pb.PutProfileResult() for _ in items]
         changes: list[ProfileChange] = []
@@ -50,12 +72,11 @@ class ProfileService:
                 places.append(i)
             except InvalidInput as error:
                 results[i].error.CopyFrom(item_status(error))
-        async with self._limiter.turn(call, len(items)):
-            errors = await self._decider.put_profiles(changes) if changes else []
+        errors = await self._decider.put_profiles(changes) if changes else []
         for place, failed in zip(places, errors, strict=True):
             if failed is not None:
                 results[place].error.CopyFrom(item_status(failed))
-        return to_bytes(pb.PutProfilesResponse(results=results))
+        return [to_bytes(pb.PutProfilesResponse(results=[r])) for r in results]
 
     async def get_profile(self, payload: bytes, call: Call) -> bytes:
         """What the bank wrote of a customer."""

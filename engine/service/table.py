@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from engine.columns.lane import Lane
+from engine.columns.put_lane import PutLane
 from engine.decider import Decider
 from engine.metrics import Metrics
 from engine.pb.tact.v1 import profile_pb2  # noqa: F401  (reflection describes what is loaded)
@@ -31,18 +34,20 @@ class Table:
         metrics: Metrics | None = None,
         max_items_in_flight: int = MAX_ITEMS_IN_FLIGHT,
         lane: Lane | None = None,
+        puts: PutLane | None = None,
+        closed: Callable[[], bool] = lambda: False,
     ) -> None:
         active = revisions.active
         limiter = Limiter(max_items_in_flight)
         guard = Guard(metrics.called if metrics else None)
         plain = Guard()
         self._guard = guard
-        self._health = Health(SERVICES)
+        self._health = Health(SERVICES, closed)
         self._decisions = DecisionService(decider, active, revisions, limiter, lane)
         described = (*SERVICES, health.SERVICE, reflection.SERVICES[1])
         self.methods: list[Method] = [
             *_gated(limiter, self._decisions.methods(guard)),
-            *_gated(limiter, ProfileService(decider, active, limiter).methods(guard)),
+            *_gated(limiter, ProfileService(decider, active, limiter, puts).methods(guard)),
             *RuleService(revisions).methods(guard),
             *self._health.methods(plain),
             *Reflection(described).methods(plain),

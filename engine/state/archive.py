@@ -2,7 +2,7 @@
 
     <directory>/run-0000000007/decision.parquet, outcome.parquet, profile.parquet, erased.parquet
     <directory>/run-0000000007/ranges.json    {bucket: [first id, last id, entries]}
-    <directory>/offsets.json                  {"run": 7, "offsets": {bucket: last id written}}
+    <directory>/offsets.json                  {"run": 7, "generation": .., "offsets": {bucket: last id written}}
 
 A run is written into a hidden directory, fsynced, and renamed: that one rename makes all its files
 count at once. A crash before it leaves nothing that counts; a crash after it, before offsets.json, is
@@ -24,10 +24,21 @@ import hiredis
 import orjson
 import pyarrow.parquet as pq
 
-from engine.errors import StoreUnavailable, TactError
+from engine.errors import StoreUnavailable
 from engine.identity import BUCKETS
-from engine.state.connection import Command, Connection, Reply
+from engine.state.connection import Command, Reply
+from engine.state.log import order
+from engine.state.losses import Loss, ends
 from engine.state.redis import RedisStore
+from engine.state.runs import (
+    ArchiveError,
+    make_directory,
+    replace_synced,
+    run_path,
+    runs,
+    sync,
+    write_synced,
+)
 from engine.state.tables import LogRow, tables_of
 
 log = logging.getLogger(__name__)
@@ -36,10 +47,6 @@ _START = "0-0"
 _STREAMS_PER_READ = 512  # one command holds up the store for well under a millisecond
 _ENTRIES_PER_STREAM = 2000
 _LATE_SHARE = 0.5  # of the most entries a stream may hold: beyond it, say so
-
-
-class ArchiveError(TactError):
-    """What was written is not what was read; nothing was trimmed."""
 
 
 @dataclass(slots=True)
@@ -76,18 +83,21 @@ class Archiver:
         self._directory = Path(directory)
         self._safe_id = safe_id
         self._max_entries = max_entries
-        self._connection = Connection(store.url, store.timeout_ms / 1000)  # not in the hot path's way
+        self._link = store.new_link()  # not in the hot path's way
         self._keys = [store.bucket_key(b, "log") for b in range(BUCKETS)]
         self._bucket_of = {key: b for b, key in enumerate(self._keys)}
         self._offsets: list[str] | None = None
         self._run = 0  # the last one that counts
         self._untrimmed: set[int] = set()
+        self._generation = ""  # the store's, in hex, which the offsets are of
+        self._made = 0  # which connection offsets were compared with streams on
 
     async def run_once(self) -> ArchiveReport:
         """Reads what is new, writes it, then trims. Raises StoreUnavailable, OSError, ArchiveError."""
         if self._offsets is None:
             self._offsets = await asyncio.to_thread(self._recover)
             self._untrimmed = {b for b in range(BUCKETS) if self._offsets[b] != _START}
+        await self._compare(self._offsets)
         rows, behind = await self._read(self._offsets)
         report = ArchiveReport(self._run, len(rows), behind=behind)
         if rows:
@@ -97,7 +107,7 @@ class Archiver:
         return report
 
     async def close(self) -> None:
-        await self._connection.close()
+        await self._link.close()
 
     async def _keep(self, report: ArchiveReport, rows: list[LogRow], offsets: list[str]) -> None:
         run = self._run + 1
@@ -114,6 +124,33 @@ class Archiver:
         self.archived += len(rows)
 
     # Reading and trimming
+
+    async def _compare(self, offsets: list[str]) -> None:
+        """Behind a new connection may be a store that lost writes: what is in the archive is not in its streams then.
+
+        Offsets go back to where such streams end, so that nothing written since is passed over. Within one
+        generation of the store that is a loss; where it is another one, somebody knows.
+        """
+        [generation] = await self._link.pipeline([("GET", self._store.bucket_key(0, "g"))])
+        theirs = generation.hex() if isinstance(generation, bytes) else ""
+        made = self._link.made
+        if self._made == made:
+            self._generation = theirs
+            return
+        replies = await self._link.pipeline([("XINFO", "STREAM", key) for key in self._keys])
+        lasts = [ends(about)[1] for about in replies]
+        lost = [b for b in range(BUCKETS) if order(lasts[b]) < order(offsets[b])]
+        if lost:
+            until_ms = max(order(offsets[b])[0] for b in lost)
+            left_ms = max(at for at in (order(last)[0] for last in (*lasts, _START)) if at <= until_ms)
+            if theirs and theirs == self._generation:
+                await self._store.notice(Loss(len(lost), BUCKETS, until_ms, until_ms - left_ms))
+            for b in lost:
+                offsets[b] = lasts[b]
+        if lost or theirs != self._generation:
+            self._generation = theirs
+            await asyncio.to_thread(self._remember, offsets)
+        self._made = made
 
     async def _read(self, offsets: list[str]) -> tuple[list[LogRow], bool]:
         rows: list[LogRow] = []
@@ -141,14 +178,14 @@ class Archiver:
     async def _trim(self, report: ArchiveReport, offsets: list[str]) -> None:
         buckets = sorted(self._untrimmed)
         limits = {b: offsets[b] if self._safe_id is None else self._safe_id(b) for b in buckets}
-        upto = {b: min(offsets[b], limits[b], key=_order) for b in buckets}
+        upto = {b: min(offsets[b], limits[b], key=order) for b in buckets}
         commands: list[Command] = []
         for b in buckets:
-            time_ms, serial = _order(upto[b])
+            time_ms, serial = order(upto[b])
             commands.append(("XTRIM", self._keys[b], "MINID", "=", f"{time_ms}-{serial + 1}"))
             commands.append(("XLEN", self._keys[b]))
         for first in range(0, len(commands), _STREAMS_PER_READ):
-            replies = await self._connection.pipeline(commands[first : first + _STREAMS_PER_READ])
+            replies = await self._link.pipeline(commands[first : first + _STREAMS_PER_READ])
             counts = [self._whole(r) for r in replies]
             report.trimmed += sum(counts[::2])
             report.longest = max(report.longest, *counts[1::2])
@@ -156,7 +193,7 @@ class Archiver:
         self.trimmed += report.trimmed
 
     async def _ask(self, command: Command) -> Reply:
-        [reply] = await self._connection.pipeline([command])
+        [reply] = await self._link.pipeline([command])
         if isinstance(reply, hiredis.ReplyError):
             raise StoreUnavailable(f"the store refused the archiver: {reply}")
         return reply
@@ -188,7 +225,7 @@ class Archiver:
         for kind, table in tables_of(rows).items():
             path = hidden / f"{kind}.parquet"
             pq.write_table(table, path, compression="zstd")
-            _sync(path)
+            sync(path)
             written[kind] = pq.read_metadata(path).num_rows
         if sum(written.values()) != len(rows):
             raise ArchiveError(f"run {run} read {len(rows)} entries and wrote {written}")
@@ -196,52 +233,34 @@ class Archiver:
         for row in rows:
             one = ranges.setdefault(str(row.bucket), [row.log_id, row.log_id, 0])
             one[1:] = [row.log_id, int(one[2]) + 1]
-        _write_synced(hidden / "ranges.json", orjson.dumps(ranges))
-        _sync(hidden)
-        os.replace(hidden, self._directory / f"run-{run:010d}")
-        _sync(self._directory)
+        write_synced(hidden / "ranges.json", orjson.dumps(ranges))
+        sync(hidden)
+        os.replace(hidden, run_path(self._directory, run))
+        sync(self._directory)
         return written
 
     def _remember(self, offsets: list[str]) -> None:
-        state = {"run": self._run, "offsets": {str(b): i for b, i in enumerate(offsets) if i != _START}}
-        hidden = self._directory / ".offsets.json"
-        _write_synced(hidden, orjson.dumps(state))
-        os.replace(hidden, self._directory / "offsets.json")
-        _sync(self._directory)
+        known = {str(b): i for b, i in enumerate(offsets) if i != _START}
+        state = {"run": self._run, "generation": self._generation, "offsets": known}
+        replace_synced(self._directory / "offsets.json", orjson.dumps(state))
 
     def _recover(self) -> list[str]:
         """The offsets as they were, moved on by a run that was renamed but not remembered."""
-        self._directory.mkdir(parents=True, exist_ok=True)
+        make_directory(self._directory)
         offsets = [_START] * BUCKETS
         state = self._directory / "offsets.json"
         self._run = 0
         if state.exists():
             known = orjson.loads(state.read_bytes())
             self._run = known["run"]
+            self._generation = known.get("generation", "")
             for bucket, log_id in known["offsets"].items():
                 offsets[int(bucket)] = log_id
         for left in self._directory.glob(".run-*"):
             shutil.rmtree(left)
-        while (ahead := self._directory / f"run-{self._run + 1:010d}").exists():
-            self._run += 1
-            for bucket, (_, last, _) in orjson.loads((ahead / "ranges.json").read_bytes()).items():
-                offsets[int(bucket)] = last
+        for ahead in runs(self._directory):
+            if ahead.number > self._run:
+                self._run = ahead.number
+                for bucket, range_ in ahead.ranges().items():
+                    offsets[bucket] = range_.last
         return offsets
-
-
-def _order(log_id: str) -> tuple[int, int]:
-    time_ms, _, serial = log_id.partition("-")
-    return int(time_ms), int(serial or 0)
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -9,73 +9,32 @@ waiter. Nothing is ever sent twice.
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import Any, ClassVar, cast
 
 import hiredis
 
 from engine.errors import StoreUnavailable
+from engine.state.address import Address, Kind
 
 Part = bytes | str | int | float
 Command = tuple[Part, ...]
 Reply = Any  # bytes, int, None, list of these, or hiredis.ReplyError as a value
 
-_pack: Any = hiredis.pack_command  # its stub knows tuples of one part alone
+pack: Any = hiredis.pack_command  # its stub knows tuples of one part alone
 _NOTHING = object()  # the reader's word for 'no whole reply yet'
 
 _BACKOFF_FIRST_S = 0.02
 _BACKOFF_LAST_S = 0.5
+_PATIENCE_S = 0.1  # for a store that failed before: then calls fail, and the attempt goes on
 _UNSENT_BYTES_MAX = 32 << 20  # beyond this the store is not reading: refused at once
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a store is. `path` is a Unix socket's, else `host` and `port` hold."""
-
-    host: str
-    port: int
-    path: str
-    username: str
-    password: str
-    db: int
-    tls: bool
-
-    @staticmethod
-    def parse(url: str) -> Address:
-        """Reads redis://, rediss:// and unix:// addresses. Raises ValueError."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("redis", "rediss", "unix"):
-            raise ValueError(f"a store's address begins with redis://, rediss:// or unix://, not {url!r}")
-        unix = parts.scheme == "unix"
-        db = parse_qs(parts.query).get("db", ["0" if unix else parts.path.strip("/") or "0"])[0]
-        if not db.isdecimal():
-            raise ValueError(f"the database of a store's address is a number, not {db!r}")
-        return Address(
-            parts.hostname or "localhost",
-            parts.port or 6379,
-            unquote(parts.path) if unix else "",
-            unquote(parts.username or ""),
-            unquote(parts.password or ""),
-            int(db),
-            parts.scheme == "rediss",
-        )
-
-    def __str__(self) -> str:
-        """For messages: no password."""
-        return f"unix://{self.path}" if self.path else f"{self.host}:{self.port}"
-
-    def greeting(self) -> list[Command]:
-        """What is sent first; PING shows whether the server is ready (it may be loading)."""
-        commands: list[Command] = []
-        if self.password:
-            commands.append(("AUTH", *filter(None, (self.username, self.password))))
-        if self.db:
-            commands.append(("SELECT", self.db))
-        return [*commands, ("PING",)]
+def pack_all(commands: Sequence[Command]) -> bytes:
+    """Many commands in one piece."""
+    return b"".join(map(pack, commands))
 
 
 @dataclass(slots=True, eq=False)
@@ -99,6 +58,7 @@ class Wire(asyncio.Protocol):
         self._watch: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
         self.lost: str | None = None  # why this wire is of no use any more
+        self.silent = False  # it was given up for silence
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
@@ -159,6 +119,7 @@ class Wire(asyncio.Protocol):
             return
         left_s = max(self._waiters[0].sent_at, self._heard_at) + self._timeout_s - self._loop.time()
         if left_s <= 0:
+            self.silent = True
             self.fail(f"no reply within {self._timeout_s:g} s")
         else:
             self._watch = self._loop.call_later(left_s, self._look)
@@ -168,12 +129,17 @@ class Connection:
     """A connection that comes back: made on first use, and again on the next use after it was lost.
 
     A failed attempt is followed by a pause (20 ms, doubling to 500 ms) in which every call fails at
-    once. `timeout_s` bounds an attempt, and the time without a whole reply while some are due; how long a
+    once; after it, or after silence, calls wait at most 100 ms for the next attempt, which goes on without
+    them. `timeout_s` bounds an attempt, and the time without a whole reply while some are due; how long a
     caller waits for its own replies is the caller's (`asyncio.timeout`). Belongs to one event loop.
     """
 
-    def __init__(self, url: str, timeout_s: float = 1.0) -> None:
-        self.address = Address.parse(url)
+    kinds: ClassVar[tuple[Kind, ...]] = ("node",)  # of addresses that it can reach
+
+    def __init__(self, address: str | Address, timeout_s: float = 1.0) -> None:
+        self.address = Address.parse(address) if isinstance(address, str) else address
+        if self.address.kind not in self.kinds:
+            raise ValueError(f"{self.address.kind}: this works on one node only, such as redis://HOST:PORT")
         self._timeout_s = timeout_s
         self._wire: Wire | None = None
         self._attempt: asyncio.Task[None] | None = None
@@ -181,6 +147,7 @@ class Connection:
         self._retry_at = 0.0
         self._why = "not connected yet"
         self._closed = False
+        self.made = 0  # how often it was connected: behind each time may be another store
 
     @property
     def connected(self) -> bool:
@@ -196,8 +163,12 @@ class Connection:
             loop = asyncio.get_running_loop()
             if loop.time() < self._retry_at:
                 raise StoreUnavailable(f"the store at {self.address} cannot be reached: {self._why}")
+            if self._wire is not None and self._wire.lost:
+                self._why = self._wire.lost
             self._attempt = loop.create_task(self._connect())
-        await asyncio.wait((self._attempt,))  # one attempt for all; a caller's cancel leaves it running
+        doubtful = self._pause_s or (self._wire is not None and self._wire.silent)
+        # one attempt for all; a caller's cancel leaves it running
+        await asyncio.wait((self._attempt,), timeout=_PATIENCE_S if doubtful else None)
         if not self.connected:
             raise StoreUnavailable(f"the store at {self.address} cannot be reached: {self._why}")
 
@@ -207,7 +178,7 @@ class Connection:
         Raises StoreUnavailable where nothing was sent. The future fails with StoreUnavailable where
         the connection is lost first; whether the commands were executed is then unknown.
         """
-        return self.send_packed(b"".join(map(_pack, commands)), len(commands))
+        return self.send_packed(pack_all(commands), len(commands))
 
     def send_packed(self, data: bytes, wanted: int) -> asyncio.Future[list[Reply]]:
         """The same for so many commands that are RESP already."""
@@ -250,6 +221,7 @@ class Connection:
         try:
             async with asyncio.timeout(self._timeout_s):
                 self._wire = await self._open()
+            self.made += 1
             self._pause_s = 0.0
         except (OSError, StoreUnavailable, TimeoutError) as e:
             self._why = str(e) or f"no answer within {self._timeout_s:g} s"
@@ -259,23 +231,34 @@ class Connection:
             self._attempt = None
 
     async def _open(self) -> Wire:
+        """A wire to a server that is ready. Raises OSError, StoreUnavailable."""
+        return await self._dial(self.address, greeting(self.address))
+
+    async def _dial(self, address: Address, commands: Sequence[Command]) -> Wire:
         loop = asyncio.get_running_loop()
-        a = self.address
-        wire = Wire(self._timeout_s, str(a))
-        if a.path:
-            await loop.create_unix_connection(lambda: wire, a.path)
+        wire = Wire(self._timeout_s, str(address))
+        if address.path:
+            await loop.create_unix_connection(lambda: wire, address.path)
         else:
-            tls = ssl.create_default_context() if a.tls else None
-            await loop.create_connection(lambda: wire, a.host, a.port, ssl=tls)
+            await loop.create_connection(lambda: wire, *address.endpoints[0], ssl=address.context())
         try:
-            greeting = a.greeting()
-            for reply in await wire.send(b"".join(map(_pack, greeting)), len(greeting)):
+            for reply in await wire.send(pack_all(commands), len(commands)):
                 if isinstance(reply, hiredis.ReplyError):
                     raise StoreUnavailable(str(reply))
         except BaseException:
             wire.fail("it was not ready")
             raise
         return wire
+
+
+def greeting(address: Address) -> list[Command]:
+    """What is sent first; PING shows whether the server is ready (it may be loading)."""
+    commands: list[Command] = []
+    if address.password:
+        commands.append(("AUTH", *filter(None, (address.username, address.password))))
+    if address.db:
+        commands.append(("SELECT", address.db))
+    return [*commands, ("PING",)]
 
 
 async def connect(url: str, timeout: float = 1.0) -> Connection:

@@ -9,11 +9,15 @@ sent, until somebody acknowledges the loss. All 4,096 keys are written when a st
 `{0}g` is written last, so that it stands for all. Candidates (`{0}g-new`) are set only where there is
 none, so that two engines starting at once agree; `{0}g-acknowledged` names the generation that was
 acknowledged last, which others that remember an older one then take over.
+
+A store that lost its last writes only (losses.py) has its generation still: whoever notices closes it for
+everybody, by a generation that nobody knows and `{0}g-lost`, which says what happened.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -22,31 +26,47 @@ import hiredis
 
 from engine.errors import StoreUnavailable
 from engine.identity import BUCKETS
-from engine.state.connection import Command, Connection, Reply
+from engine.state import format as formats
+from engine.state.connection import Command, Reply
+from engine.state.link import Link
+from engine.state.losses import Loss, Seen
 from engine.state.profile import new_version
 
+log = logging.getLogger(__name__)
+
 _CANDIDATE_LIFE_MS = 10_000
+_UNTIL = " (its generation is closed until somebody runs `tact acknowledge`)"
 
 
 class Generation:
     """What is remembered of the store's generation, and the steps that change it."""
 
-    def __init__(self, connection: Connection, key: Callable[[int, str], bytes], file: Path | None) -> None:
-        self._connection = connection
+    def __init__(self, link: Link, key: Callable[[int, str], bytes], file: Path | None, max_loss_ms: int = 0) -> None:
+        self._link = link
         self._key = key
         self._file = file
         self.known = b"" if file is None or not file.exists() else file.read_bytes()[:8]
         self._joining = asyncio.Lock()
         self.joined = False  # whether `known` was compared with the store's since the last doubt
+        self.closed = ""  # why nothing may be committed, until somebody acknowledges
+        self.losses = 0  # how often lost writes were noticed
+        self.seen = Seen(key)
+        self._max_loss_ms = max_loss_ms
+        self._made = -1  # which connection it was compared on
 
     async def join(self) -> bool:
         """Whether the store is the one remembered: then commits may go ahead. Raises StoreUnavailable."""
-        if self.joined:
+        if self._holds():
             return True
         async with self._joining:
-            if not self.joined:
+            if not self._holds():
+                self.joined = False
                 await self._compare()
         return self.joined
+
+    def _holds(self) -> bool:
+        """Whether it was compared on the very connection that is there now: behind a new one may be an older store."""
+        return self.joined and self._link.connected and self._made == self._link.made
 
     def doubt(self) -> None:
         """A commit was refused for its generation: compare again before the next."""
@@ -55,15 +75,49 @@ class Generation:
     async def acknowledge(self) -> None:
         """Begins a new generation on the store as it is now. Raises StoreUnavailable."""
         self._remember(await self._create("g-next", fresh=False))
-        self.joined = True
+        self.seen.forget()
+        self.joined, self.closed, self._made = True, "", self._link.made
+
+    async def notice(self, loss: Loss) -> bool:
+        """Writes are gone: said, and beyond `max_loss_ms` the store is closed for all; whether it may go on.
+
+        Raises StoreUnavailable.
+        """
+        self.losses += 1
+        self.seen.forget()
+        if 0 < self._max_loss_ms >= loss.span_ms:
+            log.error("the store lost writes: %s; going on, as --max-loss allows", loss)
+            return True
+        why = f"the store lost writes: {loss}"
+        self.joined, self.closed = False, why + _UNTIL
+        log.error("%s; until then nothing that needs state is sent", self.closed)
+        await self.close(why)
+        return False
+
+    async def close(self, why: str) -> None:
+        """Nobody commits from now on, until somebody acknowledges. Raises StoreUnavailable."""
+        nobodys = new_version()
+        await self._run([("SET", self._key(0, "g-lost"), why)])
+        await self._run([("SET", self._key(b, "g"), nobodys) for b in range(BUCKETS)])
+        self.joined = False
 
     async def _compare(self) -> None:
-        theirs, acknowledged = await self._get("g", "g-acknowledged")
+        theirs, acknowledged, lost, form = await self._get("g", "g-acknowledged", "g-lost", "format")
+        made = self._link.made
+        self.closed = lost.decode(errors="replace") + _UNTIL if lost else formats.refusal(form)
+        if self.closed:
+            return
         if not theirs and not self.known:
             theirs = await self._create("g-new", fresh=True)
-        if theirs and (theirs in (self.known, acknowledged) or not self.known):
-            self._remember(theirs)
-            self.joined = True
+        if not theirs or (theirs not in (self.known, acknowledged) and self.known):
+            self.closed = "the store lost its data since it was last used (its generation is another)"
+            return
+        if theirs != self.known:
+            self.seen.forget()
+        elif (loss := await self.seen.compare(self._link.pipeline)) and not await self.notice(loss):
+            return
+        self._remember(theirs)
+        self.joined, self._made = True, made
 
     async def _create(self, candidate: str, fresh: bool) -> bytes:
         life: Command = () if fresh else ("PX", _CANDIDATE_LIFE_MS)
@@ -73,17 +127,18 @@ class Generation:
         if not isinstance(chosen, bytes):
             raise StoreUnavailable("the store did not keep a new generation")
         await self._run([("SET", self._key(b, "g"), chosen, *only_new) for b in range(1, BUCKETS)])
-        last: list[Command] = [("SET", self._key(0, "g"), chosen)]
-        if not fresh:
-            last.insert(0, ("SET", self._key(0, "g-acknowledged"), chosen))
-        await self._run(last)
+        begun: Command = ("SET", self._key(0, "g"), chosen)
+        if fresh:
+            await self._run([("SET", self._key(0, "format"), formats.encode(formats.Format()), "NX"), begun])
+        else:
+            await self._run([("SET", self._key(0, "g-acknowledged"), chosen), begun, ("DEL", self._key(0, "g-lost"))])
         return chosen
 
     async def _get(self, *names: str) -> list[bytes]:
         return [r or b"" for r in await self._run([("GET", self._key(0, n)) for n in names])]
 
     async def _run(self, commands: list[Command]) -> list[Reply]:
-        replies = await self._connection.pipeline(commands)
+        replies = await self._link.pipeline(commands)
         for reply in replies:
             if isinstance(reply, hiredis.ReplyError):
                 raise StoreUnavailable(f"the store refused: {reply}")

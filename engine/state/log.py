@@ -48,7 +48,8 @@ class DecisionEntry:
 
     `record_version` and `profile_version` are what was read, b"" where there was none.
     `values_read` maps paths (`event.x`, `features.x`, `windows.x`) to bool, int, float, str, a list of str or
-    None; times, dates, durations and money as text (see compiler.written).
+    None; times, dates, durations and money as text (see compiler.written). `context`: what a linear policy looked
+    at, in parts of 1,024 (learning.linear).
     """
 
     at_ms: int
@@ -77,6 +78,8 @@ class DecisionEntry:
     attribution_s: int = 0
     withheld: bool = False
     sticky: bool = False
+    context: list[int] = field(default_factory=list)
+    about: int = 0  # hash of what the message is about, as in the touch
 
 
 @dataclass(slots=True)
@@ -157,6 +160,12 @@ _FORMAT_OF: dict[type, _Format] = {
 _EMPTY = (0, "", False)
 _CELLS = struct.Struct("<qq")
 _KINDS = {1: Type.TIME, 2: Type.DURATION, 3: Type.DATE, 4: Type.MONEY}
+
+
+def order(log_id: str) -> tuple[int, int]:
+    """A log id as numbers that compare: ms since 1970, and a serial number."""
+    time_ms, _, serial = log_id.partition("-")
+    return int(time_ms), int(serial or 0)
 
 
 def encode(entry: Entry) -> bytes:

@@ -17,13 +17,20 @@ if TYPE_CHECKING:
 
 
 class ConsentEntry(NamedTuple):
-    """The bank's word on one purpose."""
+    """The bank's word on one purpose; where `topic` or `channel` is not "", on that alone."""
 
     purpose: str
     granted: bool
     changed_at_ms: int
     source: str
     wording_version: str
+    topic: str = ""
+    channel: str = ""
+
+    @property
+    def scope(self) -> tuple[str, str, str]:
+        """What it is said of."""
+        return self.purpose, self.topic, self.channel
 
 
 @dataclass(slots=True)
@@ -165,10 +172,14 @@ class ReadEntry(NamedTuple):
 
 
 class ReadBatch(NamedTuple):
-    """`now_ms` is the store's TIME, read ahead of the blobs. Entries are in request order."""
+    """`now_ms` is the store's TIME, read ahead of the blobs. Entries are in request order.
+
+    `lost`: the places of customers whose part of the store could not be read; their entries are empty.
+    """
 
     now_ms: int
     entries: list[ReadEntry]
+    lost: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -192,10 +203,15 @@ class Commit:
 
 
 class CommitStatus(NamedTuple):
-    """`done`, or why not: moved (read and step again), late (past not_after), generation, log_full, unknown."""
+    """`done`, or why not: moved (read and step again), late (past not_after), generation, log_full, unknown.
+
+    Of a cluster also `unreachable`: nothing was executed, for want of the node. `after_s`: of `unknown`, for how long
+    it may still be executed; nobody is to be told before.
+    """
 
     status: str
     log_id: str = ""
+    after_s: float = 0.0
 
     @property
     def done(self) -> bool:
@@ -215,8 +231,8 @@ class Store(Protocol):
     async def commit(self, commits: Sequence[Commit], not_after_ms: int) -> list[CommitStatus]:
         """Compare-and-set of each group, pipelined in one round trip; statuses in order.
 
-        Returns only when none of them can execute any more: status `unknown` where no reply came
-        by `not_after_ms` (store clock). Never retries a write.
+        Returns only when none of them can execute any more, but for those whose status has `after_s`: `unknown`
+        where no reply came by `not_after_ms` (store clock). Never retries a write.
         Raises StoreUnavailable where nothing was sent.
         """
         ...

@@ -17,9 +17,10 @@
 
     preferred from, preferred to     signed
     number of consents, then of each:
-        flags                        one byte; 1: granted
+        flags                        one byte; 1: granted, 2: of a topic or channel alone
         changed_at_ms                signed
         purpose, source, wording_version
+        topic, channel               where flag 2 is set; kernels leave such a profile to Python
     number of blocked topics, then these; the same of blocked channels
 
 Every cell carries its name and type, so features are added, removed and re-typed without rewriting.
@@ -181,7 +182,8 @@ def _read_values(reader: Reader, schema: ProfileSchema, layout: int) -> list[obj
 
 
 @lru_cache(maxsize=1024)
-def _pack_schema(names: tuple[str, ...], types: tuple[str, ...], units: tuple[str, ...]) -> bytes:
+def pack_schema(names: tuple[str, ...], types: tuple[str, ...], units: tuple[str, ...]) -> bytes:
+    """A schema section; `units`: the currencies of the money cells. Raises ValueError where they are too many."""
     words = (*names, *units)
     if len(names) > MAX_COUNT or any("\0" in w for w in words):
         raise ValueError("a profile holds at most 65535 cells, and no name holds a NUL")
@@ -263,9 +265,11 @@ def _words(texts: Sequence[str]) -> bytes:
 def _pack_contact(contact: Contact) -> bytes:
     parts = [_signed(contact.preferred_from_minute), _signed(contact.preferred_to_minute)]
     parts.append(_varint(len(contact.consents)))
-    for purpose, granted, changed_at_ms, source, wording_version in contact.consents:
-        parts += (b"\1" if granted else b"\0", _signed(changed_at_ms))
+    for purpose, granted, changed_at_ms, source, wording_version, *scope in contact.consents:
+        narrow = any(scope)
+        parts += (bytes((granted | narrow << 1,)), _signed(changed_at_ms))
         parts += (_word(purpose), _word(source), _word(wording_version))
+        parts += map(_word, scope) if narrow else ()
     parts += (_words(contact.blocked_topics), _words(contact.blocked_channels))
     return b"".join(parts)
 
@@ -319,13 +323,17 @@ def _unpack_contact(section: bytes) -> Contact:
     consents = []
     for _ in range(count):
         flags = section[at]
-        if flags > 1:
+        if flags > 3:
             raise ValueError(f"a consent with flags {flags}")
         changed_at_ms, at = _read_signed(section, at + 1)
         purpose, at = _read_word(section, at)
         source, at = _read_word(section, at)
         wording_version, at = _read_word(section, at)
-        consents.append(ConsentEntry(purpose, bool(flags), changed_at_ms, source, wording_version))
+        topic = channel = ""
+        if flags & 2:
+            topic, at = _read_word(section, at)
+            channel, at = _read_word(section, at)
+        consents.append(ConsentEntry(purpose, bool(flags & 1), changed_at_ms, source, wording_version, topic, channel))
     topics, at = _read_words(section, at)
     channels, at = _read_words(section, at)
     if at != len(section):
@@ -354,7 +362,7 @@ def encode(profile: Profile, declared: Mapping[str, tuple[str, str]] | None = No
         cells = {**cells, **lacking}
     items = sorted(cells.items())
     units = tuple(c.unit for _, c in items if c.type == Type.MONEY)
-    section = _pack_schema(tuple(n for n, _ in items), tuple(str(c.type) for _, c in items), units)
+    section = pack_schema(tuple(n for n, _ in items), tuple(str(c.type) for _, c in items), units)
     kept = [_keep(cell) for _, cell in items]
     digits = "".join([digit for digit, _ in kept])
     try:

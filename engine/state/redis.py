@@ -9,7 +9,8 @@
 
 <customer> is the digest in base 64 without padding: 10 bytes less than in hex, 48 less in memory for
 both keys. All of a customer's keys and the bucket's stream share a hash tag, so a commit is one script in one
-cluster slot. One node; times are the store's.
+cluster slot. This is one node (or the master that sentinels name); see cluster_store.py for many. Times are the
+store's.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from binascii import b2a_base64
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import Literal, NamedTuple, NoReturn, cast
 
 import hiredis
 import redis.asyncio
@@ -32,9 +33,13 @@ from redis.backoff import NoBackoff
 
 from engine.errors import StoreUnavailable
 from engine.identity import BUCKETS, CustomerKey
-from engine.state.connection import Command, Connection, Reply, Wire
+from engine.state.address import Address
+from engine.state.checks import QUESTIONS, clustered, findings
+from engine.state.connection import Command, Connection, Reply, Wire, pack, pack_all
 from engine.state.generation import Generation
+from engine.state.link import Link, connection_to, link_to
 from engine.state.log import DecisionEntry, decode
+from engine.state.losses import Loss
 from engine.state.model import Commit, CommitStatus, ReadBatch, ReadEntry, ReadRequest
 
 log = logging.getLogger(__name__)
@@ -42,23 +47,23 @@ log = logging.getLogger(__name__)
 _NEARLY_FULL = 0.9
 CLOCKS_APART_MS_MAX = 300_000  # beyond this, state counts as unknown
 _STATUSES = frozenset((b"moved", b"late", b"generation", b"log_full"))
-_SCRIPT = resources.files("engine.state").joinpath("lua/commit.lua").read_bytes()
-_SCRIPT_SHA = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest()
-_pack: Any = hiredis.pack_command  # its stub knows tuples of one part alone
-_TIME: bytes = _pack(("TIME",))
-
-
-def _packed(commands: Sequence[Command]) -> bytes:
-    return b"".join(map(_pack, commands))
+SCRIPT = resources.files("engine.state").joinpath("lua/commit.lua").read_bytes()
+SCRIPT_SHA = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest()
+_TIME: bytes = pack(("TIME",))
 
 
 class Look(NamedTuple):
-    """Many customers as they were at `now_ms`: by turns profile, record and spilled answer, None for none."""
+    """Many customers as they were at `now_ms`: by turns profile, record and spilled answer, None for none.
+
+    Of a cluster: `lost` says which of the customers could not be read, and there is no wire but the keys of all.
+    """
 
     now_ms: int
     not_after_ms: int
     blobs: list[bytes | None]
-    wire: Wire
+    wire: Wire | None
+    lost: Sequence[int] = ()
+    keys: Sequence[bytes] = ()
 
 
 class RedisStore:
@@ -71,8 +76,11 @@ class RedisStore:
     `commit_budget_ms` is what callers add to a read's `now_ms` to get `not_after_ms`. `timeout_ms`
     bounds connecting, and the store's silence after which it counts as lost. `audit` says what a
     commit does where its bucket's stream already holds `max_log_length` entries: `require` refuses it
-    (log_full), `best-effort` drops its entries and counts them in `log_dropped`. `generation_file`
-    remembers the store's generation over restarts. Belongs to one event loop, from first use.
+    (log_full), `best-effort` drops its entries and counts them in `log_dropped`. `durability`: done once the store
+    has it, or once a replica has it too (one WAIT for each batch); where none says so in time, the commit is
+    `unknown`, though it was executed. `generation_file` remembers the store's generation over restarts.
+    `max_loss_ms`: where the store turns out to have lost more than its last writes of that time, it is closed until
+    acknowledged. Belongs to one event loop, from first use.
     """
 
     def __init__(
@@ -84,20 +92,27 @@ class RedisStore:
         timeout_ms: int = 1000,
         audit: Literal["require", "best-effort"] = "require",
         max_log_length: int = 100_000,
+        durability: Literal["store", "replica"] = "store",
         generation_file: Path | None = None,
+        max_loss_ms: int = 2000,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.url = url
         self.prefix = prefix
+        self._tag = f"{prefix}{{".encode()
         self.commit_budget_ms = commit_budget_ms
         self.timeout_ms = timeout_ms
         self.max_log_length = max_log_length
         self.log_dropped = 0
         self.last_refusal = ""
         self._audit = audit
+        self._replicated = durability == "replica"
         self._clock = clock
-        self._connection = Connection(url, timeout_ms / 1000)
-        self._generation = Generation(self._connection, self.bucket_key, generation_file)
+        self._address = Address.parse(url)
+        self._link = self.new_link()
+        self._connection = cast(Connection, self._link)  # of the hot path; a cluster's store has its own
+        self._side: Link | None = None
+        self._generation = Generation(self._link, self.bucket_key, generation_file, max_loss_ms)
         self._behind_ms: float | None = None  # a lower bound of the store's clock minus the loop's
         self._admin: redis.asyncio.Redis | None = None
         self.full_buckets: frozenset[int] = frozenset()  # see `measure_logs`
@@ -148,13 +163,17 @@ class RedisStore:
             return [CommitStatus("generation")] * len(commits)
         packed = [self._pack(c, not_after_ms) for c in commits]
         await self._connection.ready()
-        sent = self._connection.send([("EVALSHA", _SCRIPT_SHA, *p) for p in packed])
+        commands: list[Command] = [("EVALSHA", SCRIPT_SHA, *p) for p in packed]
+        sent = self._connection.send(commands + self._wait(self._seconds_until(not_after_ms)))
         try:
             async with asyncio.timeout(self._seconds_until(not_after_ms)):
                 replies = await sent
+                behind = self._replicated and not _acknowledged(replies.pop())
                 lacking = [i for i, r in enumerate(replies) if self._lacks_script(r)]
                 if lacking:  # none of these was executed: the server forgot its scripts
-                    again = await self._connection.send([("EVAL", _SCRIPT, *packed[i]) for i in lacking])
+                    commands = [("EVAL", SCRIPT, *packed[i]) for i in lacking]
+                    again = await self._connection.send(commands + self._wait(self._seconds_until(not_after_ms)))
+                    behind |= self._replicated and not _acknowledged(again.pop())
                     for i, reply in zip(lacking, again, strict=True):
                         replies[i] = reply
         except TimeoutError:
@@ -162,28 +181,38 @@ class RedisStore:
         except StoreUnavailable:
             await asyncio.sleep(self._seconds_until(not_after_ms))
             return [CommitStatus("unknown")] * len(commits)
-        return [self._status(len(c.entries), r) for c, r in zip(commits, replies, strict=True)]
+        statuses = self._noted(
+            commits, [self._status(len(c.entries), r) for c, r in zip(commits, replies, strict=True)]
+        )
+        return [CommitStatus("unknown") if behind and s.done else s for s in statuses]
 
-    async def look(self, slot: int, command: bytes, customers: int, budget_ms: int) -> Look:
+    async def look(self, slot: int, command: bytes, customers: int, budget_ms: int, each: int = 3) -> Look:
         """Reads many customers for one transaction: `command` is a WATCH and an MGET of theirs, as RESP.
 
         What is watched besides: the store's generation, and a key that lives for `budget_ms` and no longer. So nothing
         is executed where the store lost its data, or later than that. A slot is a connection of its own: one look at a
-        time. Raises StoreUnavailable.
+        time. The MGET is of `each` keys a customer. Raises StoreUnavailable.
         """
         if not await self._generation.join():
             raise StoreUnavailable("the store lost its data")
         while len(self._slots) <= slot:
-            self._slots.append(Connection(self.url, self.timeout_ms / 1000))
+            self._slots.append(connection_to(self._address, self.timeout_ms / 1000))
         connection = self._slots[slot]
+        made = connection.made
         await connection.ready()
+        if made != connection.made:
+            self._generation.doubt()
+            if not await self._generation.join():
+                raise StoreUnavailable("the store lost its data")
         wire = connection.wire
         guard, generation = self.key(f"guard:{self._name}:{slot}"), self.key("g")
         head: list[Command] = [("UNWATCH",), ("SET", guard, 1, "PX", budget_ms), ("WATCH", guard, generation)]
         head.append(("MGET", guard, generation))
-        *_, watched, time_, _, blobs = replies = await wire.send(_packed(head) + _TIME + command, 7)
+        *_, watched, time_, _, blobs = replies = await wire.send(pack_all(head) + _TIME + command, 7)
         for reply in replies:
             if isinstance(reply, hiredis.ReplyError):
+                if str(reply).startswith("READONLY"):
+                    wire.fail("it became a replica")
                 raise StoreUnavailable(f"the store refused: {reply}")
         if watched[0] is None:  # it had expired before it was watched
             raise StoreUnavailable("the store took too long")
@@ -191,44 +220,66 @@ class RedisStore:
             self._generation.doubt()
             raise StoreUnavailable("the store lost its data")
         now_ms = self._take_time(time_)
-        if type(blobs) is not list or len(blobs) != 3 * customers:
+        if type(blobs) is not list or len(blobs) != each * customers:
             wire.fail("a read was answered by something else")
             raise StoreUnavailable("the store answered a read by something else")
         return Look(now_ms, now_ms + budget_ms, blobs, wire)
 
-    async def commit_look(self, look: Look, command: bytes, commands: int) -> str:
+    async def commit_look(self, look: Look, command: bytes, commands: int) -> str | list[CommitStatus]:
         """Executes the transaction that belongs to a look, all of it or nothing; its status as of a commit.
+
+        In a cluster each customer's part is for itself, and has a status of its own.
 
         `commands` lie within its MULTI and EXEC. `moved`: somebody wrote to one of the customers meanwhile, or it came
         too late. Raises StoreUnavailable where nothing was sent.
         """
-        sent = look.wire.send(command, commands + 2)
+        wire = look.wire
+        assert wire is not None
+        left_s = self._seconds_until(look.not_after_ms)
+        sent = wire.send(command + pack_all(self._wait(left_s)), commands + 2 + self._replicated)
         try:
-            async with asyncio.timeout(self._seconds_until(look.not_after_ms)):
-                reply = (await sent)[-1]
+            async with asyncio.timeout(left_s):
+                replies = await sent
         except TimeoutError:
             return "unknown"
         except StoreUnavailable:
             await asyncio.sleep(self._seconds_until(look.not_after_ms))
             return "unknown"
+        behind = self._replicated and not _acknowledged(replies.pop())
+        reply = replies[-1]
         if type(reply) is list and len(reply) == commands:
             for one in reply:
                 if isinstance(one, hiredis.ReplyError):  # a key of another type: the rest was executed
                     log.error("a part of a transaction failed: %s", one)
                     return "unknown"
-            return "done"
+            self._saw(command, reply[0])
+            return "unknown" if behind else "done"
         if reply is None:
             return "moved"
         if isinstance(reply, hiredis.ReplyError):  # a command was refused, so nothing was executed
             self.last_refusal = str(reply)
             return "refused"
-        look.wire.fail("a transaction was answered by something else")
+        wire.fail("a transaction was answered by something else")
         return "unknown"
+
+    def _noted(self, commits: Sequence[Commit], statuses: list[CommitStatus]) -> list[CommitStatus]:
+        """The statuses; what was written is remembered, so that it is missed where the store loses it."""
+        for commit, status in zip(commits, statuses, strict=True):
+            if status.log_id:
+                self._generation.seen.note(commit.customer.bucket, status.log_id)
+        return statuses
+
+    def _saw(self, command: bytes, log_id: bytes) -> None:
+        """Notes the first entry of a transaction, which stands and falls with all of it."""
+        begin = command.index(self._tag) + len(self._tag)
+        self._generation.seen.note(int(command[begin : command.index(b"}", begin)]), log_id.decode())
 
     async def measure_logs(self) -> None:
         """Notes the buckets whose streams hold nearly as many entries as they may. Raises StoreUnavailable."""
         keys = [("XLEN", self.bucket_key(b, "log")) for b in range(BUCKETS)]
-        lengths = await self._connection.pipeline(keys)
+        self._note_lengths(await self._link.pipeline(keys))
+
+    def _note_lengths(self, lengths: Sequence[Reply]) -> None:
         most = self.max_log_length * _NEARLY_FULL
         self.full_buckets = frozenset(b for b, n in enumerate(lengths) if not isinstance(n, int) or n >= most)
 
@@ -236,7 +287,7 @@ class RedisStore:
         """See `model.Store`. Looks through the bucket's stream from its end, at most 10,000 entries back."""
         key, last = self.bucket_key(customer.bucket, "log"), "+"
         for _ in range(10):
-            [reply] = await self._connection.pipeline([("XREVRANGE", key, last, "-", "COUNT", 1000)])
+            [reply] = await self._link.pipeline([("XREVRANGE", key, last, "-", "COUNT", 1000)])
             if type(reply) is not list:
                 self._misread(reply)
             for log_id, pairs in reply:
@@ -297,18 +348,37 @@ class RedisStore:
                     self._generation.doubt()
                 return CommitStatus(word.decode())
         if isinstance(reply, hiredis.ReplyError):
+            if str(reply).startswith("READONLY"):  # it was made a replica: its master is somewhere else
+                self._link.drop("it became a replica")
+                if self._address.kind == "sentinel":
+                    return CommitStatus("moved")
             if str(reply) != self.last_refusal:
                 log.warning("the store refused a commit: %s", reply)
             self.last_refusal = str(reply)
             return CommitStatus("refused")
-        self._connection.drop("a commit was answered by something else")
+        self._link.drop("a commit was answered by something else")
         return CommitStatus("unknown")
+
+    def _wait(self, left_s: float) -> list[Command]:
+        """What asks for a replica's word on what was written before, for a part of the time that is left.
+
+        And for less than a silence that counts as a loss: who waits behind it on this connection would be lost too.
+        """
+        if not self._replicated:
+            return []
+        return [("WAIT", 1, max(1, min(int(left_s * 900), self.timeout_ms // 2)))]
 
     @staticmethod
     def _lacks_script(reply: Reply) -> bool:
         return isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT")
 
     def _take_time(self, reply: Reply) -> int:
+        now_ms = self._checked_time(reply)
+        # The TIME was taken before now, so the store's clock is at least this far ahead of the loop's.
+        self._behind_ms = now_ms - asyncio.get_running_loop().time() * 1000
+        return now_ms
+
+    def _checked_time(self, reply: Reply) -> int:
         try:
             seconds, micros = map(int, reply)
         except (TypeError, ValueError):
@@ -317,15 +387,13 @@ class RedisStore:
         apart_ms = now_ms - int(self._clock() * 1000)
         if abs(apart_ms) > CLOCKS_APART_MS_MAX:
             raise StoreUnavailable(f"the store's clock is {apart_ms / 1000:+.0f} s off this engine's")
-        # The TIME was taken before now, so the store's clock is at least this far ahead of the loop's.
-        self._behind_ms = now_ms - asyncio.get_running_loop().time() * 1000
         return now_ms
 
     def _misread(self, reply: Reply) -> NoReturn:
         """Raises StoreUnavailable for an error reply; anything else was not meant for this command."""
         if isinstance(reply, hiredis.ReplyError):
             raise StoreUnavailable(f"the store refused a read: {reply}")
-        self._connection.drop("a read was answered by something else")
+        self._link.drop("a read was answered by something else")
         raise StoreUnavailable("the store answered a read by something else")
 
     def _seconds_until(self, not_after_ms: int) -> float:
@@ -336,9 +404,20 @@ class RedisStore:
 
     # Everything else
 
+    def new_link(self) -> Link:
+        """A connection (in a cluster one to each master) of the caller's own, who closes it."""
+        return link_to(self._address, self.timeout_ms / 1000)
+
+    @property
+    def side(self) -> Link:
+        """For what is not hot: revisions, what was learnt."""
+        if self._side is None:
+            self._side = self.new_link()
+        return self._side
+
     @property
     def admin(self) -> redis.asyncio.Redis:
-        """redis-py's client for what is not hot: RESP2, bytes, and no retries (it would repeat writes)."""
+        """redis-py's client, for tests and tools on one node: RESP2, bytes, no retries (it would repeat writes)."""
         if self._admin is None:
             self._admin = redis.asyncio.Redis.from_url(
                 self.url,
@@ -352,14 +431,37 @@ class RedisStore:
 
     @property
     def connected(self) -> bool:
-        return self._connection.connected
+        return self._link.connected
 
-    async def whole(self) -> bool:
-        """Whether the store has a generation, so did not lose its data. Raises StoreUnavailable."""
-        [found] = await self._connection.pipeline([("EXISTS", self.key("g"))])
+    @property
+    def closed(self) -> str:
+        """Why nothing may be committed until somebody acknowledges, as far as is known; "" where it may."""
+        return self._generation.closed
+
+    async def look_again(self) -> None:
+        """Whether a store that was closed has been acknowledged, where nobody decides. Raises StoreUnavailable."""
+        if self._generation.closed:
+            await self._generation.join()
+
+    @property
+    def losses(self) -> int:
+        """How often lost writes were noticed."""
+        return self._generation.losses
+
+    async def close_for_all(self, why: str) -> None:
+        """Nobody commits until somebody acknowledges. Raises StoreUnavailable."""
+        await self._generation.close(why)
+
+    async def notice(self, loss: Loss) -> bool:
+        """Somebody saw that writes are gone; whether it may go on. Raises StoreUnavailable."""
+        return await self._generation.notice(loss)
+
+    async def lacks(self) -> str:
+        """What this store lost that nobody acknowledged, "" for nothing. Raises StoreUnavailable."""
+        found, lost = await self._link.pipeline([("EXISTS", self.key("g")), ("GET", self.key("g-lost"))])
         if not isinstance(found, int):
             self._misread(found)
-        return bool(found)
+        return lost.decode(errors="replace") if isinstance(lost, bytes) else "" if found else "the store is empty"
 
     async def acknowledge_generation(self) -> None:
         """Accepts the store as it is now, after it lost data: a new generation begins, caps from there.
@@ -373,37 +475,23 @@ class RedisStore:
 
         Raises StoreUnavailable where it cannot be reached or its clock is more than 5 minutes off.
         """
-        now, info, policy, memory, appendonly = await self._connection.pipeline(
-            [
-                ("TIME",),
-                ("INFO", "server", "replication"),
-                ("CONFIG", "GET", "maxmemory-policy"),
-                ("CONFIG", "GET", "maxmemory"),
-                ("CONFIG", "GET", "appendonly"),
-            ]
-        )
+        now, *answers = await self._connection.pipeline([("TIME",), *QUESTIONS])
         self._take_time(now)
-        if not await self._generation.join():
-            found = ["refused: the store lost its data since it was last used (its generation is another)"]
-        else:
-            found = []
-        if isinstance(info, bytes) and b"role:slave" in info:
-            found.append("refused: the store is a replica")
-        if not isinstance(policy, list) or not isinstance(memory, list) or len(policy) != 2:
-            found.append("warning: the store does not show its configuration; it must run with noeviction")
-        elif policy[1] != b"noeviction":
-            limited = memory[1:] != [b"0"]
-            found.append(
-                f"{'refused' if limited else 'warning'}: maxmemory-policy is {policy[1].decode()}, "
-                "which would evict caps; it must be noeviction"
-            )
-        if isinstance(appendonly, list) and appendonly[1:] == [b"no"]:
-            found.append("warning: the store keeps no append-only file, so a restart loses all state")
-        return found
+        if clustered(answers):
+            return ["refused: the store is a node of a cluster; its address must begin with redis+cluster://"]
+        return [*await self._check_generation(), *findings(answers, self._replicated)]
+
+    async def _check_generation(self) -> list[str]:
+        return [] if await self._generation.join() else [f"refused: {self._generation.closed}"]
 
     async def close(self) -> None:
-        """Closes both connections; calls under way fail."""
-        for connection in (self._connection, *self._slots):
-            await connection.close()
+        """Closes all connections; calls under way fail."""
+        for link in (self._link, *self._slots, *filter(None, (self._side,))):
+            await link.close()
         if self._admin is not None:
             await self._admin.aclose()
+
+
+def _acknowledged(reply: Reply) -> bool:
+    """Whether a WAIT says that a replica has it."""
+    return isinstance(reply, int) and reply > 0

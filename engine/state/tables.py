@@ -61,6 +61,8 @@ SCHEMAS = {
             ("attribution_s", pa.int64()),
             ("withheld", pa.bool_()),
             ("sticky", pa.bool_()),
+            ("context", pa.list_(pa.int32())),
+            ("about", pa.uint64()),
         ]
     ),
     "outcome": pa.schema(

@@ -74,6 +74,7 @@ def _entry(
         policy=policy.name if policy is not None else "",
         policy_version=fit_drawn.shares.version if fit_drawn is not None else 0,
         segment=fit_drawn.segment if fit_drawn is not None else "",
+        context=list(fit_drawn.context) if fit_drawn is not None else [],
         candidates=candidates,
         variants=[VariantEntry(*pair) for pair in zip(fit_drawn.variants, fit_drawn.shares.shares, strict=True)]
         if fit_drawn is not None
@@ -83,6 +84,7 @@ def _entry(
         send_at_ms=fit_drawn.at_ms if fit_drawn is not None else 0,
         withheld=drawn.withheld,
         sticky=fit_drawn.sticky if fit_drawn is not None else False,
+        about=fit_drawn.about if fit_drawn is not None else 0,
         values_read=values_read(step, considered),
         attribution_s=policy.attribution_s if policy is not None and d.outcome is Outcome.SEND else 0,
     )

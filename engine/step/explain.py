@@ -10,6 +10,7 @@ from engine.compiler.model import Position
 from engine.compiler.nodes import Type
 from engine.compiler.reference import Absent, Defaulted, Inputs
 from engine.compiler.source import did_you_mean
+from engine.contact.volume import Counter
 from engine.decision import DecideRequest, Decision, Details, Event, Reason
 from engine.errors import InvalidInput, NotFound, Violation
 from engine.identity import CustomerKey, DecisionRef, event_hash
@@ -50,6 +51,7 @@ class Explanation:
 
     decisions: list[Decision]
     candidates: list[CandidateView]
+    wanted: list[Counter] = field(default_factory=list)  # to be asked first: until then it is not the last word
 
 
 def explain_what_if(
@@ -107,7 +109,7 @@ def explain_step(
     for view in views:  # those that came furthest first: what is told in all is bounded
         if view.message in traced and view.stopped_by != Reason.NO_RULE_FOR_EVENT:
             view.conditions = tracer.message(world.bundle.steps.by_name[view.message])
-    return Explanation(step.decisions, views)
+    return Explanation(step.decisions, views, step.wanted)
 
 
 _ABSENT = {"DATA_STALE": "too old", "WINDOW_INCOMPLETE": "history too short"}

@@ -1,31 +1,52 @@
-"""The filters between the rules and the draw, in the order of the design: pause, consent, channel,
-hours, caps and gaps, trial, text, rank. A message stops at its first failure.
+"""The filters between the rules and the draw, in the order of the design: pause, consent, suppression, channel,
+hours, caps and gaps, volume, trial, text, rank. A message stops at its first failure.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from engine.bundle import Bundle, Pauses
-from engine.compiler.model import Text
+from engine.compiler.model import Position, Text
 from engine.compiler.program import Batch
 from engine.contact.caps import Proposal, stopped_by_limits
-from engine.contact.consent import stopped_by_consent
+from engine.contact.consent import permits, stopped_by_consent
 from engine.contact.hours import send_time
+from engine.contact.suppression import stopped_by_outcomes
+from engine.contact.volume import Counter, Left, Volumes, counters
 from engine.decision import Details, Reason
 from engine.identity import name_hash
-from engine.learning.policies import Posteriors, VariantShares, variant_shares
+from engine.learning.linear import context_of
+from engine.learning.policies import VariantShares, variant_shares
+from engine.learning.posteriors import Posteriors
 from engine.plan import ChannelPlan, MessageStep
 from engine.state.model import Profile, Record, Touch
-from engine.step.reasons import CHANNEL, CONSENT, HOURS, LIMITS, PAUSE, RANK, TEXT, TRIAL, Stop
+from engine.step.reasons import (
+    CHANNEL,
+    CONSENT,
+    HOURS,
+    LIMITS,
+    PAUSE,
+    RANK,
+    SUPPRESSION,
+    TEXT,
+    TRIAL,
+    VOLUME,
+    Stop,
+)
 from engine.step.render import language_for, slots_used
 
 
 @dataclass(slots=True)
 class View:
-    """One event as the filters see it: the customer's state, and where its values are in the batch."""
+    """One event as the filters see it: the customer's state, and where its values are in the batch.
+
+    `volumes` None: they are not counted. `wanted` gathers the counters that must be asked first: where there are
+    any, what came of the filters does not hold.
+    """
 
     bundle: Bundle
     pauses: Pauses
@@ -38,6 +59,9 @@ class View:
     zone: str | None
     language: str | None
     held_out: bool
+    unknown_before_ms: int = 0  # what was sent before may be forgotten
+    volumes: Volumes | None = None
+    wanted: list[Counter] = field(default_factory=list)
     live: list[Touch] | None = None  # those that count, once asked for; None again after a booking
     hours: dict[tuple[str | None, bool], int | tuple[Reason, Details]] = field(default_factory=dict)
 
@@ -71,28 +95,33 @@ class Fit:
     sticky: bool
     segment: str
     about: int
+    volumes: tuple[Counter, ...]
+    context: tuple[int, ...] = ()
 
 
-def _stop(stage: int, found: tuple[Reason, Details], step: MessageStep) -> Stop:
+def _stop(stage: int, found: tuple[Reason, Details], step: MessageStep, position: Position | None = None) -> Stop:
     reason, details = found
     details.message = step.message.name
-    return Stop(stage, reason, details, "", step.message.position)
+    return Stop(stage, reason, details, "", position or step.message.position)
 
 
 def _channel(view: View, step: MessageStep) -> ChannelPlan | Stop:
     """The first permitted channel; a condition that is an error skips its channel."""
     blocked = view.profile.contact.blocked_channels if view.profile.contact is not None else []
-    was_blocked = ""
+    refused: tuple[str, str] | None = None
     for channel in step.channels:
         if not all(view.batch.truth(root, view.i) for root, _ in channel.conditions):
             continue
         if channel.name in blocked:
-            was_blocked = was_blocked or channel.name
+            refused = refused or (channel.name, "the customer blocked the channel")
+            continue
+        if not permits(step.message, step.purpose, view.profile.contact, view.record, channel.name):
+            refused = refused or (channel.name, f"no consent for '{step.purpose.name}' on the channel")
             continue
         return channel
-    if was_blocked:
-        cause = "the customer blocked the channel"
-        return _stop(CHANNEL, (Reason.CHANNEL_BLOCKED, Details(channel=was_blocked, cause=cause)), step)
+    if refused is not None:
+        details = Details(channel=refused[0], cause=refused[1])
+        return _stop(CHANNEL, (Reason.CHANNEL_BLOCKED, details), step)
     names = ", ".join(c.name for c in step.channels)
     return _stop(CHANNEL, (Reason.NO_CHANNEL, Details(cause=f"no channel is open to the customer (of {names})")), step)
 
@@ -120,6 +149,10 @@ def _segment(view: View, step: MessageStep) -> str:
         written = "?" if value is None else str(value)
         parts.append(written.lower() if isinstance(value, bool) else written)
     return "|".join(parts)
+
+
+def _context(view: View, step: MessageStep) -> tuple[int, ...]:
+    return context_of([view.batch.value(root, view.i) for root in step.context]) if step.context else ()
 
 
 def _unfit(view: View, step: MessageStep, template: str) -> str:
@@ -156,7 +189,7 @@ def _renderable(
 
 
 def _shares(
-    view: View, step: MessageStep, variants: list[str], unfit: list[Unfit], segment: str
+    view: View, step: MessageStep, variants: list[str], unfit: list[Unfit], segment: str, context: tuple[int, ...]
 ) -> tuple[VariantShares, bool] | Stop:
     """The shares of the variants left, and whether they come from an earlier assignment."""
     policy = step.policy
@@ -174,7 +207,7 @@ def _shares(
     if policy is not None and policy.kind == "fixed" and policy.if_unfit == "leave_out" and unfit:
         cause = f"left out of the trial: variant '{unfit[0].variant}': {unfit[0].cause}"
         return _stop(TRIAL, (Reason.NOT_IN_TRIAL, Details(cause=cause)), step)
-    shares = variant_shares(policy, step.message.name, segment, variants, view.posteriors)
+    shares = variant_shares(policy, step.message.name, segment, variants, view.posteriors, context)
     if not any(shares.shares):
         return _stop(TRIAL, (Reason.VARIANT_UNAVAILABLE, Details(cause="no variant with weight is left")), step)
     return shares, False
@@ -195,41 +228,65 @@ def waits(view: View, step: MessageStep) -> bool:
     return not isinstance(at, int) or at > view.now_ms
 
 
+def _volume(view: View, volumes: Sequence[Counter]) -> tuple[Reason, Details, Position] | None:
+    """Why a volume over all customers stops the message, or None. Counters to be asked first are noted."""
+    if view.volumes is None:
+        return None
+    left = [view.volumes.left(counter) for counter in volumes]
+    if Left.NONE in left:
+        return view.volumes.reached(volumes[left.index(Left.NONE)])
+    view.wanted += [counter for counter, some in zip(volumes, left, strict=True) if some is Left.UNKNOWN]
+    return None
+
+
 def consider(view: View, step: MessageStep) -> Fit | Stop:
     """Runs one message through the filters that follow its own rules."""
     message = step.message
     if view.pauses.holds(message.name, message.purpose):
         return _stop(PAUSE, (Reason.PAUSED, Details(purpose=message.purpose)), step)
-    refused = stopped_by_consent(message, step.purpose, view.profile.contact, view.record)
+    names = [channel.name for channel in step.channels]
+    refused = stopped_by_consent(message, step.purpose, view.profile.contact, view.record, names)
     if refused is not None:
         return _stop(CONSENT, refused, step)
+    told = Proposal(
+        view.now_ms, step.keys, name_hash(message.purpose), step.topic, 0, step.product, step.stage, 0,
+        step.former_topics,
+    )  # fmt: skip
+    left_alone = stopped_by_outcomes(step.suppressions, view.record.touches, told, view.now_ms)
+    if left_alone is not None:
+        return _stop(SUPPRESSION, left_alone[:2], step, left_alone[2])
     channel = _channel(view, step)
     if isinstance(channel, Stop):
         return channel
     at = _hours(view, step)
     if not isinstance(at, int):
-        return _stop(HOURS, (at[0], replace(at[1])), step)
+        quiet = step.quiet_hours if at[0] is Reason.QUIET_HOURS else None
+        return _stop(HOURS, (at[0], replace(at[1])), step, quiet.position if quiet is not None else None)
     about = _about(view, step)
     if about == 0 and step.about is not None and step.limits.about:
         cause = "what the message is about is unknown, so its caps cannot be checked"
         return _stop(LIMITS, (Reason.DATA_MISSING, Details(cause=cause)), step)
-    proposal = Proposal(
-        at, step.keys, name_hash(message.purpose), step.topic, channel.key, step.product, step.stage, about
+    proposal = told._replace(at_ms=at, channel=channel.key, about=about)
+    held = stopped_by_limits(
+        step.limits, view.touches(), len(view.record.touches), proposal, view.zone, view.unknown_before_ms
     )
-    held = stopped_by_limits(step.limits, view.touches(), len(view.record.touches), proposal, view.zone)
     if held is not None:
-        stop = _stop(LIMITS, held[:2], step)
-        return replace(stop, position=held[2] or stop.position)
+        return _stop(LIMITS, held[:2], step, held[2])
+    volumes = counters(step.volumes, channel.name, at)
+    full = _volume(view, volumes)
+    if full is not None:
+        return _stop(VOLUME, full[:2], step, full[2])
     variants, texts, unfit = _renderable(view, step, channel.name)
     if not variants:
         name, cause, slot = unfit[0]
         return _stop(TEXT, (Reason.TEXT_UNAVAILABLE, Details(slot=slot, cause=f"variant '{name}': {cause}")), step)
     segment = _segment(view, step)
-    shares = _shares(view, step, variants, unfit, segment)
+    context = _context(view, step)
+    shares = _shares(view, step, variants, unfit, segment, context)
     if isinstance(shares, Stop):
         return shares
     rank = rank_of(view, step)
     if not math.isfinite(rank):
         cause = "the message's value could not be computed"
         return _stop(RANK, (Reason.DATA_MISSING, Details(cause=cause)), step)
-    return Fit(step, at, channel, rank, variants, texts, unfit, shares[0], shares[1], segment, about)
+    return Fit(step, at, channel, rank, variants, texts, unfit, shares[0], shares[1], segment, about, volumes, context)

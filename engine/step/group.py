@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from engine.answer import encode_answer
+from engine.contact.volume import Counter
 from engine.decision import DecideRequest, Decision, Details, Outcome, Reason
 from engine.errors import InvalidInput, TactError, Unavailable, Violation
 from engine.identity import CustomerKey, event_hash, fingerprint
@@ -22,6 +23,7 @@ from engine.state.profile import encode as encode_profile
 from engine.state.profile import new_version
 from engine.state.record import decode as decode_record
 from engine.state.record import encode as encode_record
+from engine.step.backfill import Backfill
 from engine.step.entries import decision_entries
 from engine.step.operations import (
     TOMBSTONE_MS,
@@ -37,6 +39,8 @@ from engine.step.reasons import sentence
 from engine.step.take import AHEAD_MS_MAX, ANSWER_LIFE_MS, NOTHING_DRAWN, Step, Subject, World, identify, take
 
 log = logging.getLogger("tact.group")
+
+LATE = "LATE: it is not counted in windows either"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class Pending:
     stands or falls with the commit (a repeated answer or a dry run does not).
     """
 
-    operation: Decide | Operation
+    operation: Decide | Operation | Backfill
     future: asyncio.Future[object]
     result: object = None
     writes: bool = False
@@ -75,10 +79,15 @@ class Pending:
 
 @dataclass(slots=True)
 class Group:
-    """One customer's operations, in the order they came."""
+    """One customer's operations, in the order they came.
+
+    After a turn: `wanted` are the counters that must be asked before it can be stepped, `taken` what it books of them.
+    """
 
     key: CustomerKey
     pending: list[Pending] = field(default_factory=list)
+    wanted: list[Counter] = field(default_factory=list)
+    taken: list[Counter] = field(default_factory=list)
 
     def events(self) -> tuple[int, ...]:
         """The event hashes whose spilled answers are to be read."""
@@ -127,10 +136,12 @@ class _Open:
 def apply_groups(world: World, groups: Sequence[Group], read: ReadBatch, virtual_time: bool) -> list[Commit | None]:
     """Steps every group on what was read. Returns what to commit, None where nothing changed.
 
-    Results are left in `Pending.result`. A blob that cannot be read fails its own group only.
+    Results are left in `Pending.result`. A group with counters `wanted` is not committed but to be stepped again. A
+    blob that cannot be read fails its own group only.
     """
     opened: list[_Open | None] = []
     for group, entry in zip(groups, read.entries, strict=True):
+        group.wanted, group.taken = [], []
         try:
             profile, record = decode_profile(entry.profile), decode_record(entry.record)
         except TactError as error:
@@ -147,7 +158,7 @@ def apply_groups(world: World, groups: Sequence[Group], read: ReadBatch, virtual
         now_ms = max(read.now_ms, record.last_ms)
         if virtual_time:
             now_ms = record.last_ms
-        kept_ms = world.bundle.steps.touches_kept_ms
+        kept_ms = max(world.bundle.steps.touches_kept_ms, world.history.kept_ms)
         record.touches = [t for t in record.touches if t.at_ms > now_ms - kept_ms]
         subject = Subject(group.key, profile, record, now_ms)
         opened.append(_Open(group, subject, entry, Change(), record.version, profile.version))
@@ -155,10 +166,14 @@ def apply_groups(world: World, groups: Sequence[Group], read: ReadBatch, virtual
     for k in range(waves):
         _wave(
             world,
-            [(o, o.group.pending[k]) for o in opened if o is not None and k < len(o.group.pending)],
+            [
+                (o, o.group.pending[k])
+                for o in opened
+                if o is not None and k < len(o.group.pending) and not o.group.wanted
+            ],
             virtual_time,
         )
-    return [None if o is None else _commit(world, o) for o in opened]
+    return [None if o is None or o.group.wanted else _commit(world, o) for o in opened]
 
 
 def _wave(world: World, items: list[tuple[_Open, Pending]], virtual_time: bool) -> None:
@@ -184,6 +199,8 @@ def _wave(world: World, items: list[tuple[_Open, Pending]], virtual_time: bool) 
     take(world, [s for _, _, s in steps])
     for o, p, s in steps:
         assert isinstance(p.operation, Decide)
+        o.group.wanted += s.wanted
+        o.group.taken += s.taken
         _keep(world, o, p, p.operation, s)
 
 
@@ -225,7 +242,8 @@ def _prepare(world: World, o: _Open, operation: Decide, virtual_time: bool) -> S
                 )
             return repeat_answer(known_one[1], subject.key, operation.event, request)
     if occurred_ms <= subject.now_ms - ANSWER_LIFE_MS:
-        old = _plain(operation, subject.key, Reason.EVENT_TOO_OLD, world.bundle.revision)
+        late = LATE if world.bundle.steps.windows_of[request.event.type] else ""
+        old = _plain(operation, subject.key, Reason.EVENT_TOO_OLD, world.bundle.revision, late)
         return Step(subject, request, operation.event, occurred_ms, decisions=[old], logged=[(old, NOTHING_DRAWN)])
     if request.dry_run:
         subject = Subject(subject.key, subject.profile, copy.deepcopy(subject.record), subject.now_ms)

@@ -10,8 +10,7 @@ from engine.compiler.nodes import Type
 from engine.compiler.reference import Absent, Defaulted
 from engine.decision import Event
 from engine.state.model import Cell, Profile, Record
-from engine.windows import WindowPlan
-from engine.windows import read as read_window
+from engine.windows import WindowPlan, value_of
 
 MISSING = Absent("DATA_MISSING")
 STALE = Absent("DATA_STALE")
@@ -100,6 +99,5 @@ def gather(
             if given_windows is not None and name in given_windows:
                 values[path] = given_windows[name]
             else:
-                plan = windows[name]
-                values[path] = read_window(plan, record.windows.get(plan.key), now_ms, zone)
+                values[path] = value_of(windows[name], record.windows, now_ms, zone)
     return values

@@ -11,6 +11,7 @@ from engine.answer import decode_answer
 from engine.bundle import Bundle
 from engine.contact.caps import Proposal, stopped_by_limits
 from engine.contact.consent import merge_contact, stopped_by_consent
+from engine.contact.suppression import stopped_by_outcomes
 from engine.decision import (
     DecideRequest,
     Decision,
@@ -127,6 +128,12 @@ def message_of(bundle: Bundle, touch: Touch) -> MessageStep | None:
     return next((m for m in bundle.steps.messages if touch.message in m.keys), None)
 
 
+def _closed_by(world: World, touch: Touch) -> frozenset[int]:
+    """The purposes that a stop to a message closes: its own, and those that the rules say."""
+    step = message_of(world.bundle, touch)
+    return frozenset((touch.purpose, *(map(name_hash, step.purpose.stops) if step is not None else ())))
+
+
 @dataclass(slots=True)
 class RecordOutcome:
     """Takes one report on a decision."""
@@ -147,7 +154,7 @@ class RecordOutcome:
         bit = TouchFlag.outcome(report.kind)
         key = event_hash(f"outcome:{report.decision_id}:{report.outcome_id}") if report.outcome_id else 0
         if (key and known_answer(record, spilled, change, key)) or (not key and touch.flags & bit):
-            return OutcomeResult(True, self._cancelled(subject, touch))
+            return OutcomeResult(True, self._cancelled(subject, _closed_by(world, touch)))
         flags = touch.flags | bit
         if report.kind is OutcomeKind.NOT_DELIVERED and not flags & TouchFlag.outcome(OutcomeKind.DELIVERED):
             flags |= TouchFlag.RELEASED
@@ -155,7 +162,7 @@ class RecordOutcome:
             flags &= ~TouchFlag.RELEASED
         record.touches[at] = touch._replace(flags=flags)
         if report.kind is OutcomeKind.OPTED_OUT:
-            self._opt_out(subject, touch)
+            self._opt_out(subject, _closed_by(world, touch))
         if key:
             keep_answer(record, change, Answer(key, int(report.kind), now_ms, b""), now_ms)
         change.record = True
@@ -163,25 +170,26 @@ class RecordOutcome:
         exceeded = ""
         if touch.flags & TouchFlag.RELEASED and not flags & TouchFlag.RELEASED:
             exceeded = _exceeded(world, subject, at)
-        return OutcomeResult(False, self._cancelled(subject, touch), exceeded)
+        return OutcomeResult(False, self._cancelled(subject, _closed_by(world, touch)), exceeded)
 
-    def _cancelled(self, subject: Subject, touch: Touch) -> list[str]:
+    def _cancelled(self, subject: Subject, purposes: frozenset[int]) -> list[str]:
         """What a STOP took back and must not be sent any more; said again when the report is."""
         if self.report.kind is not OutcomeKind.OPTED_OUT:
             return []
         return [
             decision_id(subject.key, t.event, t.slot)
             for t in subject.record.touches
-            if t.purpose == touch.purpose and t.at_ms > subject.now_ms and t.flags & TouchFlag.CANCELLED
+            if t.purpose in purposes and t.at_ms > subject.now_ms and t.flags & TouchFlag.CANCELLED
             if not t.flags & TouchFlag.WITHHELD
         ]
 
-    def _opt_out(self, subject: Subject, touch: Touch) -> None:
-        """The purpose is closed from now on; what is booked ahead for it is cancelled."""
+    def _opt_out(self, subject: Subject, purposes: frozenset[int]) -> None:
+        """The purposes are closed from now on; what is booked ahead for them is cancelled."""
         record = subject.record
-        record.opt_outs[touch.purpose] = max(record.opt_outs.get(touch.purpose, 0), subject.now_ms)
+        for purpose in sorted(purposes):
+            record.opt_outs[purpose] = max(record.opt_outs.get(purpose, 0), subject.now_ms)
         for i, t in enumerate(record.touches):
-            if t.purpose == touch.purpose and t.at_ms > subject.now_ms and not t.flags & TouchFlag.RELEASED:
+            if t.purpose in purposes and t.at_ms > subject.now_ms and not t.flags & TouchFlag.RELEASED:
                 record.touches[i] = t._replace(flags=t.flags | TouchFlag.RELEASED | TouchFlag.CANCELLED)
 
     def _entry(self, world: World, subject: Subject, touch: Touch, occurred_ms: int, key: int) -> OutcomeEntry:
@@ -211,12 +219,17 @@ def _exceeded(world: World, subject: Subject, at: int) -> str:
     if step is None:
         return ""
     others = [t for i, t in enumerate(touches) if i != at and t.counts(False)]
-    booked = Proposal(
-        touch.at_ms, step.keys, touch.purpose, touch.topic, touch.channel, touch.product, touch.stage, touch.about
-    )
     zone = text_feature(world.bundle.ruleset, subject.profile, "timezone", subject.now_ms)
-    held = stopped_by_limits(step.limits, others, len(others), booked, zone)
+    held = stopped_by_limits(step.limits, others, len(others), _booked(step, touch), zone)
     return (held[1].cap or held[1].gap) if held is not None else ""
+
+
+def _booked(step: MessageStep, touch: Touch) -> Proposal:
+    """A touch as it was proposed."""
+    return Proposal(
+        touch.at_ms, step.keys, touch.purpose, touch.topic, touch.channel, touch.product, touch.stage, touch.about,
+        step.former_topics | ({step.topic} - {0}),
+    )  # fmt: skip
 
 
 # what is released already, was never to be sent, or was sent: releasing it would free a cap that is used
@@ -276,7 +289,17 @@ class ConfirmSend:
         if channel is not None:
             details.channel, details.cause = channel, "the customer blocked the channel"
             return Reason.CHANNEL_BLOCKED, details
-        return stopped_by_consent(step.message, step.purpose, contact, subject.record)
+        said_of = [c.name for c in step.channels if c.key == touch.channel]
+        refused = stopped_by_consent(step.message, step.purpose, contact, subject.record, said_of)
+        if refused is not None:
+            refused[1].message = step.message.name
+            return refused
+        others = [t for t in subject.record.touches if (t.event, t.slot) != (touch.event, touch.slot)]
+        left_alone = stopped_by_outcomes(step.suppressions, others, _booked(step, touch), subject.now_ms)
+        if left_alone is not None:
+            left_alone[1].message = step.message.name
+            return left_alone[:2]
+        return None
 
 
 @dataclass(slots=True)
@@ -324,25 +347,31 @@ class Erase:
 
     def apply(self, world: World, subject: Subject, spilled: dict[int, bytes], change: Change) -> bool:
         """Whether there was anything. Leaves a tombstone that fails commits begun before."""
-        r = subject.record
-        existed = bool(subject.profile.version or r.windows or r.touches or r.answers or r.assignments)
-        opt_outs = dict(subject.record.opt_outs)
-        for consent in subject.profile.contact.consents if subject.profile.contact is not None else ():
-            if not consent.granted:
-                key = name_hash(consent.purpose)
-                opt_outs[key] = max(opt_outs.get(key, 0), consent.changed_at_ms)
-        subject.profile = Profile(version=subject.profile.version)
-        subject.record = Record(
-            version=subject.record.version, last_ms=subject.now_ms, since_ms=subject.now_ms, opt_outs=opt_outs
-        )
-        change.erased = change.record = True
-        change.profile = False
-        # what has a key of its own goes at once
-        gone = {event for event, _, _ in change.spills} | r.spilled.keys() | spilled.keys()
-        change.spills[:] = [(event, b"", 1) for event in sorted(gone)]
-        spilled.clear()
+        existed = forget(subject, spilled, change)
         change.entries.append(ErasedEntry(at_ms=subject.now_ms, customer=subject.key.digest))
         return existed
+
+
+def forget(subject: Subject, spilled: dict[int, bytes], change: Change) -> bool:
+    """Takes away what is kept of a customer but for opt-outs; whether there was anything."""
+    r = subject.record
+    existed = bool(subject.profile.version or r.windows or r.touches or r.answers or r.assignments)
+    opt_outs = dict(subject.record.opt_outs)
+    for consent in subject.profile.contact.consents if subject.profile.contact is not None else ():
+        if not consent.granted:
+            key = name_hash(consent.purpose)
+            opt_outs[key] = max(opt_outs.get(key, 0), consent.changed_at_ms)
+    subject.profile = Profile(version=subject.profile.version)
+    subject.record = Record(
+        version=subject.record.version, last_ms=subject.now_ms, since_ms=subject.now_ms, opt_outs=opt_outs
+    )
+    change.erased = change.record = True
+    change.profile = False
+    # what has a key of its own goes at once
+    gone = {event for event, _, _ in change.spills} | r.spilled.keys() | spilled.keys()
+    change.spills[:] = [(event, b"", 1) for event in sorted(gone)]
+    spilled.clear()
+    return existed
 
 
 Operation = RecordOutcome | ConfirmSend | PutProfile | Erase

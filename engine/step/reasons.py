@@ -11,7 +11,8 @@ from engine.decision import Details, Reason
 from engine.plan import MessageStep
 
 # Filters in their order; a message stops at its first failure. The first three are the kernel's.
-ELIGIBILITY, WHEN, UNLESS, PAUSE, CONSENT, CHANNEL, HOURS, LIMITS, TRIAL, TEXT, RANK = range(1, 12)
+ELIGIBILITY, WHEN, UNLESS, PAUSE, CONSENT, SUPPRESSION, CHANNEL, HOURS, LIMITS, VOLUME = range(1, 11)
+TRIAL, TEXT, RANK = range(11, 14)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ _SENTENCES = {
     Reason.WINDOW_INCOMPLETE: "'{message}' needs a longer history: {cause}",
     Reason.LEFT_ALONE: "'{message}' leaves this customer alone",
     Reason.CAP_REACHED: "a cap is reached{cap}",
+    Reason.VOLUME_REACHED: "enough was said to all customers{cap}",
     Reason.GAP_NOT_ELAPSED: "too soon after the last message{gap}",
     Reason.HOLDOUT: "the customer is in the holdout",
     Reason.EVENT_TOO_OLD: "the event is older than answers are kept",

@@ -13,17 +13,19 @@ from engine.bundle import Bundle, Pauses
 from engine.compiler.reference import Inputs
 from engine.contact.holdout import held_out
 from engine.contact.hours import closes
+from engine.contact.volume import Counter, Volumes
 from engine.decision import DecideRequest, Decision, Details, Outcome, Reason
 from engine.identity import CustomerKey, decision_id, name_hash
-from engine.learning.policies import Posteriors
+from engine.learning.posteriors import Posteriors
 from engine.plan import MessageStep
+from engine.state.history import NO_HISTORY, History
 from engine.state.model import Profile, Record, Touch, TouchFlag, WindowState
 from engine.step.choice import Choice, choose
 from engine.step.filters import Fit, View, consider, rank_of, waits
 from engine.step.inputs import gather, text_feature
 from engine.step.reasons import Stop, sentence, stopped_by_rules
 from engine.step.render import fill, shown, slots_used
-from engine.windows import UNUSED_KEPT_MS, observe
+from engine.windows import UNUSED_KEPT_MS, from_history, observe
 
 DAY_MS = 86_400_000
 AHEAD_MS_MAX = 5 * 60_000  # how far ahead of the engine's clock an event may lie
@@ -40,6 +42,8 @@ class World:
     pauses: Pauses
     posteriors: Posteriors
     salt: bytes
+    history: History = NO_HISTORY
+    volumes: Volumes | None = None  # what this worker has leased; None: volumes are not counted
 
 
 @dataclass(slots=True)
@@ -76,7 +80,8 @@ class Step:
     `given_windows` stands in for stored windows (`tact test`); `stateless` decides without the
     customer's state (the store cannot be read); `in_full` puts every message through the filters, also
     those that others outrank (Explain). `logged` pairs what the log keeps with its draw: every
-    decision, and where a slate ends in the holdout also what was withheld.
+    decision, and where a slate ends in the holdout also what was withheld. `wanted` are counters to be asked
+    first: where there are any, the step is to be taken again. `taken` is what was booked of them.
     """
 
     subject: Subject
@@ -91,6 +96,8 @@ class Step:
     inputs: dict[str, object] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
     logged: list[tuple[Decision, Drawn]] = field(default_factory=list)
+    wanted: list[Counter] = field(default_factory=list)
+    taken: list[Counter] = field(default_factory=list)
 
     @property
     def occurred_ns(self) -> int:
@@ -134,7 +141,8 @@ def take(world: World, steps: Sequence[Step]) -> None:
         withheld = held_out(s.subject.key, ruleset.holdout)
         view = View(
             world.bundle, world.pauses, world.posteriors, batch, i, profile, s.subject.record, s.subject.now_ms,
-            s.zone, language, withheld,
+            s.zone, language, withheld, world.history.unknown_before_ms(s.subject.record.since_ms),
+            None if s.stateless else world.volumes, s.wanted,
         )  # fmt: skip
         candidates = [world.bundle.steps.messages[m] for m in funnel.candidates(i)]
         if not candidates:
@@ -153,7 +161,7 @@ def _keep_windows(world: World, steps: Sequence[Step]) -> None:
         zone = text_feature(bundle.ruleset, s.subject.profile, "timezone", s.subject.now_ms)
         s.zone = s.given_zone if s.given_zone is not None else zone
         record = s.subject.record
-        for key in bundle.steps.window_keys:
+        for key in bundle.steps.stored:
             state = record.windows.get(key)
             if state is None:
                 record.windows[key] = state = WindowState(since_ms=s.subject.now_ms)
@@ -161,7 +169,7 @@ def _keep_windows(world: World, steps: Sequence[Step]) -> None:
         unused = s.subject.now_ms - UNUSED_KEPT_MS
         for key in [k for k, w in record.windows.items() if w.last_used_ms < unused]:
             del record.windows[key]
-        if bundle.steps.windows_of[s.request.event.type]:
+        if bundle.steps.windows_of[s.request.event.type] and not from_history(record.windows, s.event):
             counting.append(s)
     if not counting:
         return
@@ -231,6 +239,9 @@ def _decide(world: World, s: Step, view: View, candidates: list[MessageStep]) ->
             return
         choice = choose(fits, view.now_ms, world.salt, s.subject.key, s.event, slot)
         withheld = view.held_out and choice.fit.step.purpose.holdout
+        if view.volumes is not None and not (withheld or view.wanted or s.in_full or s.request.dry_run):
+            view.volumes.take(choice.fit.volumes)
+            s.taken += choice.fit.volumes
         booked = _book(s, view, choice, slot, withheld)
         s.logged.append((booked, Drawn(fits, stops, choice, withheld, outranked)))
         if withheld and slot:  # what was said before is the whole answer

@@ -7,12 +7,14 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 
 from bench.__main__ import main
 from bench.bank import CHANNELS, ZONE, Bank, Events, payday
 from bench.generate import EVENT_TYPES
 from bench.load.events import read_profiles, read_requests
+from bench.make import profile_lines, profile_rows
 from engine.bundle import compile_bundle
 from engine.pb.tact.v1 import decision_pb2
 
@@ -122,3 +124,17 @@ def test_what_cannot_be_made_says_why(tmp_path: Path, capsys: pytest.CaptureFixt
         assert text in capsys.readouterr().err
     assert main(["make", "--events", str(tmp_path / "no" / "events.jsonl"), "--customers", "5"]) == 2
     assert "No such file" in capsys.readouterr().err
+
+
+def test_profiles_as_csv_are_those_of_json() -> None:
+    header, *rows = [line.decode().rstrip("\n").split(",") for line in profile_rows(30, seed=5)]
+    assert len(rows) == 30
+    for cells, line in zip(rows, profile_lines(30, seed=5), strict=True):
+        made = orjson.loads(line)
+        given = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
+        assert given.pop("customer_id") == made["customerId"]
+        assert (given.pop("consent.marketing", "") == "yes") == ("contact" in made)
+        given.pop("consent.marketing.changed_at", "")
+        values = {name: next(iter(value.values())) for name, value in made["features"].items()}
+        flags = {True: "yes", False: "no"}
+        assert given == {n: flags[v] if isinstance(v, bool) else str(v) for n, v in values.items()}

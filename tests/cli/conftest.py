@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,11 +62,22 @@ def rules(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def target(serve: Callable[[Path], str]) -> str:
     """The address of a server with the small rule set; whoever changes it puts it back."""
-    directory = tmp_path_factory.mktemp("server")
+    return serve(RULES)
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], str]]:
+    """Starts a server with a rule set of one file; its address."""
+    with ExitStack() as servers:
+        yield lambda file: servers.enter_context(_serving(tmp_path_factory.mktemp("server"), file))
+
+
+@contextmanager
+def _serving(directory: Path, file: Path) -> Iterator[str]:
     (directory / "rules").mkdir()
-    shutil.copy(RULES, directory / "rules" / "rules.yaml")
+    shutil.copy(file, directory / "rules" / "rules.yaml")
     command = [sys.executable, str(ROOT / "server.py"), "--listen", "127.0.0.1:0"]
     process = subprocess.Popen(
         [*command, "--rules", str(directory / "rules"), "--data", str(directory / "data")],

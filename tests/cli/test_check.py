@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ def test_a_sound_set_is_described(tact: Tact, rules: Path) -> None:
         "    1  channels   sms",
         "    1  caps       one a week",
         "    0  gaps",
+        "    0  suppress",
         "    0  policies",
         "    0  tests",
     ]
@@ -204,3 +207,19 @@ def test_names_wrap_under_themselves_in_a_terminal(tact: Tact, rules: Path, monk
     lines = [line.rstrip() for line in plain.splitlines()]
     at = lines.index("    3  events     a_deposit_with_a_name_that_is_long,")
     assert lines[at + 1] == " " * 18 + "deposit, login"
+
+
+def test_limits_that_look_far_back_say_from_when_on_they_are_exact() -> None:
+    rules = """
+    events: {deposit: {}}
+    purposes: {ads: {consent: not_required}}
+    messages: {m: {purpose: ads, on: [deposit], channels: [sms], variants: {plain: {en: "Hello."}}}}
+    caps: [{name: rare, at_most: 2, per: [customer], in: 180 days}, {at_most: 2, per: [customer], in: 90 days}]
+    gaps: [{at_least: 95 days, per: [customer, message]}]
+    """
+    found = check.long_limits(ruleset.load({"a.yaml": textwrap.dedent(rules).encode()}), date(2026, 11, 28))
+    assert [note.partition(": deployed")[0] for note in found] == [
+        "'rare' looks back 180 days",
+        "'at least 95 days apart per customer and message' looks back 95 days",
+    ]
+    assert ["2027-02-26" in found[0], "2026-12-03" in found[1]] == [True, True]

@@ -39,6 +39,18 @@ class Expressions:
             choices += ["event.count % 2 == 0"]
         return self.chance.choice([c for c in choices if "now" not in c])
 
+    def having(self, event: str, plain: bool) -> str:
+        """A condition on a month's or a day's events; a plain one is known to kernels."""
+        choices = ["count() >= 2", "!(count() == 1)", "maximum(event.occurred_at) > timestamp('2026-09-01T00:00:00Z')"]
+        if event in ("deposit", "payment"):
+            choices += ["sum(event.amount) > 20", "mean(event.amount) < 40.0 || maximum(event.count) > 3"]
+            choices += ["minimum(event.amount) != 3.0 && (sum(event.count) <= 6 || count() < 3)"]
+        if event == "payment":
+            choices += ["sum(event.paid) > 10.5", "mean(event.paid) >= 12.5 && minimum(event.paid) > 0"]
+        if event in ("deposit", "page_view") and not plain:
+            choices += ["sum(event.count) % 2 == 0", "count() > sum(event.count)"]
+        return self.chance.choice(choices)
+
     def _attributes(self, on: Sequence[str]) -> dict[str, str]:
         """Attributes that all these event types have; of none at all: none."""
         if not on:

@@ -12,7 +12,9 @@ from engine.compiler.model import Attribute, Feature, RuleSet
 from engine.compiler.nodes import Type
 from engine.decision import OutcomeKind
 from engine.identity import name_hash
-from engine.learning.policies import REWARD_UNIT, ArmKey, ArmState, Posteriors, learnt_message
+from engine.learning.linear import REWARD_UNIT
+from engine.learning.policies import learnt_message
+from engine.learning.posteriors import ArmKey, ArmState, Posteriors
 from engine.pb.tact.v1 import decision_pb2 as pb
 from engine.state.model import Cell, ConsentEntry, Contact, Profile, Record, Touch
 from engine.state.profile import encode as encode_profile
@@ -36,6 +38,9 @@ def words_of(files: Mapping[str, bytes]) -> tuple[str, ...]:
     text = "\n".join(raw.decode(errors="ignore") for raw in files.values())
     found = set(re.findall(r"""\\?["']([a-z_]{1,30})\\?["']""", text))
     return tuple(sorted(found)) + WORDS
+
+
+_OUTCOMES = (OutcomeKind.REPLIED, OutcomeKind.CONVERTED, OutcomeKind.DECLINED, OutcomeKind.OPENED)
 
 
 class Customers:
@@ -135,7 +140,7 @@ class Customers:
         for _ in range(r.choice((0, 1, 40, 510, 511, 512)) if steps else 0):
             step = r.choice(steps)
             at_ms = now_ms - r.choice((0, 60_000, DAY_MS, 7 * DAY_MS, 30 * DAY_MS)) + r.randint(-DAY_MS, 600_000)
-            flags = r.choice((0, 0, 0, 1, 2, 4, 1 << 8 + int(OutcomeKind.REPLIED), 16))
+            flags = r.choice((0, 0, 0, 1, 2, 4, 1 << 8 + int(_OUTCOMES[len(record.touches) % 4]), 16))
             record.touches.append(
                 Touch(
                     at_ms, r.getrandbits(64), 0, step.key, r.choice(list(step.variant_keys.values())),
@@ -263,7 +268,8 @@ def posteriors(seed: int, bundle: Bundle) -> Posteriors:
                 if chance.random() < 0.7:
                     trials = chance.choice((1, 10, 400))
                     reward = int(chance.random() * trials * REWARD_UNIT)
-                    arms[ArmKey(policy.name, learnt_message(policy, message.name), segment, variant)] = ArmState(
+                    hour = chance.choice((480_000, 480_100)) if policy.learning.bucket_h else 0
+                    arms[ArmKey(policy.name, learnt_message(policy, message.name), segment, variant, hour)] = ArmState(
                         trials, reward
                     )
     return Posteriors(chance.choice((1, 7, 300)), arms)

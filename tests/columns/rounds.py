@@ -12,8 +12,9 @@ from engine.bundle import Bundle, Pauses
 from engine.columns.rules import RuleColumns
 from engine.decision import Outcome, OutcomeKind, Outcomes, Reason
 from engine.identity import customer_key, parse_decision_id
-from engine.learning.policies import Posteriors
+from engine.learning.posteriors import Posteriors
 from engine.pb.tact.v1 import decision_pb2 as pb
+from engine.state.history import NO_HISTORY
 from engine.state.log import DecisionEntry
 from engine.state.model import ReadBatch, ReadEntry
 from engine.step.group import Group, Pending, apply_groups
@@ -75,6 +76,7 @@ class Town:
         self.spilled: dict[str, dict[int, tuple[bytes, int]]] = {}  # and until when
         self.asked: dict[str, list[pb.DecideRequest]] = {}
         self.tally = Tally()
+        self.history = NO_HISTORY
         self.rounds = 0
         self.use(bundle)
         for name in self.names:
@@ -102,7 +104,7 @@ class Town:
             if r.random() < 0.05:
                 self.state[name] = self.customers.profile(self.now_ms), self.state[name][1]
         requests = [self._request(name) for name in names]
-        world = World(self.bundle, pauses or Pauses(), posteriors or Posteriors(), SALT)
+        world = World(self.bundle, pauses or Pauses(), posteriors or Posteriors(), SALT, self.history)
         spilled = {name: self.kept(name) for name in names}
         step = by_step(world, requests, self.state, self.now_ms, spilled)
         columns: Sequence[Left | None] = [None] * len(requests)

@@ -11,6 +11,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 
+from engine.compiler.sections_learning import LEARNS, LINEAR
 from tests.columns.conditions import TYPE_OF, Expressions
 
 EUR: dict[str, object] = {"type": "money", "currency": "EUR"}
@@ -34,6 +35,18 @@ _LONGER = re.compile(r"\b(message_\d+|deposit|payment|check|only|other|s1|n1|amo
 def files(seed: int, plain: bool = True, messages: int | None = None, windows: bool = True) -> dict[str, bytes]:
     """The files of a rule set."""
     return _RuleSet(random.Random(f"rules {seed} {plain}"), plain, messages, windows).files()
+
+
+def _how_it_learns(seed: int, plain: bool) -> dict[str, object]:
+    """Keys of a policy: its kind, and what is forgotten. Linear ones are left to the ordinary way."""
+    chance = random.Random(seed)
+    made: dict[str, object] = {"kind": chance.choice([k for k in LEARNS if k not in LINEAR or not plain])}
+    if made["kind"] == "thompson":
+        made["model"] = chance.choice(("beta", "gaussian"))
+    if made["kind"] in LINEAR:
+        made["context"] = ["features.i1", "features.b0"]
+    forget = chance.choice(({"half_life": "7 days"}, {"window": "30 days"}))
+    return made | {"forget": forget, "values": {"control": 0.8}}
 
 
 class _RuleSet:
@@ -79,6 +92,9 @@ class _RuleSet:
             "purposes": purposes, "channels": self._channels(), "quiet_hours": self._hours(),
             "caps": self._caps(list(purposes)), "gaps": self._gaps(list(purposes)),
         }  # fmt: skip
+        contact["suppress"] = self._suppressions(list(purposes))
+        if not self.plain and self.chance.random() < 0.2:
+            contact["caps"].append({"volume": 5, "per": ["message"], "in": "calendar day"})  # type: ignore[attr-defined]
         parts: dict[str, dict[str, object]] = {
             "schema.yaml": {**schema, "windows": self.windows, "facts": self.facts},
             "contact.yaml": contact,
@@ -142,21 +158,40 @@ class _RuleSet:
         )  # fmt: skip
         if "due" in self.events["payment"]:
             lasts = (*lasts, ("payment.due", "date"), ("payment.took", "duration"))
+        extremes = lasts[:4] + lasts[5:]  # a flag has neither
         for k in range(r.randint(1, 7)):
-            kind = r.choice(("count", "count", "sum", "sum", "months_with", "last"))
+            kind = r.choice(
+                ("count", "count", "sum", "sum", "months_with", "last", "minimum", "maximum", "mean", "distinct",
+                 "days_with", "months_with", "days_with")
+            )  # fmt: skip
             window: dict[str, object] = {}
+            typed = "integer"
             if kind == "last":
                 of, typed = r.choice(lasts)
             else:
-                window["over"] = r.choice(spans) if kind != "months_with" else r.choice(("12 months", "3 months"))
-                of = r.choice(tuple(self.events)) if kind != "sum" else r.choice(sums)
-                typed = types.get(of, "integer") if kind == "sum" else "integer"
+                window["over"] = r.choice((*spans, "calendar day", "calendar week", "calendar month"))
+                if kind == "months_with":
+                    window["over"] = r.choice(("12 months", "3 months"))
+                elif kind == "days_with":
+                    window["over"] = r.choice(
+                        ("1 day", "7 days", "45 days", "120 days", "calendar week", "calendar month")
+                    )
+                of = r.choice(tuple(self.events))
+                if kind in ("sum", "mean"):
+                    of = r.choice(sums)
+                    typed = types.get(of, "integer") if kind == "sum" else "number"
+                elif kind in ("minimum", "maximum"):
+                    of, typed = r.choice(extremes)
+                elif kind == "distinct":
+                    of = r.choice(("deposit.channel", "payment.category", "deposit.count", "payment.count"))
                 if r.random() < 0.6:
                     window["since_start"] = "zero"
             window[kind] = of
             event = of.partition(".")[0]
             if r.random() < 0.4:
                 window["where"] = self.says.where(event)
+            if kind in ("months_with", "days_with") and r.random() < 0.6:
+                window["having"] = self.says.having(event, self.plain)
             self.windows[f"w{k}"] = window
             self.kind_of[f"w{k}"] = typed
 
@@ -304,9 +339,10 @@ class _RuleSet:
             "kind": "thompson", "reward": {"replied": 1.0, "converted": 5.0}, "attribution": "48 hours",
             "control": "control", "floor": r.choice(("2%", 0.05)),
         }  # fmt: skip
-        segmented = {**learns, "by": ["features.region", *(["features.b0", "features.i1"] if r.random() < 0.5 else [])]}
-        pooled = {**learns, "pool": True}
-        return {"fixed": fixed, "even": even, "zero": zero, "learns": learns, "pooled": pooled, "segmented": segmented}
+        by = ["features.region", *(["features.b0", "features.i1"] if r.random() < 0.5 else [])]
+        segmented = {**learns, "by": by, "shrink": 20}
+        policies = {"fixed": fixed, "even": even, "zero": zero, "learns": learns, "segmented": segmented}
+        return policies | {"pooled": {**learns, "pool": True, **_how_it_learns(len(str(fixed)), self.plain)}}
 
     # ---- how often, when, where ---------------------------------------------------------------------
 
@@ -336,10 +372,14 @@ class _RuleSet:
     def _hours(self) -> dict[str, object]:
         r = self.chance
         ranges = {"night": ("20:00", "08:00"), "noon": ("12:00", "15:30"), "named": ("22:30", "06:00")}
-        return {
+        found: dict[str, dict[str, object]] = {
             name: {"from": begin, "to": end, "zone": r.choice(ZONES), "then": r.choice(("defer", "defer", "drop"))}
             for name, (begin, end) in ranges.items()
         }
+        for hours in found.values():
+            if not self.plain and hours["zone"] == "customer" and r.random() < 0.5:
+                hours["if_zone_unknown"] = ["Europe/Madrid", "America/New_York"]
+        return dict(found)
 
     def _per(self) -> list[str]:
         keys = ["channel", "topic", "message", "product", "stage", "purpose"] + ([] if self.plain else ["about"])
@@ -358,6 +398,23 @@ class _RuleSet:
             if r.random() < 0.5:
                 cap["name"] = f"cap {k}"
             found.append(cap)
+        return found
+
+    def _suppressions(self, purposes: list[str]) -> list[object]:
+        r = self.chance
+        found: list[object] = []
+        for k in range(r.choice((0, 1, 2))):
+            after = r.choice(("converted", "declined", "ignored"))
+            keys = ("topic", "message", "product", "stage", "purpose")
+            rule: dict[str, object] = {
+                "after": after, "per": ["customer", *r.sample(keys, r.choice((0, 1, 1, 2)))],
+                "for": r.choice(("2 days", "30 days", "12 hours")), "name": f"left alone {k}",
+            }  # fmt: skip
+            if after == "ignored":
+                rule |= {"times": r.choice((1, 2, 3)), "in": r.choice(("7 days", "60 days"))}
+            if r.random() < 0.3:
+                rule["purposes"] = r.sample(purposes, 2)
+            found.append(rule)
         return found
 
     def _gaps(self, purposes: list[str]) -> list[object]:

@@ -16,10 +16,15 @@ from bench import generate
 from engine.bundle import Bundle, Pauses, compile_bundle
 from engine.columns import rules as columns_rules
 from engine.compiler.ruleset import read_directory
-from engine.decision import Reason
+from engine.decision import OutcomeKind, Reason
+from engine.identity import name_hash
 from engine.pb.tact.v1 import decision_pb2 as pb
+from engine.state.history import NO_HISTORY, History
+from engine.state.model import Record, Touch, TouchFlag
+from engine.state.profile import new_version
+from engine.state.record import encode
 from tests.columns.customers import posteriors, words_of
-from tests.columns.rounds import MINUTE_MS, Tally, Town
+from tests.columns.rounds import DAY_MS, MINUTE_MS, Tally, Town
 from tests.columns.rule_sets import files
 from tests.columns.twin import by_columns, by_step, compare, world
 
@@ -43,6 +48,7 @@ def live(seed: int, plain: bool, rounds: int, size: int) -> Tally:
     for k in range(rounds):
         if k == rounds - 2:
             town.use(compile_bundle(files(seed + 100_000, plain)))
+        town.history = History(0, town.now_ms - chance.choice((3, 30)) * DAY_MS) if seed % 3 == 1 else NO_HISTORY
         learnt = posteriors(seed, town.bundle) if chance.random() < 0.5 else None
         town.round(pauses=pauses(chance), posteriors=learnt)
     return town.tally
@@ -197,3 +203,45 @@ def test_more_languages_than_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
         town.round()
     assert len(town.rules.languages.known) == 3
     assert 0.2 * town.tally.events < town.tally.taken < 0.9 * town.tally.events
+
+
+LEFT_ALONE = b"""
+events: {deposit: {}, login: {}, ping: {}}
+purposes: {ads: {consent: not_required}}
+products: {loan: {}, card: {}, fund: {}}
+messages:
+  loan: {purpose: ads, product: loan, on: [deposit], channels: [sms], variants: {plain: {en: "A loan?"}}}
+  card: {like: loan, product: card, on: [login]}
+  fund: {like: loan, product: fund, on: [ping]}
+suppress:
+  - {name: has it, after: converted, per: [product], for: 300 days}
+  - {name: said no, after: declined, per: [product], for: 30 days}
+  - {name: passed over it, after: ignored, times: 2, in: 20 days, per: [message], for: 20 days}
+"""
+
+
+def test_who_is_left_alone_after_outcomes() -> None:
+    """Every reason, by both ways, with the same bytes."""
+    bundle = compile_bundle({"a.yaml": LEFT_ALONE})
+    town = Town(1, bundle, 120, ())
+    for name in town.names:
+        town.state[name] = b"", _touched(town, bundle)
+    for _ in range(3):
+        town.round(step_ms=DAY_MS)
+    assert town.tally.taken >= 0.95 * town.tally.events
+    left_alone = {Reason.ALREADY_CONVERTED, Reason.ALREADY_DECLINED, Reason.REPEATEDLY_IGNORED, Reason.SELECTED}
+    assert all(town.tally.reasons[reason] > 3 for reason in left_alone), town.tally.reasons
+
+
+def _touched(town: Town, bundle: Bundle) -> bytes:
+    """A record of some messages of the last weeks and what came of them."""
+    r, record = town.chance, Record(new_version(), town.now_ms - 5, town.now_ms - 100 * DAY_MS)
+    kinds = (OutcomeKind.CONVERTED, OutcomeKind.DECLINED, OutcomeKind.OPENED)
+    for step in bundle.steps.messages:
+        for _ in range(r.choice((0, 1, 2, 3))):
+            at_ms = town.now_ms - r.randrange(40 * DAY_MS)
+            flags = r.choice((0, 0, 0, 1, 2, *map(TouchFlag.outcome, kinds)))
+            names = (step.key, 0, step.channels[0].key, name_hash("ads"), step.topic, step.product, step.stage, 0, 0, 0)
+            due_ms = at_ms + r.choice((DAY_MS, 4 * DAY_MS))
+            record.touches.append(Touch(at_ms, r.getrandbits(64), 0, *names, at_ms + DAY_MS, due_ms, flags))
+    return encode(record)

@@ -19,7 +19,7 @@ from engine.decision import Decision
 from engine.errors import InvalidInput
 from engine.identity import customer_key
 from engine.kernels.arena import FINE
-from engine.learning.policies import Posteriors
+from engine.learning.posteriors import Posteriors
 from engine.learning.shares import salt_keys
 from engine.pb.tact.v1 import decision_pb2 as pb
 from engine.service.codec import decode_request
@@ -69,6 +69,7 @@ def by_columns(
     taken: Collection[int] | None = None,
 ) -> list[Left | None]:
     """None for what kernels left to Python. `taken`: the events whose customers are this batch's; None: all."""
+    rules.remember(w.history)
     batch = ColumnBatch(rules, [r.SerializeToString() for r in requests])
     events = np.array([i for i in np.flatnonzero(batch.status == FINE) if taken is None or i in taken], np.int64)
     blobs: list[bytes | None] = []

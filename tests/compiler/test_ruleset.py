@@ -119,14 +119,14 @@ MISTAKES = [
     ("in: 7 days", "in: 7 fortnights", ["bad-value 54:39"]),
     ("in: calendar day", "in: calendar year", ["bad-value 55:46"]),
     ("per: [customer, topic]", "per: [customer, topics]", ["bad-value 55:34"]),
-    ("per: [customer, topic], ", "", ["not-yet-supported 55:5"]),
-    ("per: [customer, topic]", "per: [topic]", ["not-yet-supported 55:23"]),
+    ("per: [customer, topic], ", "", ["missing-key 55:5"]),
+    ("per: [customer, topic]", "per: [topic]", ["bad-value 55:23"]),
     ("at_least: 4 hours", "at_least: 4", ["bad-value 57:16"]),
     ('from: "20:00"', 'from: "25:00"', ["bad-value 52:17"]),
     ("zone: customer", "zone: Europe/Berln", ["unknown-zone 52:45"]),
     ("quiet_hours: night,", "quiet_hours: nigth,", ["unknown-quiet-hours 47:47"]),
     ("consent: not_required", "consent: required", ["state-needed 48:32"]),
-    ("kind: thompson", "kind: linear", ["not-yet-supported 60:24"]),
+    ("kind: thompson", "kind: linear", ["bad-value 60:24"]),
     ("kind: thompson", "kind: thomson", ["bad-value 60:24"]),
     ("kind: thompson", "kind: fixed", ["unknown-key 60:31"]),
     ("reward: {replied: 1.0, converted: 5.0}, ", "", ["missing-key 60:18"]),
@@ -142,10 +142,16 @@ MISTAKES = [
     ("sum: payment.amount", "sum: payment.amout", ["unknown-attribute 18:18"]),
     ("sum: payment.amount", "sum: payment.category", ["bad-value 18:10"]),
     ("sum: payment.amount", "sum: payments.amount", ["unknown-event-type 18:10"]),
-    ("sum: payment.amount", "mean: payment.amount", ["not-yet-supported 18:5"]),
+    ("sum: payment.amount", "mean: payment.category", ["bad-value 18:11"]),
+    ("sum: payment.amount", "mode: payment.amount", ["wrong-shape 17:3"]),
     ("where: event.category", "where: features.region", ["not-available-here 20:12"]),
-    ("over: 7 days", "over: 7 days\n    having: true", ["not-yet-supported 20:5"]),
+    ("over: 7 days", "over: 7 days\n    having: count() > 1", ["bad-value 20:5"]),
+    ("over: 7 days", "over: calendar year", ["bad-value 19:11"]),
+    ("over: 7 days", "over: 25 months", ["window-too-long 19:11"]),
+    ("over: 7 days", "over: 732 days", ["window-too-long 19:11"]),
     ("over: 12 months", "over: 12 days", ["bad-value 21:48"]),
+    ("over: 12 months", "over: calendar month", ["bad-value 21:48"]),
+    ("over: 12 months", "over: 25 months", ["window-too-long 21:48"]),
     ("ratio(features.savings_balance,", "ratio(features.savings_balanc,", ["unknown-name 24:25"]),
     ("expect: {send: green_fund_intro}", "expect: {no_message: NOT_ELIGBLE}", ["unknown-reason 67:26"]),
     ("expect: {send: green_fund_intro}", "expect: {send: green_intro}", ["unknown-message 67:20"]),
@@ -473,7 +479,7 @@ def test_a_window_is_defined_by_what_it_counts() -> None:
 
 
 def test_declarations_that_cannot_be_read_do_not_echo() -> None:
-    text = "features: {x: mony}\nwindows: {w: {mean: payment.amount, over: 1 day}}\n"
+    text = "features: {x: mony}\nwindows: {w: {last: payment.category}}\n"
     text += "facts: {f: features.x > 1, t: {table: x.csv}}\n"
     text += "products: {p: {eligible: features.x > 1 && windows.w > 1 && facts.f && facts.t.y == 'a'}}\n"
     assert [f.code for f in findings(BASE, text)] == ["unknown-type", "not-yet-supported", "missing-key"]

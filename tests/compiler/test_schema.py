@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
-from engine.compiler import codes, document, ruleset, sections_schema
+from engine.compiler import codes, document, ruleset, sections_windows
 from engine.compiler.reading import Fields, Reading
 from engine.compiler.schema import WINDOW_KINDS, rules_schema
 from engine.compiler.tree import ListNode, MapNode, Node, Scalar
@@ -78,6 +78,8 @@ TAKEN = [
     "channels: {sms: , push: {}}\n",
     "events: {deposit: }\n",
     "defaults: {language: de}\n",
+    "quiet_hours: {us: {preset: united_states}}\n",
+    "caps: [{volume: 5, in: calendar day}]\n",
     "products: {p: }\n",
     "facts: {yes_1: true, n: 3}\n",
     'holdout: {share: 5 %, salt: "1"}\n',
@@ -114,6 +116,11 @@ MISTAKES = [
     ('quiet_hours: {n: {from: "25:00", to: "08:00"}}', "quiet_hours/n/from: '25:00' does not match"),
     ("caps: [{at_most: 3, per: [costumer], in: 7 days}]", "caps/0/per/0: 'costumer' is not one of"),
     ("caps: [{at_most: 3, per: [customer], in: calendar year}]", "caps/0/in: 'calendar year' does not match"),
+    ("quiet_hours: {n: {then: drop}}", "quiet_hours/n: 'from' is a required property"),
+    ("quiet_hours: {n: {preset: us}}", "quiet_hours/n/preset: 'us' is not one of"),
+    ("caps: [{volume: 3, in: 7 days}]", "caps/0/in: '7 days' does not match"),
+    ("caps: [{volume: 3, per: [customer], in: calendar day}]", "caps/0/per/0: 'customer' is not one of"),
+    ("suppress: [{after: bought, per: [product], for: 3 days}]", "suppress/0/after: 'bought' is not one of"),
     ("holdout: {share: 5, salt: x}", "holdout/share: 5 is greater than or equal to the maximum of 1"),
     ("policies: {p: {kind: tompson}}", "policies/p/kind: 'tompson' is not one of"),
     ("policies: {p: {kind: thompson, reward: {reply: 1}}}", "policies/p/reward: Additional properties"),
@@ -157,6 +164,9 @@ def test_it_knows_every_key_that_the_reader_asks_for(monkeypatch: pytest.MonkeyP
     defaults: {language: en}
     products: {p: {eligible: {c: {is: true}}}}
     facts: {t: {table: tables/t.csv, hit: first, default: {x: 1}}}
+    quiet_hours: {us: {preset: united_states}}
+    caps: [{volume: 5, in: calendar day}]
+    suppress: [{after: ignored, per: [message], for: 3 days}]
     """
     table = b"features.region,out: x\n-,1\n"
     files = {"a.yaml": BASE.encode(), "b.yaml": textwrap.dedent(more).encode(), "tables/t.csv": table}
@@ -168,4 +178,4 @@ def test_it_knows_every_key_that_the_reader_asks_for(monkeypatch: pytest.MonkeyP
 
 
 def test_it_knows_every_kind_of_window() -> None:
-    assert tuple(WINDOW_KINDS) == sections_schema._WINDOW_KINDS
+    assert tuple(WINDOW_KINDS) == sections_windows.KINDS

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.compiler.model import Expression, Message, Position, Purpose
 from engine.compiler.nodes import Const, Span, Type
-from engine.contact.consent import merge_contact, stopped_by_consent
+from engine.contact.consent import merge_contact, stopped_by_consent, with_stops
 from engine.decision import Reason
 from engine.identity import name_hash
-from engine.state.model import ConsentEntry, Contact, Record
+from engine.state.model import ConsentEntry, Contact, Profile, Record
+from engine.state.profile import decode, encode
 
 HERE = Position("x.yaml", 1, 1)
 MARKETING = Purpose("marketing", True, None, "silent", False, 2, HERE)
@@ -94,3 +96,116 @@ def test_a_grant_without_a_time_says_what_stands_and_clears_nothing() -> None:
 def test_no_time_lies_ahead() -> None:
     assert merge_contact(None, Contact([entry(True, 900)]), {}, 100).consents[0].changed_at_ms == 100
     assert merge_contact(None, Contact([entry(False, 0)]), {}, 100).consents[0].changed_at_ms == 100
+
+
+SMS = Message(
+    "m",
+    None,
+    "marketing",
+    "investing",
+    None,
+    None,
+    None,
+    None,
+    ONE,
+    (),
+    {},
+    {},
+    None,
+    None,
+    None,
+    (),
+    HERE,
+    ("stocks",),
+)
+CHANNELS = ("sms", "push")
+
+
+def scoped(granted: bool, at_ms: int, topic: str = "", channel: str = "") -> ConsentEntry:
+    return ConsentEntry("marketing", granted, at_ms, "", "", topic, channel)
+
+
+def on(*entries: ConsentEntry, stop: int = -1) -> dict[str, Reason | None]:
+    """What comes of it on each channel, and on all of them together."""
+    record = Record(opt_outs={name_hash("marketing"): stop} if stop >= 0 else {})
+    contact = Contact(list(entries))
+
+    def found(channels: tuple[str, ...]) -> Reason | None:
+        refused = stopped_by_consent(SMS, MARKETING, contact, record, channels)
+        return refused[0] if refused else None
+
+    return {"all": found(CHANNELS), **{channel: found((channel,)) for channel in CHANNELS}}
+
+
+OK, NO, OUT = None, Reason.NO_CONSENT, Reason.OPTED_OUT
+
+
+@pytest.mark.parametrize(
+    ("entries", "stop", "expected"),
+    [
+        # consent for one channel alone
+        ([scoped(True, 1, channel="sms")], -1, {"all": OK, "sms": OK, "push": NO}),
+        # a withdrawal from one channel
+        ([scoped(True, 1), scoped(False, 2, channel="sms")], -1, {"all": OK, "sms": OUT, "push": OK}),
+        (
+            [scoped(True, 1), *(scoped(False, 2, channel=c) for c in CHANNELS)],
+            -1,
+            {"all": OUT, "sms": OUT, "push": OUT},
+        ),
+        # which a later word on everything does not bring back, but one on the channel does
+        ([scoped(True, 3), scoped(False, 2, channel="sms")], -1, {"all": OK, "sms": OUT, "push": OK}),
+        ([scoped(True, 1), scoped(True, 3, channel="sms")], 2, {"all": OK, "sms": OK, "push": OUT}),
+        ([scoped(False, 2), scoped(True, 3, channel="sms")], -1, {"all": OK, "sms": OK, "push": OUT}),
+        ([scoped(False, 2), scoped(True, 2, channel="sms")], -1, {"all": OUT, "sms": OUT, "push": OUT}),
+        # topics, by their former names too
+        ([scoped(True, 1), scoped(False, 2, "investing")], -1, {"all": OUT, "sms": OUT, "push": OUT}),
+        ([scoped(True, 1), scoped(False, 2, "stocks")], -1, {"all": OUT, "sms": OUT, "push": OUT}),
+        ([scoped(True, 1), scoped(False, 2, "cards")], -1, {"all": OK, "sms": OK, "push": OK}),
+        ([scoped(True, 1, "investing")], -1, {"all": OK, "sms": OK, "push": OK}),
+        ([scoped(True, 1, "cards")], -1, {"all": NO, "sms": NO, "push": NO}),
+        # both: a grant must name as much as the withdrawal that it clears
+        ([scoped(True, 1), scoped(False, 2, "investing", "sms")], -1, {"all": OK, "sms": OUT, "push": OK}),
+        (
+            [scoped(False, 2, "investing", "sms"), scoped(True, 3, channel="sms"), scoped(True, 3, "investing")],
+            -1,
+            {"all": OK, "sms": OUT, "push": OK},
+        ),
+    ],
+)
+def test_consent_for_a_topic_or_channel(
+    entries: list[ConsentEntry], stop: int, expected: dict[str, Reason | None]
+) -> None:
+    assert on(*entries, stop=stop) == expected
+
+
+def test_a_narrow_grant_without_a_time_clears_no_wider_withdrawal() -> None:
+    withdrawn = Contact([entry(False, 50)])
+    merged = merge_contact(withdrawn, Contact([scoped(True, 0, channel="sms")]), {}, 100)
+    assert on(*merged.consents)["sms"] is Reason.OPTED_OUT
+    explicit = merge_contact(withdrawn, Contact([scoped(True, 60, channel="sms")]), {}, 100)
+    assert on(*explicit.consents) == {"all": None, "sms": None, "push": Reason.OPTED_OUT}
+
+
+def test_an_upsert_keeps_a_narrow_withdrawal() -> None:
+    merged = merge_contact(Contact([scoped(False, 50, channel="sms")]), Contact([entry(True, 60)]), {}, 100)
+    assert on(*merged.consents) == {"all": None, "sms": Reason.OPTED_OUT, "push": None}
+
+
+def test_a_stop_shows_in_every_word_that_it_outlasts() -> None:
+    shown = with_stops(Contact([scoped(True, 5, channel="sms"), scoped(True, 9, "investing")]), {0: 7}, ["marketing"])
+    assert shown is not None
+    assert {c.scope[1:]: c.granted for c in shown.consents} == {
+        ("", ""): False, ("", "sms"): False, ("investing", ""): True,
+    }  # fmt: skip
+
+
+@given(
+    st.lists(
+        st.builds(
+            scoped, st.booleans(), st.integers(0, 9), st.sampled_from(("", "a", "é")), st.sampled_from(("", "sms"))
+        )
+    )
+)
+def test_narrow_words_survive_being_stored(entries: list[ConsentEntry]) -> None:
+    profile = Profile(b"12345678", {}, Contact(entries))
+    assert decode(encode(profile)) == profile

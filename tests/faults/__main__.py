@@ -10,6 +10,7 @@ import uvloop
 from tests.faults import (
     cancels,
     clocks,
+    cluster,
     cold,
     floods,
     half_open,
@@ -36,6 +37,7 @@ FAULTS = {
     10: network.slow,
     11: network.cut,
     12: network.forgotten,
+    13: cluster.run,
     15: stops.run,
     16: cancels.run,
     17: clocks.run,

@@ -22,7 +22,10 @@ TIME_MS = st.integers(-2, 6) | st.integers(-(2**63), 2**63 - 1) | st.just(1_700_
 MINUTE = st.integers(-1, 1439)
 CONTACT = st.builds(
     Contact,
-    st.lists(st.builds(ConsentEntry, WORD, st.booleans(), TIME_MS, st.text(max_size=5), WORD), max_size=4),
+    st.lists(
+        st.builds(lambda *words: ConsentEntry(*words), WORD, st.booleans(), TIME_MS, st.text(max_size=5), WORD),
+        max_size=4,
+    ),
     st.lists(WORD, max_size=3),
     st.lists(WORD, max_size=3),
     MINUTE,
@@ -50,7 +53,7 @@ def laid_out(contact: Contact | None) -> tuple[np.ndarray, int, int]:
 
 
 def twin(purpose: str, required: bool, topic: str | None, contact: Contact | None, record: Record) -> int:
-    message = SimpleNamespace(topic=topic)
+    message = SimpleNamespace(topic=topic, topics=() if topic is None else (topic,))
     declared = SimpleNamespace(name=purpose, consent_required=required)
     stopped = stopped_by_consent(message, declared, contact, record)  # type: ignore[arg-type]
     if stopped is None:
@@ -86,6 +89,13 @@ def test_channels_and_hours(contact: Contact | None, channel: str) -> None:
     held = contact or Contact()
     assert blocks_channel(data, begin, end, NAMES, *SPANS[channel]) == (channel in held.blocked_channels)
     assert preferred(data, begin, end) == (held.preferred_from_minute, held.preferred_to_minute)
+
+
+def test_a_narrow_word_is_left_to_python() -> None:
+    for scope in (("a", ""), ("", "sms")):
+        section = state._pack_contact(Contact([ConsentEntry("marketing", True, 5, "", "", *scope)]))
+        assert state._unpack_contact(section).consents[0].scope == ("marketing", *scope)
+        assert not contact_fits(np.frombuffer(section, np.uint8), 0, len(section))
 
 
 def fits(section: bytes) -> bool:

@@ -24,6 +24,7 @@ from engine.identity import name_hash
 from engine.kernels import arena
 from engine.kernels import limits as kernel
 from engine.kernels.hours import LAST_MS, TO_STEP
+from engine.state.history import History
 from engine.state.model import Touch, TouchFlag
 from engine.zones import ZONES, transitions
 
@@ -90,7 +91,9 @@ def rule_sets(draw: st.DrawFn) -> tuple[Any, Any]:
                 draw(hashed("start", "end")),
             )
         )
-    return SimpleNamespace(purposes=PURPOSES, caps=caps, gaps=gaps), SimpleNamespace(messages=tuple(steps))
+    return SimpleNamespace(purposes=PURPOSES, caps=caps, gaps=gaps, suppressions=()), SimpleNamespace(
+        messages=tuple(steps)
+    )
 
 
 @st.composite
@@ -166,12 +169,15 @@ def agrees(found: tuple[int, int, int, int], rules: Any, expected: Any) -> None:
         assert (code, reason, details.limit) == (kernel.FULL, Reason.CAP_REACHED, kernel.MAX_TOUCHES)
     elif reason is Reason.CAP_REACHED:
         cap = rules.caps[index]
-        assert (code, details.cap, details.limit) == (kernel.CAP, cap.title, cap.at_most)
+        assert (details.cap, details.limit) == (cap.title, cap.at_most)
+        assert code == (kernel.CAP_FORGETS if details.cause else kernel.CAP)
         assert position is cap.position
     else:
         gap = rules.gaps[index]
-        assert (code, reason, details.gap) == (kernel.GAP, Reason.GAP_NOT_ELAPSED, gap.title)
-        assert details.cause == f"less than {gap.apart} apart"
+        assert (reason, details.gap) == (Reason.GAP_NOT_ELAPSED, gap.title)
+        forgets = details.cause == twin.HISTORY_SHORT
+        assert forgets or details.cause == f"less than {gap.apart} apart"
+        assert code == (kernel.GAP_FORGETS if forgets else kernel.GAP)
 
 
 def titled(rules: Any, steps: Any) -> tuple[Any, Any]:
@@ -186,7 +192,7 @@ def titled(rules: Any, steps: Any) -> tuple[Any, Any]:
         Step(m.message, limits_of(m.message, dict(PURPOSES), caps, gaps), m.keys, m.topic, m.product, m.stage)
         for m in steps.messages
     )
-    return SimpleNamespace(purposes=PURPOSES, caps=caps, gaps=gaps), SimpleNamespace(messages=messages)
+    return SimpleNamespace(purposes=PURPOSES, caps=caps, gaps=gaps, suppressions=()), SimpleNamespace(messages=messages)
 
 
 @settings(max_examples=300, deadline=None)
@@ -197,13 +203,17 @@ def test_limits_are_the_twins(data: st.DataObject, built: tuple[Any, Any], zone:
     at_ms = data.draw(moments(zone))
     customers = data.draw(st.lists(touches(at_ms), min_size=1, max_size=2))
     records = in_arena(*customers)
+    records.rec[:, arena.SINCE_MS] = since_ms = data.draw(st.sampled_from((0, 1, at_ms)))
+    forgets_ms = data.draw(st.sampled_from((0, 0, 0, at_ms - DAY, at_ms - 7 * DAY + 1, at_ms - 40 * DAY)))
+    unknown_ms = History(0, forgets_ms).unknown_before_ms(since_ms)
+    tables = tables._replace(history=np.array([forgets_ms], np.int64))
     channel = data.draw(hashed("push", "mail"))
     for i, all_of in enumerate(customers):
         live = [t for t in all_of if t.counts(shadow)]
         for m, step in enumerate(steps.messages):
             purpose = name_hash(step.message.purpose)
             new = Proposal(at_ms, step.keys, purpose, step.topic, channel, step.product, step.stage, 0)
-            expected = twin.stopped_by_limits(step.limits, live, len(all_of), new, zone)
+            expected = twin.stopped_by_limits(step.limits, live, len(all_of), new, zone, unknown_ms)
             agrees(asked(records, i, shadow, tables, m, channel, at_ms, zone), rules, expected)
 
 
@@ -225,7 +235,7 @@ def one_message(cap: Cap | None = None, gap: Gap | None = None) -> tuple[Any, An
     message: Any = SimpleNamespace(name="m0", purpose="marketing")
     held = limits_of(message, dict(PURPOSES), caps, gaps)
     steps: Any = SimpleNamespace(messages=(Step(message, held, frozenset({name_hash("m0")}), 0, 0, 0),))
-    rules: Any = SimpleNamespace(purposes=PURPOSES, caps=caps, gaps=gaps)
+    rules: Any = SimpleNamespace(purposes=PURPOSES, caps=caps, gaps=gaps, suppressions=())
     return rules, steps, limit_tables(rules, steps)
 
 

@@ -35,13 +35,17 @@ VALUES = {
     Type.DATE: st.integers(-719_162, 2_932_896),
     Type.BOOL: st.booleans(),
 }
+VALUED = ("sum", "minimum", "maximum", "last", "distinct")
 ADDED = (Type.INTEGER, Type.NUMBER, Type.MONEY)
 KINDS = (
-    [("count", Type.INTEGER), ("months_with", Type.INTEGER)]
+    [(kind, Type.INTEGER) for kind in ("count", "months_with", "days_with", "distinct")]
     + [("sum", kind) for kind in ADDED]
+    + [(extreme, kind) for extreme in ("minimum", "maximum") for kind in VALUES if kind is not Type.BOOL]
     + [("last", kind) for kind in VALUES]
 )
-WIDTHS = st.sampled_from(((60, 1), (60, 5), (60, 120), (900, 3), (900, 192), (0, 2), (0, 7), (-1, 1), (-1, 3)))
+WIDTHS = st.sampled_from(
+    ((60, 1), (60, 5), (60, 120), (900, 3), (900, 192), (0, 2), (0, 7), (0, 90), (-1, 1), (-1, 3), (-2, 1), (-2, 4))
+)
 APIA = int(datetime(2011, 12, 30, tzinfo=UTC).timestamp() * 1000)  # a day that never was there
 SUMMER = int(datetime(2026, 3, 29, 1, tzinfo=UTC).timestamp() * 1000)
 START = st.sampled_from((APIA, SUMMER, 0, -(10**11), 1_760_000_000_000))
@@ -54,7 +58,9 @@ EVENT = st.tuples(MOVES, MOVES, st.integers(0, 3))  # the clock moves; the event
 def plan(draw: st.DrawFn) -> WindowPlan:
     kind, of = draw(st.sampled_from(KINDS))
     width_s, buckets = (0, 0) if kind == "last" else draw(WIDTHS)
-    return WindowPlan("", draw(st.integers(0, 2**64 - 1)), kind, of, "", width_s, buckets, draw(st.booleans()))
+    begins = draw(st.sampled_from((-1, -2))) if kind == "days_with" and width_s == 0 else 0
+    key = draw(st.integers(0, 2**64 - 1))
+    return WindowPlan("", key, kind, of, "", width_s, buckets, draw(st.booleans()), (), None, begins)
 
 
 def twins(plans: dict[str, WindowPlan]) -> dict[int, WindowPlan]:
@@ -124,13 +130,13 @@ def compare(plan_: WindowPlan, found: tuple[int, int, int], wanted: object) -> b
 def test_windows_are_those_of_python(
     plans: dict[str, WindowPlan], zone: str | None, now_ms: int, events: list[tuple[int, int, int]], data: st.DataObject
 ) -> None:
-    columns, table = window_plans(plans), zone_of(zone)
+    columns, table = window_plans(plans.values()), zone_of(zone)
     content = Record(bytes(8))
     for moved, ahead, w in events:
         now_ms += moved
         w %= len(plans)
         plan_ = plans[str(w)]
-        value = data.draw(VALUES[plan_.type]) if plan_.kind in ("sum", "last") else None
+        value = data.draw(VALUES[plan_.type]) if plan_.kind in VALUED else None
         cells = (*Pool(Constants()).cells(plan_.type, value), 0)[:2] if value is not None else (5, 5)
         kept = Kept(content, len(plans))
         keep(content, twins(plans), now_ms)
@@ -173,9 +179,9 @@ def test_any_state_is_as_to_python_or_left(
 ) -> None:
     of = st.floats(-9, 9) if state.is_float else st.integers(-9, 9) | INT64
     state.values = [data.draw(of) for _ in state.buckets]
-    columns, table = window_plans({"a": plan_}), zone_of(zone)
+    columns, table = window_plans([plan_]), zone_of(zone)
     content = Record(bytes(8), windows={plan_.key: state})
-    unit = {60: 60_000, 900: 900_000, 0: 86_400_000, -1: 31 * 86_400_000}[plan_.width_s]
+    unit = {60: 60_000, 900: 900_000, 0: 86_400_000, -1: 31 * 86_400_000, -2: 7 * 86_400_000}[plan_.width_s]
     now_ms = now * unit
     kept = Kept(content, 1)
     compare(plan_, kernels.read(0, kept.at, columns, 0, now_ms, *table), windows.read(plan_, state, now_ms, zone))
@@ -198,7 +204,7 @@ def test_windows_are_added_and_dropped_as_by_the_step(stored: dict[int, int], us
         values = list(range(key))
         content.windows[key] = WindowState(False, values, values.copy(), 0, now_ms - UNUSED_KEPT_MS + ahead)
     plans = {str(k): WindowPlan("", k, "last", Type.INTEGER, "", 0, 0, False) for k in used}
-    kept, columns = Kept(content, len(plans)), window_plans(plans)
+    kept, columns = Kept(content, len(plans)), window_plans(plans.values())
     for again in (0, 1, 3):
         keep(content, twins(plans), now_ms + again)
         kernels.ensure(0, kept.at, columns, now_ms + again)
@@ -214,7 +220,7 @@ def test_windows_are_added_and_dropped_as_by_the_step(stored: dict[int, int], us
 def test_a_window_that_is_not_kept(kind: str, since_zero: bool) -> None:
     for of in ADDED if kind == "sum" else (Type.INTEGER,):
         plan_ = WindowPlan("", 5, kind, of, "", 0, 7, since_zero)
-        kept, columns = Kept(Record(bytes(8)), 0), window_plans({"a": plan_})
+        kept, columns = Kept(Record(bytes(8)), 0), window_plans([plan_])
         found = kernels.read(0, kept.at, columns, 0, 0, *zone_of(None))
         assert compare(plan_, found, windows.read(plan_, None, 0, None))
         assert kernels.observe(0, kept.at, columns, 0, 0, 0, *zone_of(None), 1, 0) == arena.LEFT
@@ -223,7 +229,7 @@ def test_a_window_that_is_not_kept(kind: str, since_zero: bool) -> None:
 def test_what_no_kernel_knows_is_left() -> None:
     for kind, of in (("last", Type.INTEGERS), ("sum", Type.TIME), ("count", Type.NUMBER), ("most", Type.INTEGER)):
         plan_ = WindowPlan("", 5, kind, of, "", 0, 7, True)
-        kept, columns = Kept(Record(bytes(8), windows={5: WindowState()}), 0), window_plans({"a": plan_})
+        kept, columns = Kept(Record(bytes(8), windows={5: WindowState()}), 0), window_plans([plan_])
         assert kernels.read(0, kept.at, columns, 0, 0, *zone_of(None))[0] == kernels.UNKNOWN
         assert kernels.observe(0, kept.at, columns, 0, 0, 0, *zone_of(None), 1, 0) == arena.LEFT
 
@@ -232,9 +238,9 @@ def test_what_lies_outside_the_calendar_is_left() -> None:
     day_ms = 86_400_000
     for width_s, first, last in ((-1, -719_162, 2_932_896), (0, -(2**50) // day_ms + 1, 2**50 // day_ms)):
         plan_ = WindowPlan("", 5, "count", Type.INTEGER, "", width_s, 7, False)
-        columns = window_plans({"a": plan_})
+        columns = window_plans([plan_])
         for day, fine in ((first, True), (first - 1, False), (last, True), (last + 1, False)):
-            kept = Kept(Record(bytes(8), windows={5: WindowState(since_ms=day * day_ms)}), 0)
+            kept = Kept(Record(bytes(8), windows={5: WindowState(since_ms=day * day_ms + 1)}), 0)
             state, *_ = kernels.read(0, kept.at, columns, 0, day * day_ms, *zone_of(None))
             assert state == (kernels.INCOMPLETE if fine else kernels.UNKNOWN)
             done = kernels.observe(0, kept.at, columns, 0, day * day_ms, day * day_ms, *zone_of(None), 0, 0)
@@ -248,7 +254,7 @@ def test_what_lies_outside_the_calendar_is_left() -> None:
 def test_doubles_are_added_from_the_oldest_on(values: list[float]) -> None:
     plan_ = WindowPlan("", 5, "sum", Type.NUMBER, "", 0, 9, True)
     state = WindowState(True, list(range(len(values))), values)
-    kept, columns = Kept(Record(bytes(8), windows={5: state}), 0), window_plans({"a": plan_})
+    kept, columns = Kept(Record(bytes(8), windows={5: state}), 0), window_plans([plan_])
     found = kernels.read(0, kept.at, columns, 0, 8 * 86_400_000, *zone_of(None))
     added = windows.read(plan_, state, 8 * 86_400_000, None)
     total = 0.0

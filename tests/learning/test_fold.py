@@ -12,7 +12,9 @@ from engine.compiler.model import Policy, Position
 from engine.decision import Outcome, OutcomeKind, Reason
 from engine.learning.fold import BucketFold, Increments
 from engine.learning.learner import Learner, refresh
-from engine.learning.policies import REWARD_UNIT, ArmKey, scaled_reward, variant_shares
+from engine.learning.linear import REWARD_UNIT
+from engine.learning.policies import scaled_reward, variant_shares
+from engine.learning.posteriors import ArmKey, ArmState
 from engine.learning.snapshot import Learnt
 from engine.state.log import DecisionEntry, Entry, OutcomeEntry, encode
 from engine.state.redis import RedisStore
@@ -36,13 +38,14 @@ def came(at_ms: int, event: int, kind: OutcomeKind) -> OutcomeEntry:
     return OutcomeEntry(at_ms, at_ms, ANA, event, 0, 0.0, int(kind))
 
 
-def folded(entries: list[Entry], now_ms: int) -> tuple[dict[ArmKey, list[int]], str]:
+def folded(entries: list[Entry], now_ms: int) -> tuple[dict[ArmKey, ArmState], str]:
     fold, increments = BucketFold(), Increments()
     fold.extend((f"{i + 1}-0", e) for i, e in enumerate(entries))
     upto = fold.settle(now_ms, {"bandit": POLICY}, increments)
     return increments.arms, upto
 
 
+FULL = REWARD_UNIT
 X = ArmKey("bandit", "m", "", "x")
 
 
@@ -50,9 +53,13 @@ X = ArmKey("bandit", "m", "", "x")
     ("entries", "now_ms", "sums"),
     [
         ([sent(0, 1), came(5, 1, OutcomeKind.DELIVERED)], 99_999, None),  # still open
-        ([sent(0, 1), came(5, 1, OutcomeKind.DELIVERED)], 100_000, [1, 0]),
-        ([sent(0, 1), came(5, 1, OutcomeKind.REPLIED)], 100_000, [1, REWARD_UNIT // 4]),
-        ([sent(0, 1), came(5, 1, OutcomeKind.REPLIED), came(6, 1, OutcomeKind.CONVERTED)], 100_000, [1, REWARD_UNIT]),
+        ([sent(0, 1), came(5, 1, OutcomeKind.DELIVERED)], 100_000, (1, 0, 0)),
+        ([sent(0, 1), came(5, 1, OutcomeKind.REPLIED)], 100_000, (1, FULL // 4, FULL // 16)),
+        (
+            [sent(0, 1), came(5, 1, OutcomeKind.REPLIED), came(6, 1, OutcomeKind.CONVERTED)],
+            100_000,
+            (1, REWARD_UNIT, REWARD_UNIT),
+        ),
         ([sent(0, 1), came(100_001, 1, OutcomeKind.REPLIED)], 200_000, None),  # too late to count, and unreported
         ([sent(0, 1), came(5, 2, OutcomeKind.REPLIED)], 200_000, None),  # of another decision
         ([sent(0, 1), came(5, 1, OutcomeKind.NOT_DELIVERED)], 200_000, None),
@@ -62,14 +69,14 @@ X = ArmKey("bandit", "m", "", "x")
         ([sent(0, 1, policy="gone"), came(5, 1, OutcomeKind.DELIVERED)], 200_000, None),
     ],
 )
-def test_what_is_learnt_from(entries: list[Entry], now_ms: int, sums: list[int] | None) -> None:
-    assert folded(entries, now_ms)[0] == ({X: sums} if sums else {})
+def test_what_is_learnt_from(entries: list[Entry], now_ms: int, sums: tuple[int, int, int] | None) -> None:
+    assert folded(entries, now_ms)[0] == ({X: ArmState(*sums)} if sums else {})
 
 
 def test_the_fold_stops_at_the_first_open_trial() -> None:
     entries: list[Entry] = [sent(0, 1), came(5, 1, OutcomeKind.DELIVERED), sent(50_000, 2), sent(60_000, 3, policy="")]
     arms, upto = folded(entries, 120_000)
-    assert arms == {X: [1, 0]}
+    assert arms == {X: ArmState(1, 0, 0)}
     assert upto == "2-0"
 
 
@@ -116,7 +123,7 @@ def test_exactly_once_over_restarts_and_rivals(store: RedisStore, runner: asynci
         restarted = Learner(store, active)
         assert await restarted.run_once(200_000) == 0  # nothing is learnt again
         assert await refresh(store, learnt)
-        assert learnt.posteriors.arms == {X: (20, 20 * REWARD_UNIT)}
+        assert learnt.posteriors.arms == {X: ArmState(20, 20 * REWARD_UNIT, 20 * REWARD_UNIT)}
         assert not await refresh(store, learnt)
         await write(store, 3, [sent(300, 99, "y"), came(301, 99, OutcomeKind.DELIVERED)])
         assert sum(await asyncio.gather(one.run_once(900_000), two.run_once(900_000))) == 1
@@ -126,5 +133,30 @@ def test_exactly_once_over_restarts_and_rivals(store: RedisStore, runner: asynci
         assert shares.shares[0] > shares.shares[1] > 0
         for learner in (one, two, restarted):
             await learner.close()
+
+    runner.run(scenario())
+
+
+def test_a_version_names_one_state_also_where_it_moves_meanwhile(
+    store: RedisStore, runner: asyncio.Runner, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another learner commits between the look at the version and the sums: both are of its commit then."""
+
+    async def scenario() -> None:
+        learner, learnt = Learner(store, Active(bundle)), Learnt()
+        await write(store, 5, [sent(1, 1), came(2, 1, OutcomeKind.REPLIED)])
+        assert await learner.run_once(150_000) == 1
+        look = store.admin.get
+
+        async def late(key: str) -> object:
+            found = await look(key)
+            await write(store, 5, [sent(200_000, 2), came(200_001, 2, OutcomeKind.REPLIED)])
+            assert await learner.run_once(900_000) == 1
+            return found
+
+        monkeypatch.setattr(store.admin, "get", late)
+        assert await refresh(store, learnt)
+        assert (learnt.posteriors.version, learnt.posteriors.arms[X].trials) == (2, 2)
+        await learner.close()
 
     runner.run(scenario())

@@ -16,8 +16,8 @@ from engine.contact.hours import closes, send_time
 from engine.decider import create_decider
 from engine.decision import DecideRequest, Decision, Event, Outcome, OutcomeKind, Reason
 from engine.errors import TactError
+from engine.learning.best import best_of_betas
 from engine.learning.fold import BucketFold, Increments
-from engine.learning.shares import best_of_betas
 from engine.state.log import DecisionEntry, OutcomeEntry
 from engine.state.model import Contact
 from engine.state.redis import RedisStore

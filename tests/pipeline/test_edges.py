@@ -12,7 +12,7 @@ from engine.decider import DeciderSettings, create_decider
 from engine.decision import SHARE_UNIT, DecideRequest, Decision, Event, Outcome, Reason
 from engine.errors import InvalidInput, TactError
 from engine.identity import customer_key
-from engine.learning.policies import ArmKey, ArmState, Posteriors
+from engine.learning.posteriors import ArmKey, ArmState, Posteriors
 from engine.learning.shares import drawn
 from engine.learning.snapshot import Learnt
 from engine.state.log import DecisionEntry, decode

@@ -18,7 +18,7 @@ from engine.compiler.ruleset import load, read_directory
 from engine.contact.holdout import held_out
 from engine.decision import DecideRequest, Decision, Event, Outcome, Reason
 from engine.identity import customer_key, event_hash
-from engine.learning.policies import Posteriors
+from engine.learning.posteriors import Posteriors
 from engine.state.model import Cell, ConsentEntry, Contact, Profile, Record
 from engine.step.take import Step, Subject, World, take
 

@@ -133,7 +133,7 @@ def test_a_large_rule_set_is_compiled_apart_once_something_is_served(
         (tmp_path / "rules" / path).write_bytes(content)
 
     async def scenario() -> str:
-        served = Revisions(store.admin, store.key, tmp_path / "last_good")
+        served = Revisions(store.side, store.key, tmp_path / "last_good")
         await served.start(tmp_path / "rules")
         assert compiled == []
         other = await served.validate({**SHIPPED, "more.yaml": b"# more\n"})

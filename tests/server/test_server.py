@@ -88,6 +88,9 @@ def test_wrong_settings_and_wrong_rules_end_with_2(servers: list[Server], tmp_pa
     servers.append(wrong := Server(tmp_path, "--workers", "many"))
     assert wrong.process.wait(WAIT_S) == 2
     assert wrong.said() == "server.py: --workers: found 'many', expected a whole number from 1 to 256\n"
+    servers.append(nowhere := Server(tmp_path, "--redis", "redis+sentinel://one,two"))
+    assert nowhere.process.wait(WAIT_S) == 2
+    assert "ends with the name of the service" in nowhere.said()
     servers.append(broken := Server(tmp_path, rules=RULES.replace("on: [deposit]", "on: [deposits]")))
     assert broken.process.wait(WAIT_S) == 2
     assert "rules.yaml:5:" in broken.said()

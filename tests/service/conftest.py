@@ -74,7 +74,7 @@ async def serving(
     for path, content in (files or {"rules.yaml": RULES}).items():
         (directory / path).parent.mkdir(parents=True, exist_ok=True)
         (directory / path).write_bytes(content)
-    revisions = Revisions(store.admin, store.key, tmp_path / "last_good")
+    revisions = Revisions(store.side, store.key, tmp_path / "last_good")
     active = await revisions.start(directory)
     decider = create_decider(active, store)
     table = Table(decider, revisions, **options)

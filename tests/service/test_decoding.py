@@ -265,6 +265,7 @@ def test_profiles(bundle: Bundle) -> None:
             consents=[
                 profile_pb2.Consent(purpose="servce", state=profile_pb2.Consent.GRANTED),
                 profile_pb2.Consent(),
+                profile_pb2.Consent(purpose="service", state=profile_pb2.Consent.GRANTED, channel="psh"),
             ],
             blocked_channels=["pus"],
             preferred_hours=hours,
@@ -282,6 +283,7 @@ def test_profiles(bundle: Bundle) -> None:
         ("contact.consents[0].purpose", "purpose \"servce\" is not in the rule set; did you mean 'service'?"),
         ("contact.consents[1].purpose", "is missing: expected a purpose of the rule set"),
         ("contact.consents[1].state", "found 0: expected GRANTED or WITHDRAWN"),
+        ("contact.consents[2].channel", "channel \"psh\" is not in the rule set; did you mean 'push'?"),
         ("contact.blocked_channels[0]", "channel \"pus\" is not in the rule set; did you mean 'push'?"),
         ("contact.preferred_hours.from", f'found "8:00": {time_of_day}'),
         ("contact.preferred_hours.to", f'found "24:00": {time_of_day}'),
@@ -306,7 +308,14 @@ def test_a_profile_comes_back_as_it_was_written(bundle: Bundle) -> None:
                     changed_at=Timestamp(seconds=5),
                     source="branch",
                     wording_version="2",
-                )
+                ),
+                profile_pb2.Consent(
+                    purpose="service",
+                    state=profile_pb2.Consent.GRANTED,
+                    changed_at=Timestamp(seconds=6),
+                    topic="cards",
+                    channel="push",
+                ),
             ],
             blocked_topics=["cards"],
             blocked_channels=["push"],

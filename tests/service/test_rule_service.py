@@ -44,7 +44,7 @@ async def failure(call: Any) -> tuple[grpc.StatusCode, dict[str, str]]:
 
 def worker(store: RedisStore, tmp_path: Path) -> Revisions:
     """Another worker's view of the same deployment."""
-    return Revisions(store.admin, store.key, tmp_path / "last_good")
+    return Revisions(store.side, store.key, tmp_path / "last_good")
 
 
 def directory(tmp_path: Path, content: bytes) -> Path:

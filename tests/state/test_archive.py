@@ -9,11 +9,14 @@ from pathlib import Path
 import pyarrow.dataset as ds
 import pytest
 
-from engine.identity import customer_key
+from engine.identity import CustomerKey, customer_key
+from engine.keeping import erase_due
 from engine.state.archive import Archiver
-from engine.state.log import CandidateEntry, DecisionEntry, ErasedEntry, OutcomeEntry, encode
+from engine.state.erasure import ErasureReport, pending, rewrite
+from engine.state.log import CandidateEntry, DecisionEntry, ErasedEntry, OutcomeEntry, ProfileEntry, encode
 from engine.state.model import Commit
 from engine.state.redis import RedisStore
+from engine.state.runs import ArchiveError, reconcile, rows_and_removed, runs
 
 CUSTOMERS = [customer_key(f"customer {i}") for i in range(60)]
 
@@ -29,6 +32,13 @@ async def write(store: RedisStore, first: int, count: int) -> None:
         outcome = OutcomeEntry(n, n, customer.digest, n, n, 1.0, 6)
         commits.append(Commit(customer, b"", b"", None, entries=[encode(decision), encode(outcome)]))
     assert all(s.done for s in await store.commit(commits, now_ms + 2000))
+
+
+async def erase(store: RedisStore, customer: CustomerKey) -> None:
+    """An ERASED entry."""
+    now_ms = (await store.read([])).now_ms
+    entry = encode(ErasedEntry(now_ms, customer.digest))
+    assert (await store.commit([Commit(customer, b"", b"", None, entries=[entry])], now_ms + 2000))[0].done
 
 
 def archived(directory: Path, kind: str) -> Counter[int]:
@@ -74,7 +84,7 @@ def test_a_crash_at_any_step_loses_and_doubles_nothing(
         await write(store, 100, 100)
         with monkeypatch.context() as patch:
             if step == "_sync_of_ranges":
-                patch.setattr("engine.state.archive._write_synced", crash)
+                patch.setattr("engine.state.archive.write_synced", crash)
             else:
                 patch.setattr(first, step, crash)
             with pytest.raises((KeyboardInterrupt, asyncio.CancelledError)):
@@ -110,7 +120,7 @@ def test_a_disk_that_was_full_is_got_over(
     async def scenario() -> None:
         archiver = Archiver(store, tmp_path)
         await write(store, 0, 50)
-        for step in ("_write_synced", "_sync"):
+        for step in ("write_synced", "sync"):
             with monkeypatch.context() as patch:
                 patch.setattr(f"engine.state.archive.{step}", full)
                 with pytest.raises(OSError, match="No space"):
@@ -179,3 +189,84 @@ def test_what_cannot_be_read_is_kept_as_it_is(
         await archiver.close()
 
     runner.run(scenario())
+
+
+def test_an_erased_customer_leaves_the_archive(store: RedisStore, runner: asyncio.Runner, tmp_path: Path) -> None:
+    """What came before the erasure goes, of every kind; a later life, the ERASED entry and everybody else stay."""
+    ana = CUSTOMERS[0]
+
+    async def scenario() -> None:
+        archiver = Archiver(store, tmp_path)
+        await write(store, 0, 120)
+        now_ms = (await store.read([])).now_ms
+        unknown = [b"\x63 later " + ana.digest, b"\x63 later " + CUSTOMERS[1].digest]
+        consent = encode(
+            ProfileEntry(1, ana.digest, b"12345678", ["balance"], [], True, [["marketing", True, 1, "", ""]])
+        )
+        more = [Commit(ana, b"", b"", None, entries=[consent, *unknown])]
+        assert (await store.commit(more, now_ms + 2000))[0].done
+        await archiver.run_once()
+        assert rewrite(tmp_path) == ErasureReport(1)
+        await erase(store, ana)
+        await write(store, 120, 60)
+        await archiver.run_once()
+        assert pending(tmp_path).customers == 1
+        report = rewrite(tmp_path)
+        assert (report.run, report.customers, report.removed) == (2, 1, 6)
+        gone = {0, 60}
+        assert archived(tmp_path, "decision") == Counter(set(range(180)) - gone)
+        assert archived(tmp_path, "outcome") == Counter(set(range(180)) - gone)
+        first, second = runs(tmp_path)
+        assert [rows_and_removed(p) for kind, p in first.tables() if kind in ("profile", "unreadable")] == [
+            (0, 1),
+            (1, 1),
+        ]
+        assert [rows_and_removed(p) for kind, p in second.tables() if kind == "erased"] == [(1, 0)]
+        reconcile(first)
+        reconcile(second)
+        assert rewrite(tmp_path) == ErasureReport(2)
+        await erase(store, ana)  # once more: the later life goes as well
+        await archiver.run_once()
+        assert rewrite(tmp_path).removed == 2
+        assert archived(tmp_path, "decision") == Counter(set(range(180)) - gone - {120})
+        await archiver.close()
+
+    runner.run(scenario())
+
+
+def test_an_erasure_is_carried_out_within_a_day(store: RedisStore, runner: asyncio.Runner, tmp_path: Path) -> None:
+    async def scenario() -> int:
+        archiver = Archiver(store, tmp_path)
+        await write(store, 0, 60)
+        await erase(store, CUSTOMERS[3])
+        await archiver.run_once()
+        await archiver.close()
+        return (await store.read([])).now_ms
+
+    now_ms = runner.run(scenario())
+    assert not erase_due(tmp_path / "nowhere", now_ms)
+    assert not erase_due(tmp_path, now_ms + 3_600_000)
+    assert erase_due(tmp_path, now_ms + 86_400_000)
+    assert archived(tmp_path, "decision") == Counter(set(range(60)) - {3})
+    assert not erase_due(tmp_path, now_ms + 2 * 86_400_000)
+
+
+def test_a_run_that_does_not_hold_what_was_read_is_told(
+    store: RedisStore, runner: asyncio.Runner, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        archiver = Archiver(store, tmp_path)
+        await write(store, 0, 60)
+        await erase(store, CUSTOMERS[3])
+        await archiver.run_once()
+        await archiver.close()
+
+    runner.run(scenario())
+    [run] = runs(tmp_path)
+    (run.path / "outcome.parquet").unlink()
+    with pytest.raises(ArchiveError, match=r"was to hold 121 entries and holds 61"):
+        rewrite(tmp_path)
+    assert pending(tmp_path).customers == 1
+    (run.path / "decision.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ArchiveError, match=r"decision.parquet cannot be read"):
+        rewrite(tmp_path)

@@ -11,7 +11,8 @@ import pytest
 import uvloop
 
 from engine.errors import StoreUnavailable
-from engine.state.connection import Address, Connection, connect
+from engine.state.address import Address
+from engine.state.connection import Connection, connect, greeting
 
 
 def test_cancelled_callers_leave_the_connection_in_step(store_url: str) -> None:
@@ -154,11 +155,11 @@ def test_addresses() -> None:
     assert (a.host, a.port, a.username, a.password, a.db, a.tls) == (
         "store.example", 7000, "user", "p@ss", 3, True,
     )  # fmt: skip
-    assert a.greeting() == [("AUTH", "user", "p@ss"), ("SELECT", 3), ("PING",)]
+    assert greeting(a) == [("AUTH", "user", "p@ss"), ("SELECT", 3), ("PING",)]
     assert str(a) == "store.example:7000"
     b = Address.parse("unix:///var/run/my%20store.sock?db=2")
     assert (b.path, b.db, b.tls) == ("/var/run/my store.sock", 2, False)
-    assert Address.parse("redis://localhost").greeting() == [("PING",)]
+    assert greeting(Address.parse("redis://localhost")) == [("PING",)]
     for wrong in ("http://x", "redis://x/one"):
         with pytest.raises(ValueError):
             Address.parse(wrong)

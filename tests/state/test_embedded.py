@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from engine.errors import Conflict, StoreUnavailable
 from engine.identity import customer_key
@@ -148,3 +149,55 @@ def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
     server = EmbeddedStore(tmp_path)
     server.start()
     server.stop()
+
+
+PROGRAM = """\
+import os, sys
+from pathlib import Path
+import redis
+from engine.errors import Conflict
+from engine.state.embedded import EmbeddedStore
+store = EmbeddedStore(Path(sys.argv[1]))
+try:
+    url = store.start()
+except Conflict:
+    print("refused", flush=True)
+    sys.exit()
+client = redis.Redis.from_url(url)
+for n in range(1_000_000):
+    word = f"{os.getpid()}:{n}"
+    client.rpush("said", word)
+    print(word, flush=True)
+"""
+
+
+def test_owners_that_are_killed_lose_nothing(tmp_path: Path) -> None:
+    """Of engines that come at once one owns the directory; it is killed, the next one owns it, all words are there."""
+    said: list[str] = []
+    refused = 0
+    for round_ in range(4):
+        command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
+        engines = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        firsts = []
+        for engine in engines:
+            assert engine.stdout is not None
+            firsts.append(engine.stdout.readline().strip())
+        assert sorted(f == "refused" for f in firsts) == [False, True]
+        refused += 1
+        for engine, first in zip(engines, firsts, strict=True):
+            assert engine.stdout is not None
+            if first != "refused":
+                said.append(first)
+                said += [engine.stdout.readline().strip() for _ in range(20 * round_)]
+                engine.kill()  # its server may live a little longer: the next owner takes it over, or waits for its end
+                said += [line.strip() for line in engine.stdout if line.endswith("\n")]
+            engine.wait()
+            engine.stdout.close()
+    heir = EmbeddedStore(tmp_path)
+    with redis.Redis.from_url(heir.start()) as client:
+        kept = [word.decode() for word in client.lrange("said", 0, -1)]
+    heir.stop()
+    assert refused == 4
+    assert len(said) > 100
+    assert set(said) <= set(kept)
+    assert len(kept) == len(set(kept)) <= len(said) + 4  # at most the word that was on its way when its engine died

@@ -37,7 +37,7 @@ VARIANTS = st.lists(st.builds(VariantEntry, TEXT, SHARE), max_size=3)
 DECISIONS = st.builds(
     DecisionEntry, INT64, DIGEST, U64, U64, VERSION, VERSION, TEXT, TEXT, SMALL, SMALL, SMALL, VALUES,
     CANDIDATES, TEXT, TEXT, TEXT, TEXT, U64, TEXT, VARIANTS, SHARE, SHARE, INT64, SMALL, st.booleans(),
-    st.booleans(),
+    st.booleans(), st.lists(st.integers(-(2**31), 2**31 - 1), max_size=3), U64,
 )  # fmt: skip
 OUTCOMES = st.builds(OutcomeEntry, INT64, INT64, DIGEST, U64, U64, FLOAT, SMALL, SMALL, TEXT, TEXT, TEXT, U64, TEXT)
 PROFILES = st.builds(
@@ -96,7 +96,7 @@ def test_values_json_cannot_hold_come_back() -> None:
 def test_fields_of_newer_versions_are_ignored_and_missing_ones_default() -> None:
     blob = encode(no_message())
     at = 1 + 8 + 16 + 8 + 8 + 8 + 8  # behind the head
-    added = [0, {}, [], "", "", "", "", 0, "", [], 0, 0, 0, 0, False, False, "new", 5]
+    added = [0, {}, [], "", "", "", "", 0, "", [], 0, 0, 0, 0, False, False, [], 0, "new", 5]
     longer = [*msgpack.unpackb(blob[at:]), *added]
     assert decode(blob[:at] + msgpack.packb(longer)) == no_message()
     with pytest.raises(CorruptBlob, match="kind 9"):

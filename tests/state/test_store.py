@@ -99,9 +99,9 @@ def test_a_late_commit_writes_nothing(store: RedisStore, runner: asyncio.Runner)
         now_ms = (await store.read([])).now_ms
         commit = group(b"", new_version(), entries=[b"x"])
         packed = store._pack(commit, now_ms - 1)
-        from engine.state.redis import _SCRIPT
+        from engine.state.redis import SCRIPT
 
-        assert await store._connection.pipeline([("EVAL", _SCRIPT, *packed)]) == [b"late"]
+        assert await store._connection.pipeline([("EVAL", SCRIPT, *packed)]) == [b"late"]
         [status] = await store.commit([commit], now_ms - 1)
         assert status.status in ("late", "unknown")
         assert (await store.read([ReadRequest(ANNA, ())])).entries[0].record == b""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 from engine.compiler.analysis.report import Report
-from engine.compiler.model import Cap, Gap, Message, RuleSet
+from engine.compiler.model import Cap, Gap, Message, RuleSet, Suppression, VolumeCap
 
 KEPT_S_MIN = 90 * 86_400  # outcomes are credited to touches, and the record keeps these at least this long
 _WITHIN = {("day", "day"), ("day", "week"), ("day", "month"), ("week", "week"), ("month", "month")}
@@ -16,13 +16,16 @@ def report_contact(ruleset: RuleSet, report: Report) -> None:
     """Warnings no-timezone, cap-never-passes, limit-never-holds, shadowed-cap, floor-too-large and more."""
     _zones(ruleset, report)
     _caps(ruleset, report)
+    _topics(ruleset, report)
     spans = [cap.over.span_s for cap in ruleset.caps if cap.over is not None]
-    kept_s = max([KEPT_S_MIN, *spans, *(gap.apart.span_s for gap in ruleset.gaps)])
+    spans += [gap.apart.span_s for gap in ruleset.gaps]
+    spans += [s.lasts.span_s + (s.within.span_s if s.within else 0) for s in ruleset.suppressions]
+    kept_s = max([KEPT_S_MIN, *spans])
     users: dict[str | None, list[Message]] = {}
     for message in ruleset.messages.values():
         users.setdefault(message.policy, []).append(message)
     for policy in ruleset.policies.values():
-        if policy.kind == "thompson" and policy.attribution_s > kept_s:
+        if policy.kind != "fixed" and policy.attribution_s > kept_s:
             report.add(
                 "attribution-too-long", policy.position,
                 f"'{policy.name}' credits outcomes for longer than a message is remembered",
@@ -45,7 +48,7 @@ def _zones(ruleset: RuleSet, report: Report) -> None:
         return
     kept = {p.quiet_hours for p in ruleset.purposes.values()}
     for hours in ruleset.quiet_hours.values():
-        if hours.zone == "customer" and hours.name in kept:
+        if hours.zone == "customer" and hours.name in kept and not hours.unknown_zones:
             report.add(
                 "no-timezone", hours.position,
                 f"'{hours.name}' are hours of the customer's own day, and no feature 'timezone' says which that is",
@@ -53,8 +56,8 @@ def _zones(ruleset: RuleSet, report: Report) -> None:
             )  # fmt: skip
 
 
-def _purposes(ruleset: RuleSet, limit: Cap | Gap) -> frozenset[str]:
-    """Those that a cap or gap counts and holds; all but tier 1 where it names none."""
+def _purposes(ruleset: RuleSet, limit: Cap | Gap | Suppression | VolumeCap) -> frozenset[str]:
+    """Those that a limit counts and holds; all but tier 1 where it names none."""
     if limit.purposes is not None:
         return frozenset(limit.purposes)
     return frozenset(name for name, p in ruleset.purposes.items() if p.tier != 1)
@@ -62,12 +65,14 @@ def _purposes(ruleset: RuleSet, limit: Cap | Gap) -> frozenset[str]:
 
 def _caps(ruleset: RuleSet, report: Report) -> None:
     said = {m.purpose for m in ruleset.messages.values()}
-    limits: list[Cap | Gap] = [*ruleset.caps, *ruleset.gaps]
+    limits: list[Cap | Gap | Suppression | VolumeCap] = [
+        *ruleset.caps, *ruleset.gaps, *ruleset.suppressions, *ruleset.volumes,
+    ]  # fmt: skip
     for limit in limits:
         if said and not said & _purposes(ruleset, limit):
             text = f"'{limit.title}' never holds anything back: no message has such a purpose"
             report.add("limit-never-holds", limit.position, text)
-        elif isinstance(limit, Cap) and limit.at_most == 0:
+        elif isinstance(limit, Cap | VolumeCap) and limit.at_most == 0:
             text = f"'{limit.title}' lets no message through"
             report.add("cap-never-passes", limit.position, text, hint="`tact pause` stops messages for a while")
     shadowed: set[int] = set()
@@ -77,6 +82,16 @@ def _caps(ruleset: RuleSet, report: Report) -> None:
                 shadowed.add(inner)
                 text = f"'{ruleset.caps[outer].title}' always holds back at least what this cap would"
                 report.add("shadowed-cap", ruleset.caps[inner].position, text, also=ruleset.caps[outer].position)
+
+
+def _topics(ruleset: RuleSet, report: Report) -> None:
+    """A regime's cap per subject does not hold a message that has none."""
+    for cap in ruleset.caps:
+        held = _purposes(ruleset, cap) if cap.preset and "topic" in cap.per else frozenset()
+        for message in ruleset.messages.values():
+            if message.purpose in held and message.topic is None:
+                text = f"'{cap.title}' counts by topic, and '{message.name}' has none: it is not held"
+                report.add("cap-without-topic", message.position, text, also=cap.position, hint="write `topic: ..`")
 
 
 def _covers(ruleset: RuleSet, outer: Cap, inner: Cap) -> bool:

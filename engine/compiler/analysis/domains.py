@@ -9,7 +9,7 @@ from typing import Any
 from engine.compiler.analysis.cases import Cases
 from engine.compiler.analysis.values import INT_END, Values, among, between, compared, everything
 from engine.compiler.analysis.ways import Way
-from engine.compiler.model import Feature, RuleSet, Window
+from engine.compiler.model import COUNTING, DISTINCT_MAX, Feature, RuleSet, Window
 from engine.compiler.nodes import Ref, Type
 from engine.compiler.scopes import On
 
@@ -63,9 +63,15 @@ def _fitting(kind: Type, bound: float, rounded: Callable[[float], int]) -> Any:
 
 
 def _of_window(window: Window) -> Values:
-    if window.kind == "months_with" and window.over is not None:
-        return between(0, window.over.amount)
-    return between(0, INT_END - 1) if window.kind == "count" else everything(window.type)
+    if window.kind == "distinct":
+        return between(0, DISTINCT_MAX)
+    if window.kind not in COUNTING:
+        return everything(window.type)
+    if window.kind == "count":
+        return between(0, INT_END - 1)
+    if window.over is None:
+        return between(0, {"week": 7, "month": 31}.get(window.calendar or "", 1))
+    return between(0, window.over.amount if window.kind == "months_with" else window.over.span_s // 86_400)
 
 
 def event_types(on: On) -> Way:

@@ -57,6 +57,8 @@ def _logged(ruleset: RuleSet) -> Iterator[tuple[str, Expression]]:
     for policy in ruleset.policies.values():
         for segment in policy.by:
             yield "`by`", segment
+        for expression in policy.context:
+            yield "`context`", expression
 
 
 def inputs(node: Node, at: Span | None = None) -> Iterator[tuple[str, Span]]:

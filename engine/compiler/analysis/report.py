@@ -94,5 +94,5 @@ def expressions(ruleset: RuleSet) -> Iterator[tuple[Expression, On]]:
         for slot in message.slots.values():
             yield slot.expression, on
     for policy in ruleset.policies.values():
-        for segment in policy.by:
-            yield segment, None
+        for expression in (*policy.by, *policy.context):
+            yield expression, None

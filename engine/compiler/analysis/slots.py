@@ -12,7 +12,7 @@ from engine.compiler.analysis.personal import inputs
 from engine.compiler.analysis.reach import Audiences
 from engine.compiler.analysis.report import Report
 from engine.compiler.analysis.ways import Ways
-from engine.compiler.model import Message, RuleSet, Text, Variant
+from engine.compiler.model import PRESENT, Message, RuleSet, Text, Variant
 from engine.compiler.nodes import Node, Span
 from engine.compiler.source import ERROR
 
@@ -57,7 +57,9 @@ def _optional(ruleset: RuleSet, ways: Ways, node: Node) -> Iterator[str]:
         root, _, name = path.partition(".")
         feature = ruleset.features.get(name) if root == "features" else None
         window = ruleset.windows.get(name) if root == "windows" else None
-        absent = (feature is not None and feature.default is None) or (window is not None and window.kind == "last")
+        absent = (feature is not None and feature.default is None) or (
+            window is not None and window.kind not in PRESENT
+        )
         if absent and _needed(ways, path):
             yield path
 

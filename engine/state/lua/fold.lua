@@ -1,8 +1,8 @@
 -- Moves what was learnt and the log offsets it was learnt from together, so each entry is folded exactly once.
--- KEYS: 1 hash bucket -> last log id folded   2 hash arm -> integer sums ('n' .. arm: trials, 'r' .. arm: rewards)
+-- KEYS: 1 hash bucket -> last log id folded   2 hash arm -> integer sums by name
 --       3 version of the sums
 -- ARGV: 1 number of buckets, then bucket, id expected ('' none), id now
---       then number of arms, then arm, trials, reward (integers)
+--       then number of sums, then name, increment (integer)
 -- Answers the version, or -1 where another learner moved an offset meanwhile: nothing was written.
 local buckets = tonumber(ARGV[1])
 local at = 2
@@ -15,12 +15,11 @@ for _ = 1, buckets do
   redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 2])
   at = at + 3
 end
-local arms = tonumber(ARGV[at])
+local sums = tonumber(ARGV[at])
 at = at + 1
-for _ = 1, arms do
-  redis.call('HINCRBY', KEYS[2], 'n' .. ARGV[at], ARGV[at + 1])
-  redis.call('HINCRBY', KEYS[2], 'r' .. ARGV[at], ARGV[at + 2])
-  at = at + 3
+for _ = 1, sums do
+  redis.call('HINCRBY', KEYS[2], ARGV[at], ARGV[at + 1])
+  at = at + 2
 end
-if arms > 0 then return redis.call('INCR', KEYS[3]) end
+if sums > 0 then return redis.call('INCR', KEYS[3]) end
 return tonumber(redis.call('GET', KEYS[3]) or '0')

@@ -472,3 +472,43 @@ class ExplainResponse(_message.Message):
     decision: Decision
     candidates: _containers.RepeatedCompositeFieldContainer[Candidate]
     def __init__(self, decision: _Optional[_Union[Decision, _Mapping]] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ...) -> None: ...
+
+class History(_message.Message):
+    __slots__ = ("customer_id", "events", "since", "until")
+    CUSTOMER_ID_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    customer_id: str
+    events: _containers.RepeatedCompositeFieldContainer[Event]
+    since: _timestamp_pb2.Timestamp
+    until: _timestamp_pb2.Timestamp
+    def __init__(self, customer_id: _Optional[str] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class BackfillRequest(_message.Message):
+    __slots__ = ("histories",)
+    HISTORIES_FIELD_NUMBER: _ClassVar[int]
+    histories: _containers.RepeatedCompositeFieldContainer[History]
+    def __init__(self, histories: _Optional[_Iterable[_Union[History, _Mapping]]] = ...) -> None: ...
+
+class BackfillResult(_message.Message):
+    __slots__ = ("customer_id", "error", "counted", "known", "late", "apart")
+    CUSTOMER_ID_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    COUNTED_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
+    LATE_FIELD_NUMBER: _ClassVar[int]
+    APART_FIELD_NUMBER: _ClassVar[int]
+    customer_id: str
+    error: _status_pb2.Status
+    counted: int
+    known: int
+    late: int
+    apart: int
+    def __init__(self, customer_id: _Optional[str] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., counted: _Optional[int] = ..., known: _Optional[int] = ..., late: _Optional[int] = ..., apart: _Optional[int] = ...) -> None: ...
+
+class BackfillResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[BackfillResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[BackfillResult, _Mapping]]] = ...) -> None: ...

@@ -64,6 +64,11 @@ class DecisionServiceStub:
                 request_serializer=tact_dot_v1_dot_decision__pb2.ExplainRequest.SerializeToString,
                 response_deserializer=tact_dot_v1_dot_decision__pb2.ExplainResponse.FromString,
                 _registered_method=True)
+        self.Backfill = channel.unary_unary(
+                '/tact.v1.DecisionService/Backfill',
+                request_serializer=tact_dot_v1_dot_decision__pb2.BackfillRequest.SerializeToString,
+                response_deserializer=tact_dot_v1_dot_decision__pb2.BackfillResponse.FromString,
+                _registered_method=True)
 
 
 class DecisionServiceServicer:
@@ -113,6 +118,14 @@ class DecisionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Backfill(self, request, context):
+        """Adds past events to the windows and decides nothing. Each event is counted once, however often it is sent here
+        or to Decide. At most 1,000 customers and 2,000 events; each customer has a result of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DecisionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -145,6 +158,11 @@ def add_DecisionServiceServicer_to_server(servicer, server):
                     servicer.Explain,
                     request_deserializer=tact_dot_v1_dot_decision__pb2.ExplainRequest.FromString,
                     response_serializer=tact_dot_v1_dot_decision__pb2.ExplainResponse.SerializeToString,
+            ),
+            'Backfill': grpc.unary_unary_rpc_method_handler(
+                    servicer.Backfill,
+                    request_deserializer=tact_dot_v1_dot_decision__pb2.BackfillRequest.FromString,
+                    response_serializer=tact_dot_v1_dot_decision__pb2.BackfillResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -309,6 +327,33 @@ class DecisionService:
             '/tact.v1.DecisionService/Explain',
             tact_dot_v1_dot_decision__pb2.ExplainRequest.SerializeToString,
             tact_dot_v1_dot_decision__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Backfill(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tact.v1.DecisionService/Backfill',
+            tact_dot_v1_dot_decision__pb2.BackfillRequest.SerializeToString,
+            tact_dot_v1_dot_decision__pb2.BackfillResponse.FromString,
             options,
             channel_credentials,
             insecure,

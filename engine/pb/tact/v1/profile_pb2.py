@@ -27,7 +27,7 @@ from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from engine.pb.tact.v1 import decision_pb2 as tact_dot_v1_dot_decision__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tact/v1/profile.proto\x12\x07tact.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x16tact/v1/decision.proto\"\xd6\x01\n\x07\x43onsent\x12\x0f\n\x07purpose\x18\x01 \x01(\t\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.tact.v1.Consent.State\x12.\n\nchanged_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x17\n\x0fwording_version\x18\x05 \x01(\t\":\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0b\n\x07GRANTED\x10\x01\x12\r\n\tWITHDRAWN\x10\x02\"*\n\x0ePreferredHours\x12\x0c\n\x04\x66rom\x18\x01 \x01(\t\x12\n\n\x02to\x18\x02 \x01(\t\"\x9c\x01\n\x12\x43ontactPreferences\x12\"\n\x08\x63onsents\x18\x01 \x03(\x0b\x32\x10.tact.v1.Consent\x12\x16\n\x0e\x62locked_topics\x18\x02 \x03(\t\x12\x18\n\x10\x62locked_channels\x18\x03 \x03(\t\x12\x30\n\x0fpreferred_hours\x18\x04 \x01(\x0b\x32\x17.tact.v1.PreferredHours\"\xd7\x01\n\x07Profile\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x30\n\x08\x66\x65\x61tures\x18\x02 \x03(\x0b\x32\x1e.tact.v1.Profile.FeaturesEntry\x12\x16\n\x0e\x63lear_features\x18\x03 \x03(\t\x12,\n\x07\x63ontact\x18\x04 \x01(\x0b\x32\x1b.tact.v1.ContactPreferences\x1a?\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1d\n\x05value\x18\x02 \x01(\x0b\x32\x0e.tact.v1.Value:\x02\x38\x01\"8\n\x12PutProfilesRequest\x12\"\n\x08profiles\x18\x01 \x03(\x0b\x32\x10.tact.v1.Profile\"J\n\x10PutProfileResult\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"A\n\x13PutProfilesResponse\x12*\n\x07results\x18\x01 \x03(\x0b\x32\x19.tact.v1.PutProfileResult\"(\n\x11GetProfileRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\"7\n\x12GetProfileResponse\x12!\n\x07profile\x18\x01 \x01(\x0b\x32\x10.tact.v1.Profile\"+\n\x14\x45raseCustomerRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\"(\n\x15\x45raseCustomerResponse\x12\x0f\n\x07\x65xisted\x18\x01 \x01(\x08\x32\xf1\x01\n\x0eProfileService\x12H\n\x0bPutProfiles\x12\x1b.tact.v1.PutProfilesRequest\x1a\x1c.tact.v1.PutProfilesResponse\x12\x45\n\nGetProfile\x12\x1a.tact.v1.GetProfileRequest\x1a\x1b.tact.v1.GetProfileResponse\x12N\n\rEraseCustomer\x12\x1d.tact.v1.EraseCustomerRequest\x1a\x1e.tact.v1.EraseCustomerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tact/v1/profile.proto\x12\x07tact.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x16tact/v1/decision.proto\"\xf6\x01\n\x07\x43onsent\x12\x0f\n\x07purpose\x18\x01 \x01(\t\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.tact.v1.Consent.State\x12.\n\nchanged_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x17\n\x0fwording_version\x18\x05 \x01(\t\x12\r\n\x05topic\x18\x06 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x07 \x01(\t\":\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0b\n\x07GRANTED\x10\x01\x12\r\n\tWITHDRAWN\x10\x02\"*\n\x0ePreferredHours\x12\x0c\n\x04\x66rom\x18\x01 \x01(\t\x12\n\n\x02to\x18\x02 \x01(\t\"\x9c\x01\n\x12\x43ontactPreferences\x12\"\n\x08\x63onsents\x18\x01 \x03(\x0b\x32\x10.tact.v1.Consent\x12\x16\n\x0e\x62locked_topics\x18\x02 \x03(\t\x12\x18\n\x10\x62locked_channels\x18\x03 \x03(\t\x12\x30\n\x0fpreferred_hours\x18\x04 \x01(\x0b\x32\x17.tact.v1.PreferredHours\"\xd7\x01\n\x07Profile\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x30\n\x08\x66\x65\x61tures\x18\x02 \x03(\x0b\x32\x1e.tact.v1.Profile.FeaturesEntry\x12\x16\n\x0e\x63lear_features\x18\x03 \x03(\t\x12,\n\x07\x63ontact\x18\x04 \x01(\x0b\x32\x1b.tact.v1.ContactPreferences\x1a?\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1d\n\x05value\x18\x02 \x01(\x0b\x32\x0e.tact.v1.Value:\x02\x38\x01\"8\n\x12PutProfilesRequest\x12\"\n\x08profiles\x18\x01 \x03(\x0b\x32\x10.tact.v1.Profile\"J\n\x10PutProfileResult\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"A\n\x13PutProfilesResponse\x12*\n\x07results\x18\x01 \x03(\x0b\x32\x19.tact.v1.PutProfileResult\"(\n\x11GetProfileRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\"7\n\x12GetProfileResponse\x12!\n\x07profile\x18\x01 \x01(\x0b\x32\x10.tact.v1.Profile\"+\n\x14\x45raseCustomerRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\"(\n\x15\x45raseCustomerResponse\x12\x0f\n\x07\x65xisted\x18\x01 \x01(\x08\x32\xf1\x01\n\x0eProfileService\x12H\n\x0bPutProfiles\x12\x1b.tact.v1.PutProfilesRequest\x1a\x1c.tact.v1.PutProfilesResponse\x12\x45\n\nGetProfile\x12\x1a.tact.v1.GetProfileRequest\x1a\x1b.tact.v1.GetProfileResponse\x12N\n\rEraseCustomer\x12\x1d.tact.v1.EraseCustomerRequest\x1a\x1e.tact.v1.EraseCustomerResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,31 +37,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROFILE_FEATURESENTRY']._loaded_options = None
   _globals['_PROFILE_FEATURESENTRY']._serialized_options = b'8\001'
   _globals['_CONSENT']._serialized_start=117
-  _globals['_CONSENT']._serialized_end=331
-  _globals['_CONSENT_STATE']._serialized_start=273
-  _globals['_CONSENT_STATE']._serialized_end=331
-  _globals['_PREFERREDHOURS']._serialized_start=333
-  _globals['_PREFERREDHOURS']._serialized_end=375
-  _globals['_CONTACTPREFERENCES']._serialized_start=378
-  _globals['_CONTACTPREFERENCES']._serialized_end=534
-  _globals['_PROFILE']._serialized_start=537
-  _globals['_PROFILE']._serialized_end=752
-  _globals['_PROFILE_FEATURESENTRY']._serialized_start=689
-  _globals['_PROFILE_FEATURESENTRY']._serialized_end=752
-  _globals['_PUTPROFILESREQUEST']._serialized_start=754
-  _globals['_PUTPROFILESREQUEST']._serialized_end=810
-  _globals['_PUTPROFILERESULT']._serialized_start=812
-  _globals['_PUTPROFILERESULT']._serialized_end=886
-  _globals['_PUTPROFILESRESPONSE']._serialized_start=888
-  _globals['_PUTPROFILESRESPONSE']._serialized_end=953
-  _globals['_GETPROFILEREQUEST']._serialized_start=955
-  _globals['_GETPROFILEREQUEST']._serialized_end=995
-  _globals['_GETPROFILERESPONSE']._serialized_start=997
-  _globals['_GETPROFILERESPONSE']._serialized_end=1052
-  _globals['_ERASECUSTOMERREQUEST']._serialized_start=1054
-  _globals['_ERASECUSTOMERREQUEST']._serialized_end=1097
-  _globals['_ERASECUSTOMERRESPONSE']._serialized_start=1099
-  _globals['_ERASECUSTOMERRESPONSE']._serialized_end=1139
-  _globals['_PROFILESERVICE']._serialized_start=1142
-  _globals['_PROFILESERVICE']._serialized_end=1383
+  _globals['_CONSENT']._serialized_end=363
+  _globals['_CONSENT_STATE']._serialized_start=305
+  _globals['_CONSENT_STATE']._serialized_end=363
+  _globals['_PREFERREDHOURS']._serialized_start=365
+  _globals['_PREFERREDHOURS']._serialized_end=407
+  _globals['_CONTACTPREFERENCES']._serialized_start=410
+  _globals['_CONTACTPREFERENCES']._serialized_end=566
+  _globals['_PROFILE']._serialized_start=569
+  _globals['_PROFILE']._serialized_end=784
+  _globals['_PROFILE_FEATURESENTRY']._serialized_start=721
+  _globals['_PROFILE_FEATURESENTRY']._serialized_end=784
+  _globals['_PUTPROFILESREQUEST']._serialized_start=786
+  _globals['_PUTPROFILESREQUEST']._serialized_end=842
+  _globals['_PUTPROFILERESULT']._serialized_start=844
+  _globals['_PUTPROFILERESULT']._serialized_end=918
+  _globals['_PUTPROFILESRESPONSE']._serialized_start=920
+  _globals['_PUTPROFILESRESPONSE']._serialized_end=985
+  _globals['_GETPROFILEREQUEST']._serialized_start=987
+  _globals['_GETPROFILEREQUEST']._serialized_end=1027
+  _globals['_GETPROFILERESPONSE']._serialized_start=1029
+  _globals['_GETPROFILERESPONSE']._serialized_end=1084
+  _globals['_ERASECUSTOMERREQUEST']._serialized_start=1086
+  _globals['_ERASECUSTOMERREQUEST']._serialized_end=1129
+  _globals['_ERASECUSTOMERRESPONSE']._serialized_start=1131
+  _globals['_ERASECUSTOMERRESPONSE']._serialized_end=1171
+  _globals['_PROFILESERVICE']._serialized_start=1174
+  _globals['_PROFILESERVICE']._serialized_end=1415
 # @@protoc_insertion_point(module_scope)

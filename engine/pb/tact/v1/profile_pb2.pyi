@@ -13,7 +13,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Consent(_message.Message):
-    __slots__ = ("purpose", "state", "changed_at", "source", "wording_version")
+    __slots__ = ("purpose", "state", "changed_at", "source", "wording_version", "topic", "channel")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Consent.State]
@@ -27,12 +27,16 @@ class Consent(_message.Message):
     CHANGED_AT_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     WORDING_VERSION_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
     purpose: str
     state: Consent.State
     changed_at: _timestamp_pb2.Timestamp
     source: str
     wording_version: str
-    def __init__(self, purpose: _Optional[str] = ..., state: _Optional[_Union[Consent.State, str]] = ..., changed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., source: _Optional[str] = ..., wording_version: _Optional[str] = ...) -> None: ...
+    topic: str
+    channel: str
+    def __init__(self, purpose: _Optional[str] = ..., state: _Optional[_Union[Consent.State, str]] = ..., changed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., source: _Optional[str] = ..., wording_version: _Optional[str] = ..., topic: _Optional[str] = ..., channel: _Optional[str] = ...) -> None: ...
 
 class PreferredHours(_message.Message):
     __slots__ = ("to",)

@@ -1,0 +1,174 @@
+"""The probability of each arm to be the best one, and what linear arms are worth for a context.
+
+P(i) = integral f_i(x) prod_{j != i} F_j(x) dx, over points that every arm gives where it needs them, so that a sharp
+arm beside a wide one is seen as finely. The twins are `tests/learning/best_twin.py` and `engine.learning.linear`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+_POINTS = 120  # of all arms together, but
+_LEAST = 10  # of each, and as many between them; over
+_SPREAD = 7.0  # standard deviations on either side
+_NOTHING = 1e-100  # smaller ones soon have fewer digits, and are slow
+_ROOT_HALF = math.sqrt(0.5)
+_F1, _F2, _F3 = "float64[::1]", "float64[:, ::1]", "float64[:, :, ::1]"
+
+
+@njit(f"void({_F1}, {_F2}, {_F3}, float64, {_F1}, {_F1}, {_F1})", cache=True, error_model="numpy", nogil=True)
+def linear_scores(x, centre, spread, explore, values, means, deviations):  # type: ignore[no-untyped-def]
+    """Fills `means` and `deviations` of the arms' worth for a context.
+
+    x        context, d numbers, the first is 1
+    centre   coefficients by arm (k, d)
+    spread   inverse of each arm's precision (k, d, d)
+    explore  standard deviation of one reward
+    values   what each arm's reward is multiplied by (k)
+    """
+    d = len(x)
+    for arm in range(len(centre)):
+        mean, variance = 0.0, 0.0
+        for i in range(d):
+            mean += x[i] * centre[arm, i]
+            row = 0.0
+            for j in range(d):
+                row += spread[arm, i, j] * x[j]
+            variance += x[i] * row
+        means[arm] = mean * values[arm]
+        deviations[arm] = explore * math.sqrt(max(variance, 1e-12)) * values[arm]
+
+
+@njit(f"void({_F1}, {_F2}, {_F2}, {_F1})", cache=True, error_model="numpy", nogil=True)
+def _integrate(points, below, density, out):  # type: ignore[no-untyped-def]
+    """Probabilities to be the largest, by Simpson's rule over each pair of steps between points.
+
+    below, density   of each arm at the points (k, points), over the same variable; density is used up
+    """
+    k, n = below.shape
+    product = np.ones(n)
+    for arm in range(k):
+        for p in range(n):
+            density[arm, p] *= product[p]
+            product[p] = product[p] * below[arm, p] if product[p] > _NOTHING else 0.0
+    for p in range(1, n, 2):
+        product[p] = 4.0 * (points[p + 1] - points[p - 1])
+    for p in range(0, n, 2):
+        product[p] = points[min(p + 2, n - 1)] - points[max(p - 2, 0)]
+    total = 0.0
+    for arm in range(k - 1, -1, -1):
+        best = 0.0
+        for p in range(n):
+            best += density[arm, p] * product[p]
+            product[p] = product[p] * below[arm, p] if product[p] > _NOTHING else 0.0
+        out[arm] = best
+        total += best
+    for arm in range(k):
+        out[arm] /= total
+
+
+@njit("float64(int64, int64)", cache=True, error_model="numpy", nogil=True)
+def _place(p, own):  # type: ignore[no-untyped-def]
+    """Where the point p of an arm's own lies, in its standard deviations."""
+    return _SPREAD * (2.0 * p / (own - 1) - 1.0)
+
+
+@njit(f"float64[::1]({_F1})", cache=True, error_model="numpy", nogil=True)
+def _with_middles(knots):  # type: ignore[no-untyped-def]
+    """The knots, ascending, and one more point in the middle between each two."""
+    points = np.empty(2 * len(knots) - 1)
+    points[: len(knots)] = np.sort(knots)
+    for p in range(len(knots) - 1, 0, -1):
+        points[2 * p] = points[p]
+    for p in range(1, len(points), 2):
+        points[p] = 0.5 * (points[p - 1] + points[p + 1])
+    return points
+
+
+@njit(f"void({_F1}, {_F1}, {_F1})", cache=True, error_model="numpy", nogil=True)
+def best_of_normals(means, deviations, out):  # type: ignore[no-untyped-def]
+    """Fills `out` with the probability of each Normal(mean, deviation) to be the largest; to about 1e-3."""
+    k = len(means)
+    own = max(_LEAST, _POINTS // k)
+    knots = np.empty(k * own)
+    for arm in range(k):
+        for p in range(own):
+            knots[arm * own + p] = means[arm] + deviations[arm] * _place(p, own)
+    points = _with_middles(knots)
+    below, density = np.empty((k, len(points))), np.empty((k, len(points)))
+    for arm in range(k):
+        for p in range(len(points)):
+            z = (points[p] - means[arm]) / deviations[arm]
+            below[arm, p] = max(_NOTHING, 0.5 * math.erfc(-z * _ROOT_HALF))
+            density[arm, p] = math.exp(max(-230.0, -0.5 * z * z)) / deviations[arm]
+    _integrate(points, below, density, out)
+
+
+@njit("float64(float64, float64)", cache=True, error_model="numpy", nogil=True)
+def _moved(z, part):  # type: ignore[no-untyped-def]
+    """The logit of part x rate, of a rate's logit z."""
+    if part == 1.0:
+        return z
+    worth = part / (1.0 + math.exp(-z))
+    return math.log(worth / (1.0 - worth))
+
+
+@njit("float64(float64, float64)", cache=True, error_model="numpy", nogil=True)
+def _back(z, part):  # type: ignore[no-untyped-def]
+    """The logit of the rate whose part has the logit z; infinite where no rate reaches it."""
+    rate = 1.0 / (1.0 + math.exp(-z)) / part
+    return math.log(rate / (1.0 - rate)) if rate < 1.0 else np.inf
+
+
+@njit(f"void({_F1}, {_F1}, {_F1}, {_F1})", cache=True, error_model="numpy", nogil=True)
+def best_of_betas(alphas, betas, values, out):  # type: ignore[no-untyped-def]
+    """Fills `out` with the probability of each value x Beta(alpha, beta) to be the largest; to about 1e-3.
+
+    In the logit of a rate its density is smooth with exponential tails. Points are logits of the worth as a part of
+    the largest value; each arm's distribution function is summed by the trapezoid rule with its end correction.
+    """
+    k = len(alphas)
+    most = values.max()
+    own = max(_LEAST, _POINTS // k)
+    knots = np.empty(k * (own + 1))
+    for arm in range(k):
+        at = math.log(alphas[arm] / betas[arm])
+        wide = math.sqrt(1.0 / alphas[arm] + 1.0 / betas[arm])
+        part = values[arm] / most
+        for p in range(own):
+            knots[arm * (own + 1) + p] = _moved(at + wide * _place(p, own), part)
+        # where the worth of the arm ends, and its density may fall from something to nothing
+        knots[arm * (own + 1) + own] = (
+            np.log(part / (1.0 - part)) + 1e-9 if part < 1.0 else knots[arm * (own + 1) + own - 1]
+        )
+    points = _with_middles(knots)
+    n = len(points)
+    below, density = np.empty((k, n)), np.empty((k, n))
+    for arm in range(k):
+        a, b, part = alphas[arm], betas[arm], values[arm] / most
+        top = a * math.log(a / b) - (a + b) * math.log1p(a / b)
+        last_z, last_f, last_slope, total = 0.0, 0.0, 0.0, 0.0
+        for p in range(n):
+            z = points[p] if part == 1.0 else _back(points[p], part)
+            density[arm, p] = 0.0
+            if z < np.inf:
+                softplus = z + math.log1p(math.exp(-z)) if z > 0.0 else math.log1p(math.exp(z))
+                rate = math.exp(z - softplus)
+                f = math.exp(max(-230.0, a * z - (a + b) * softplus - top))
+                slope = f * (a - (a + b) * rate)
+                if p == 0:  # what lies below: a tail that falls like exp(a z)
+                    total = f / a
+                else:
+                    h = z - last_z
+                    total += max(0.0, 0.5 * h * (f + last_f) + h * h / 12.0 * (last_slope - slope))
+                last_z, last_f, last_slope = z, f, slope
+                # of the points' own variable: worth = part x rate, d logit(worth) = worth (1 - worth) dworth ..
+                density[arm, p] = f * (1.0 if part == 1.0 else (1.0 - part * rate) / math.exp(-softplus))
+            below[arm, p] = total
+        for p in range(n):
+            below[arm, p] /= total
+            density[arm, p] /= total
+    _integrate(points, below, density, out)

@@ -1,0 +1,117 @@
+"""What was learnt, as one snapshot: sums of closed trials by arm, and what is left of them after forgetting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from engine.compiler.model import Policy
+from engine.learning.kinds import Belief, Seen, belief
+from engine.learning.linear import F64, REWARD_UNIT, Model, model, moments_size
+
+HALVINGS = 10  # half-lives after which nothing is left
+
+
+class ArmKey(NamedTuple):
+    """Whose statistics: segment "" is everybody. `hour`: since 1970, where trials are kept by time; else 0."""
+
+    policy: str
+    message: str
+    segment: str
+    variant: str
+    hour: int = 0
+
+
+class ArmState(NamedTuple):
+    """Sufficient statistics: closed trials, the sums of their rewards and of the squares of these, in REWARD_UNIT.
+
+    `moments` are those of a linear policy (`learning.linear`), by the meaning of its context; zeros at the end may be
+    missing.
+    """
+
+    trials: int
+    reward: int
+    squares: int = 0
+    moments: Mapping[int, tuple[int, ...]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Posteriors:
+    """A snapshot of everything learnt so far; pinned for the length of a batch.
+
+    Nothing is forgotten by waiting: the age of a trial is how far its hour is behind the newest of its policy, so a
+    version of the sums always gives the same shares.
+    """
+
+    version: int = 0
+    arms: Mapping[ArmKey, ArmState] = field(default_factory=dict)
+    _hours: dict[ArmKey, list[int]] = field(init=False, default_factory=dict)  # by arm without its hour
+    _segments: dict[tuple[str, str, str], set[str]] = field(init=False, default_factory=dict)
+    _newest: dict[str, int] = field(init=False, default_factory=dict)
+    _models: dict[tuple[str, int, str, str, tuple[str, ...]], Model] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for arm in sorted(self.arms):
+            self._hours.setdefault(arm._replace(hour=0), []).append(arm.hour)
+            self._segments.setdefault((arm.policy, arm.message, arm.variant), set()).add(arm.segment)
+            self._newest[arm.policy] = max(arm.hour, self._newest.get(arm.policy, 0))
+
+    def seen(self, policy: Policy, arm: ArmKey) -> Seen:
+        """What counts of an arm (hour 0 in its key)."""
+        total = Seen()
+        for hour in self._hours.get(arm, ()):
+            left = kept(policy, self._newest[policy.name] - hour)
+            if left > 0.0:
+                trials, reward, squares, _ = self.arms[arm._replace(hour=hour)]
+                total = total.plus(Seen(trials, reward / REWARD_UNIT, squares / REWARD_UNIT), left)
+        return total
+
+    def belief(self, policy: Policy, message: str, segment: str, variant: str) -> Belief:
+        """What is thought of a variant in a segment."""
+        own = self.seen(policy, ArmKey(policy.name, message, segment, variant))
+        others = Seen()
+        if policy.learning.shrink > 0.0:
+            for other in sorted(self._segments.get((policy.name, message, variant), set()) - {segment}):
+                others = others.plus(self.seen(policy, ArmKey(policy.name, message, other, variant)))
+        return belief(policy.learning, own, others)
+
+    def model(self, policy: Policy, message: str, segment: str, variants: tuple[str, ...]) -> Model:
+        """What a linear policy thinks of these variants; worked out once."""
+        key = (policy.name, policy.context_key, message, segment, variants)
+        found = self._models.get(key)
+        if found is None:
+            d = 1 + len(policy.context)
+            arms = [ArmKey(policy.name, message, segment, v) for v in variants]
+            found = self._models[key] = model(policy.learning, d, [self._moments(policy, arm, d) for arm in arms])
+        return found
+
+    def _moments(self, policy: Policy, arm: ArmKey, d: int) -> F64:
+        total = np.zeros(moments_size(d))
+        for hour in self._hours.get(arm, ()):
+            sums = self.arms[arm._replace(hour=hour)].moments.get(policy.context_key)
+            left = kept(policy, self._newest[policy.name] - hour)
+            if left > 0.0 and sums is not None:
+                total[: len(sums)] += left * np.array(sums, np.float64)
+        return total
+
+    def stale(self, policies: Mapping[str, Policy]) -> list[ArmKey]:
+        """Arms of which nothing is left."""
+        return [
+            arm
+            for arm in self.arms
+            if (policy := policies.get(arm.policy)) is not None
+            and policy.learning.bucket_h
+            and kept(policy, self._newest[arm.policy] - arm.hour) == 0.0
+        ]
+
+
+def kept(policy: Policy, age_h: int) -> float:
+    """The part of a trial that still counts, so many hours behind the newest one."""
+    learning = policy.learning
+    if learning.half_life_s:
+        halvings = age_h * 3600 / learning.half_life_s
+        return 0.5**halvings if halvings <= HALVINGS else 0.0
+    return 0.0 if learning.window_s and age_h * 3600 >= learning.window_s else 1.0

@@ -1,0 +1,1 @@
+"""What the decision log says afterwards: verified, compared, judged. Reads files; asks no server."""

@@ -1,0 +1,230 @@
+"""What a policy had learnt when it drew: its state at each logged version, folded again from the log.
+
+A trial is folded when its window has closed and all trials before it in its bucket are folded (learning.fold), so it
+enters at the greatest closing time up to its place. The state of an arm is therefore a step function of time. The log
+does not say when the learner ran; but the state of a version must be one of those steps, not after the version was
+first used and not before that of the version before. Where the log does not hold all that was learnt from (it begins
+later, customers were erased), no step fits from the start, and nothing is said of it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from engine.compiler.model import Policy
+from engine.decision import Outcome, OutcomeKind
+from engine.learning.fold import ARRIVED
+from engine.learning.linear import LINEAR, REWARD_UNIT, moments_of
+from engine.learning.policies import learnt_message, scaled_reward, variant_shares
+from engine.learning.posteriors import ArmKey, ArmState, Posteriors
+from engine.readout.log import I64, U64, Decisions, Outcomes, decision_keys
+
+TRIES = 2000  # states looked at for one version
+_CLOCKS_MS = 2000  # by which the learner's clock may be ahead of the store's
+_BUCKET = 1 << 44  # ms: more than any time
+
+
+@dataclass(slots=True)
+class Used:
+    """One vector of shares of a learning policy, as it was used: by which version, in which decisions."""
+
+    policy: str
+    message: str
+    segment: str
+    version: int
+    variants: tuple[str, ...]
+    context: tuple[int, ...]
+    shares: tuple[int, ...]
+    count: int
+    examples: list[tuple[str, str, str]] = field(default_factory=list)  # decision id, log id, path
+
+
+@dataclass(slots=True)
+class Found:
+    """What the log says of a vector: `off` units from the nearest state that fits (0, 1), None where none fits;
+    `sure`: the log holds all that it was learnt from. `tired`: there were more states than are looked at.
+    """
+
+    used: Used
+    off: int | None
+    sure: bool
+    tired: bool
+
+
+@dataclass(slots=True)
+class _Steps:
+    """One arm's trials by the time they were folded, and the sums so far: trials, reward, squares, moments."""
+
+    at_ms: I64
+    sums: I64  # (n, 3 + moments)
+    context_key: int
+
+    def at(self, moment: int) -> ArmState | None:
+        """The state then; None where nothing was folded yet."""
+        n = int(np.searchsorted(self.at_ms, moment, "right"))
+        if not n:
+            return None
+        trials, reward, squares, *moments = self.sums[n - 1].tolist()
+        return ArmState(trials, reward, squares, {self.context_key: tuple(moments)} if moments else {})
+
+
+@dataclass(slots=True)
+class StateBook:
+    """Gathers the trials, outcomes and vectors of the learning policies of one revision, file by file."""
+
+    policies: Mapping[str, Policy]
+    _trials: list[tuple[I64, I64, U64, I64]] = field(default_factory=list)  # bucket, closes, decision, arm
+    _contexts: list[tuple[int, ...]] = field(default_factory=list)  # of the trials, in their order
+    _reports: list[tuple[U64, I64, I64]] = field(default_factory=list)  # decision, kind, known at
+    _arms: list[ArmKey] = field(default_factory=list)
+    _codes: dict[ArmKey, int] = field(default_factory=dict)
+    _first_ms: dict[int, int] = field(default_factory=dict)  # version -> first used
+    _used: list[Used] = field(default_factory=list)
+
+    def take(self, d: Decisions) -> None:
+        """The trials of one file, and when versions were first used."""
+        texts = d.names.texts
+        learns = np.array([n in self.policies and self.policies[n].kind != "fixed" for n in texts])
+        rows = np.flatnonzero(
+            learns[d["policy"]] & (d["outcome"] == int(Outcome.SEND)) & (d["withheld"] == 0) & (d["sticky"] == 0)
+        )
+        parts = np.stack([d[n][rows] for n in ("policy", "message", "segment", "variant")])
+        kinds, place = np.unique(parts, axis=1, return_inverse=True)
+        codes = []
+        for policy, message, segment, variant in kinds.T.tolist():
+            owner = learnt_message(self.policies[texts[policy]], texts[message])
+            arm = ArmKey(texts[policy], owner, texts[segment], texts[variant])
+            if arm not in self._codes:
+                self._codes[arm] = len(self._arms)
+                self._arms.append(arm)
+            codes.append(self._codes[arm])
+        closes = np.maximum(d["at_ms"][rows], d["send_at_ms"][rows]) + d["attribution_s"][rows] * 1000
+        key = decision_keys(d.customer[rows], d.event[rows], d["slot"][rows])
+        arms = np.array(codes, np.int64)[place.reshape(-1)] if len(rows) else np.zeros(0, np.int64)
+        self._trials.append((d["bucket"][rows], closes, key, arms))
+        x = d.context
+        self._contexts += [tuple(x.name[x.at[i] : x.at[i + 1]].tolist()) for i in rows.tolist()]
+        learnt = np.flatnonzero(d["policy_version"] > 0)
+        versions, first = np.unique(d["policy_version"][learnt], return_inverse=True)
+        least = np.full(len(versions), np.iinfo(np.int64).max)
+        np.minimum.at(least, first, d["at_ms"][learnt])
+        for version, at_ms in zip(versions.tolist(), least.tolist(), strict=True):
+            self._first_ms[version] = min(at_ms, self._first_ms.get(version, at_ms))
+
+    def report(self, o: Outcomes) -> None:
+        """The outcomes of one file."""
+        key = decision_keys(o.customer, o.event, o["slot"])
+        self._reports.append((key, o["kind"], np.maximum(o["occurred_ms"], o["at_ms"])))
+
+    def use(self, used: Used) -> None:
+        """A vector that was drawn from."""
+        self._used.append(used)
+
+    def judge(self, begins: bool) -> Iterator[Found]:
+        """Every vector, with what the log says of it. `begins`: the archive has its first run.
+
+        Then what is learnt anywhere from it shows that it holds all; else each state must show that for itself.
+        """
+        found = list(self._judge_all())
+        whole = begins and any(f.sure for f in found)
+        for one in found:
+            yield Found(one.used, one.off, (one.sure or whole) and not one.tired, one.tired)
+
+    def _judge_all(self) -> Iterator[Found]:
+        steps = self._steps()
+        groups: dict[tuple[str, str, str], list[Used]] = defaultdict(list)
+        for used in self._used:
+            groups[used.policy, learnt_message(self.policies[used.policy], used.message), used.segment].append(used)
+        for key, vectors in groups.items():
+            yield from self._judge_key(key, sorted(vectors, key=lambda u: u.version), steps)
+
+    def _judge_key(
+        self, key: tuple[str, str, str], vectors: Sequence[Used], steps: Mapping[ArmKey, _Steps]
+    ) -> Iterator[Found]:
+        policy = self.policies[key[0]]
+        own = {arm: s for arm, s in steps.items() if self._matters(policy, key, arm)}
+        moments = np.unique(np.concatenate([np.zeros(1, np.int64), *(s.at_ms for s in own.values())]))
+        lowest, sure = 0, False
+        known: dict[int, Posteriors] = {}  # by place in `moments`
+        found_at: dict[int, int] = {}  # version -> place
+        for used in vectors:
+            upto = self._first_ms[used.version] + _CLOCKS_MS
+            highest = int(np.searchsorted(moments, upto, "right")) - 1
+            places = [k for k in [found_at.get(used.version)] if k is not None]
+            places += range(highest, max(lowest, highest - TRIES) - 1, -1)
+            off = None
+            for k in places:
+                if k not in known:
+                    then = {arm: s.at(int(moments[k])) for arm, s in own.items()}
+                    known[k] = Posteriors(1, {arm: state for arm, state in then.items() if state is not None})
+                expected = variant_shares(policy, used.message, used.segment, used.variants, known[k], used.context)
+                apart = max(abs(a - b) for a, b in zip(expected.shares, used.shares, strict=True))
+                if apart <= 1:
+                    off, lowest, found_at[used.version] = apart, k, k
+                    sure = sure or bool(known[k].arms)
+                    break
+            yield Found(used, off, sure, off is None and highest - lowest > TRIES)
+            known = {k: state for k, state in known.items() if k >= lowest}
+
+    @staticmethod
+    def _matters(policy: Policy, key: tuple[str, str, str], arm: ArmKey) -> bool:
+        """Whether an arm's trials can move these shares: forgetting goes by the newest trial of the whole policy."""
+        if policy.learning.bucket_h:
+            return arm.policy == policy.name
+        return arm[:2] == key[:2] and (policy.learning.shrink > 0.0 or arm.segment == key[2])
+
+    def _steps(self) -> dict[ArmKey, _Steps]:
+        """Each arm's state through time, by the hour where trials are kept by time."""
+        empty = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.int64))
+        bucket, closes, key, arm = map(np.concatenate, zip(empty, *self._trials, strict=True))
+        order = np.argsort(bucket, kind="stable")
+        lifted = bucket[order] * _BUCKET + closes[order]
+        folded = np.empty(len(order), np.int64)
+        folded[order] = np.maximum.accumulate(lifted) - bucket[order] * _BUCKET
+        kinds = self._kinds(key, closes)
+        steps: dict[ArmKey, _Steps] = {}
+        arrived = sum(1 << int(k) for k in ARRIVED)
+        for code, name in enumerate(self._arms):
+            mine = np.flatnonzero((arm == code) & (kinds & arrived != 0))
+            mine = mine[np.argsort(folded[mine], kind="stable")]
+            policy = self.policies[name.policy]
+            width = policy.learning.bucket_h
+            hours = closes[mine] // 3_600_000 // width * width if width else np.zeros(len(mine), np.int64)
+            sums = self._added(policy, mine, kinds)
+            for hour in np.unique(hours).tolist():
+                then = hours == hour
+                at_ms, so_far = folded[mine[then]], np.cumsum(sums[then], axis=0)
+                steps[name._replace(hour=hour)] = _Steps(at_ms, so_far, policy.context_key)
+        return steps
+
+    def _added(self, policy: Policy, trials: I64, kinds: I64) -> I64:
+        """What each trial adds to the sums, as `learning.fold` does: (n, 3 + moments)."""
+        masks, place = np.unique(kinds[trials], return_inverse=True)
+        worth = [scaled_reward(policy, {k for k in OutcomeKind if m >> int(k) & 1}) for m in masks.tolist()]
+        reward = np.array([*worth, 0], np.int64)[place]
+        sums = np.stack([np.ones(len(trials), np.int64), reward, reward * reward // REWARD_UNIT], axis=1)
+        if policy.kind not in LINEAR:
+            return sums
+        d = 1 + len(policy.context)
+        moments = np.zeros((len(trials), d * (d + 1) // 2 + d), np.int64)
+        for k, i in enumerate(trials.tolist()):
+            if len(self._contexts[i]) == d:
+                moments[k] = moments_of(self._contexts[i], int(reward[k]))
+        return np.concatenate([sums, moments], axis=1)
+
+    def _kinds(self, key: U64, closes: I64) -> I64:
+        """Bits of the kinds of outcomes that each trial had when it closed."""
+        order = np.argsort(key)
+        ordered, kinds = key[order], np.zeros(len(key), np.int64)
+        for report, kind, at_ms in self._reports:
+            if not len(key):
+                break
+            at = np.minimum(np.searchsorted(ordered, report), len(key) - 1)
+            trial = order[at]
+            good = (ordered[at] == report) & (at_ms <= closes[trial])
+            np.bitwise_or.at(kinds, trial[good], 1 << kind[good])
+        return kinds

@@ -1,0 +1,271 @@
+"""A whole log as trials: who was sent (or kept from) what, with which probabilities, and what came of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from engine.decision import SHARE_UNIT, Outcome, OutcomeKind, Reason
+from engine.readout.log import (
+    F64,
+    I64,
+    U64,
+    Decisions,
+    Flags,
+    Lists,
+    Names,
+    Outcomes,
+    decision_keys,
+    read_decisions,
+    read_outcomes,
+)
+
+DAY_MS = 86_400_000
+HORIZONS = (7, 30, 60)  # days: a week, a month, two months
+BEFORE_DAYS = 28  # of activity before a trial
+
+
+@dataclass(slots=True)
+class Happened:
+    """Outcomes, row by row: the trial that each belongs to (-1: none of the log), customer, kind, when, value."""
+
+    trial: I64
+    customer: I64
+    kind: I64
+    at_ms: I64
+    value: F64
+
+
+@dataclass(slots=True)
+class Funnel:
+    """What became of events: `reasons` of decisions; `stops` by message: reason -> how often."""
+
+    decisions: int = 0
+    reasons: Counter[int] = field(default_factory=Counter)
+    stops: dict[str, Counter[int]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class TrialLog:
+    """Every decision with a draw, in the order of its moment. Names are codes, customers numbers.
+
+    `at_ms`: when it was decided; `send_ms`: when it was to be sent, from which outcomes count. `withheld`: by the
+    holdout. `sticky`: an earlier draw, repeated. `values`: what conditions read, as JSON, if asked for. `activity`:
+    events of the customer in the 28 days before. `event_customer`, `event_ms`: all events, by customer and time.
+    """
+
+    names: Names
+    at_ms: I64
+    send_ms: I64
+    customer: I64
+    message: I64
+    variant: I64
+    policy: I64
+    version: I64
+    segment: I64
+    slot: I64
+    event: U64
+    revision: I64
+    withheld: Flags
+    sticky: Flags
+    variants: Lists
+    activity: F64
+    values: list[str] | None
+    happened: Happened
+    funnel: Funnel
+    event_customer: I64
+    event_ms: I64
+    first_ms: int
+    last_ms: int
+
+    def __len__(self) -> int:
+        return len(self.at_ms)
+
+    def closed(self, days: float) -> Flags:
+        """Trials whose horizon had passed when the log ends."""
+        closed: Flags = self.send_ms + days * DAY_MS <= self.last_ms
+        return closed
+
+    def within(self, days: float, kind: int) -> Flags:
+        """Outcomes of one kind that came within the horizon of their trial."""
+        h = self.happened
+        if not len(self):
+            return np.zeros(len(h.trial), np.bool_)
+        send = self.send_ms[h.trial]  # of -1 the last one's, taken out below
+        soon: Flags = (h.trial >= 0) & (h.kind == kind) & (h.at_ms <= send + days * DAY_MS)
+        return soon
+
+    def rewards(self, days: float, kind: int, measure: str = "rate") -> F64:
+        """By trial: whether (rate), how often (count), or for how much (value) the outcome came in time."""
+        h, which = self.happened, self.within(days, kind)
+        weights = h.value[which] if measure == "value" else None
+        sums = np.bincount(h.trial[which], weights, minlength=len(self)).astype(np.float64)
+        return (sums > 0).astype(np.float64) if measure == "rate" else sums
+
+    def shares(self, rows: I64, variants: list[int]) -> F64:
+        """Logged probabilities (rows, variants); a variant that was not in the draw has 0.
+
+        A sticky repetition logs its own share alone: it has the probabilities of the customer's draw, where the log
+        has that.
+        """
+        v = self.variants
+        place = {code: k for k, code in enumerate(variants)}
+        table = np.zeros((len(self), len(variants)))
+        column = np.array([place.get(c, -1) for c in range(len(self.names.texts))])[v.name]
+        known = column >= 0
+        table[v.row[known], column[known]] = v.share[known] / SHARE_UNIT
+        if self.sticky.any():
+            key = self.customer << 32 | self.message << 16 | self.policy
+            drawn = np.flatnonzero(~self.sticky)
+            keys, first = np.unique(key[drawn], return_index=True)
+            repeated = np.flatnonzero(self.sticky)
+            at = np.minimum(np.searchsorted(keys, key[repeated]), max(0, len(keys) - 1))
+            found = keys[at] == key[repeated] if len(keys) else np.zeros(len(repeated), np.bool_)
+            table[repeated[found]] = table[drawn[first[at[found]]]]
+        return table[rows]
+
+    def offered(self, rows: I64, variants: list[int]) -> F64:
+        """1 where a variant could be said in a decision, also with a share of zero, else 0: (rows, variants)."""
+        table = np.zeros((len(self), len(variants)))
+        row = self.variants.row
+        for k, code in enumerate(variants):
+            table[row[self.variants.name == code], k] = 1.0
+        return table[rows]
+
+    def read_value(self, rows: I64, path: str) -> list[object]:
+        """The value that conditions read at `path`, None where none was read."""
+        if self.values is None:
+            return [None] * len(rows)
+        return [orjson.loads(self.values[i] or "{}").get(path) for i in rows.tolist()]
+
+
+def read_trials(log: Path, with_values: bool = False) -> TrialLog:
+    """Reads a log. `with_values` keeps what conditions read, for segments. Raises UnreadableLog."""
+    names = Names()
+    funnel = Funnel()
+    parts: list[tuple[Decisions, I64]] = []
+    for d in read_decisions(log, names, ("values_read",) if with_values else ()):
+        _count(funnel, d)
+        c = d.candidates
+        parts.append((d, np.flatnonzero(c.sums((c.stopped_by == 0).astype(np.int64)) > 0)))
+    outcomes = list(read_outcomes(log, names))
+    owner = _numbered([d.customer for d, _ in parts] + [o.customer for o in outcomes])
+    decided = sum(len(d) for d, _ in parts)
+    event_customer = owner[:decided]
+    event_ms = np.concatenate([d["at_ms"] for d, _ in parts])
+    starts = np.cumsum([0, *(len(d) for d, _ in parts)])
+    places = np.concatenate([rows + start for (_, rows), start in zip(parts, starts[:-1], strict=True)])
+    order = np.argsort(event_ms[places], kind="stable")
+
+    def column(name: str) -> I64:
+        found: I64 = np.concatenate([d[name][rows] for d, rows in parts])[order]
+        return found
+
+    digests = np.concatenate([d.customer[rows] for d, rows in parts])[order]
+    event = np.concatenate([d.event[rows] for d, rows in parts])[order]
+    slot = column("slot")
+    first_slot = np.concatenate([d["slot"] for d, _ in parts]) == 0
+    event_customer, event_ms = event_customer[first_slot], event_ms[first_slot]
+    by_customer = np.lexsort((event_ms, event_customer))
+    event_customer, event_ms = event_customer[by_customer], event_ms[by_customer]
+    at_ms, customer = column("at_ms"), owner[places][order]
+    happened = _happened(outcomes, owner[decided:], decision_keys(digests, event, slot))
+    values: list[str] | None = None
+    if with_values:
+        kept = [d.table["values_read"].take(pa.array(rows)).to_pylist() for d, rows in parts]
+        flat = [text for part in kept for text in part]
+        values = [flat[i] for i in order.tolist()]
+    moments = (event_ms, happened.at_ms)
+    return TrialLog(
+        names, at_ms, np.maximum(column("send_at_ms"), at_ms), customer, column("message"), column("variant"),
+        column("policy"), column("policy_version"), column("segment"), slot, event, column("revision"),
+        column("withheld") != 0, column("sticky") != 0, _joined(parts, order),
+        _activity(event_customer, event_ms, customer, at_ms), values, happened, funnel, event_customer, event_ms,
+        min((int(m.min()) for m in moments if len(m)), default=0),
+        max((int(m.max()) for m in moments if len(m)), default=0),
+    )  # fmt: skip
+
+
+def kinds_of(log: TrialLog) -> list[OutcomeKind]:
+    """The kinds of outcomes that the log has, the weightiest first."""
+    there = set(np.unique(log.happened.kind).tolist())
+    order = (
+        OutcomeKind.CONVERTED, OutcomeKind.REPLIED, OutcomeKind.CLICKED, OutcomeKind.OPENED, OutcomeKind.DECLINED,
+        OutcomeKind.OPTED_OUT, OutcomeKind.COMPLAINED, OutcomeKind.DELIVERED, OutcomeKind.NOT_DELIVERED,
+    )  # fmt: skip
+    return [k for k in order if k in there]
+
+
+def _count(funnel: Funnel, d: Decisions) -> None:
+    """Adds one file's decisions to the funnel."""
+    funnel.decisions += len(d)
+    reasons, counts = np.unique(d["reason"], return_counts=True)
+    funnel.reasons.update(dict(zip(reasons.tolist(), counts.tolist(), strict=True)))
+    c = d.candidates
+    row = c.row
+    chosen = (c.stopped_by == 0) & (c.name == d["message"][row])
+    result = np.where(c.stopped_by != 0, c.stopped_by, int(Reason.OUTRANKED))
+    sent = d["outcome"] == int(Outcome.SEND)
+    result = np.where(chosen, np.where(sent[row], int(Reason.SELECTED), int(Reason.HOLDOUT)), result)
+    pairs, counts = np.unique(c.name << 8 | result, return_counts=True)
+    for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
+        funnel.stops.setdefault(d.names.texts[pair >> 8], Counter())[pair & 255] += count
+
+
+def _numbered(digests: list[U64]) -> I64:
+    """Customers as numbers from 0, in one column over all parts."""
+    raw = np.concatenate([np.ascontiguousarray(d) for d in digests])
+    column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(raw), [None, pa.py_buffer(raw)])
+    numbers: I64 = column.dictionary_encode().indices.to_numpy().astype(np.int64)
+    return numbers
+
+
+def _happened(files: list[Outcomes], customer: I64, keys: U64) -> Happened:
+    """Outcomes with their trials, found by decision."""
+    order = np.argsort(keys)
+    ordered = keys[order]
+    trial = [np.zeros(0, np.int64)]
+    for o in files:
+        key = decision_keys(o.customer, o.event, o["slot"])
+        at = np.minimum(np.searchsorted(ordered, key), max(0, len(ordered) - 1))
+        trial.append(np.where(ordered[at] == key, order[at], -1) if len(ordered) else np.full(len(o), -1))
+    none = np.zeros(0, np.int64)
+    return Happened(
+        np.concatenate(trial),
+        customer,
+        np.concatenate([none, *(o["kind"] for o in files)]),
+        np.concatenate([none, *(o["occurred_ms"] for o in files)]),
+        np.concatenate([np.zeros(0), *(o.value for o in files)]),
+    )
+
+
+def _joined(parts: list[tuple[Decisions, I64]], order: I64) -> Lists:
+    """The variants of all trials, in their order."""
+    sizes = np.concatenate([np.diff(d.variants.at)[rows] for d, rows in parts])
+    starts, base = [], 0
+    for d, rows in parts:
+        starts.append(d.variants.at[:-1][rows] + base)
+        base += len(d.variants.name)
+    start, size = np.concatenate(starts)[order], sizes[order]
+    at = np.concatenate([np.zeros(1, np.int64), np.cumsum(size)])
+    source = np.arange(int(at[-1])) + np.repeat(start - at[:-1], size)
+    name = np.concatenate([d.variants.name for d, _ in parts])
+    share = np.concatenate([d.variants.share for d, _ in parts])
+    return Lists(at, name[source], share[source])
+
+
+def _activity(event_customer: I64, event_ms: I64, customer: I64, at_ms: I64) -> F64:
+    """How many events each trial's customer had in the days before it, the trial's own not counted."""
+    if not len(event_ms):
+        return np.zeros(0)
+    base = int(event_ms.min()) - BEFORE_DAYS * DAY_MS
+    span = int(event_ms.max()) - base + 1
+    keys = event_customer * span + (event_ms - base)
+    end = np.searchsorted(keys, customer * span + (at_ms - base), "left")
+    begin = np.searchsorted(keys, customer * span + (at_ms - base - BEFORE_DAYS * DAY_MS), "left")
+    return (end - begin).astype(np.float64)

@@ -1,0 +1,40 @@
+"""The probability to be the best, by kernels against their twin on fine grids."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from engine.kernels import best as kernel
+from tests.learning import best_twin as twin
+
+SHAPE = st.floats(0.3, 3000)
+VALUE = st.just(1.0) | st.sampled_from((1.0, 0.8, 3.0, 10.0))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.floats(-1, 1), st.floats(1e-3, 1.0)), min_size=1, max_size=12))
+def test_normal_arms(arms: list[tuple[float, float]]) -> None:
+    means, deviations = (np.array(column) for column in zip(*arms, strict=True))
+    out = np.empty(len(arms))
+    kernel.best_of_normals(means, deviations, out)
+    assert out.sum() == pytest.approx(1.0)
+    assert np.abs(out - twin.best_of_normals(tuple(means.tolist()), tuple(deviations.tolist()))).max() < 2e-3
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(SHAPE, SHAPE, st.sampled_from((1.0, 0.8, 3.0, 10.0)) | st.just(1.0)), min_size=1, max_size=10)
+)
+@example([(1.0, 1.0, 1.0)] * 4)
+@example([(3.0, 9.0, 1.0), (20.0, 180.0, 3.0), (5.0, 50.0, 2.0)])
+@example([(2000.0, 1.0, 1.0), (1.0, 2000.0, 1.0)])
+def test_arms_of_rates(arms: list[tuple[float, float, float]]) -> None:
+    a, b, values = zip(*arms, strict=True)
+    out = np.empty(len(arms))
+    kernel.best_of_betas(np.array(a), np.array(b), np.array(values), out)
+    assert out.sum() == pytest.approx(1.0)
+    assert (out >= 0.0).all()
+    assert np.abs(out - twin.best_of_betas(a, b, values)).max() < 5e-3
