@@ -78,11 +78,11 @@ class Wire(asyncio.Protocol):
         return future
 
     def data_received(self, data: bytes) -> None:
-        self._heard_at = self._loop.time()
         self._reader.feed(data)
         waiters = self._waiters
         try:
             while (reply := self._reader.gets()) is not _NOTHING:
+                self._heard_at = self._loop.time()  # by whole replies: one that swallows all others is silence too
                 if not waiters:
                     self.fail("it sent a reply that nobody asked for")
                     return
@@ -130,7 +130,7 @@ class Connection:
 
     A failed attempt is followed by a pause (20 ms, doubling to 500 ms) in which every call fails at
     once; after it, or after silence, calls wait at most 100 ms for the next attempt, which goes on without
-    them. `timeout_s` bounds an attempt, and the store's silence while replies are due; how long a
+    them. `timeout_s` bounds an attempt, and the time without a whole reply while some are due; how long a
     caller waits for its own replies is the caller's (`asyncio.timeout`). Belongs to one event loop.
     """
 

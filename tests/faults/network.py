@@ -93,7 +93,7 @@ class Garbage:
             return b"-ERR nonsense\r\n" + data
         if kind == 4:
             return b"$" + data
-        return data + b"*2147483647\r\n"
+        return data + b"*100000\r\n"  # whatever follows are its elements
 
 
 async def cut(long: bool = False, calls: int = 0) -> Report:

@@ -12,12 +12,12 @@ from tests.faults.report import Report
 from tests.faults.stage import CAP, Stage, request, staged
 
 _CONNECTIONS, _EVENTS = 8, 100
-_ROUNDS, _ROUNDS_LONG = 2, 1000
+_ROUNDS, _ROUNDS_LONG = 1, 1000
 _WORKERS, _WORKERS_LONG = "2", "8"
 
 
 async def run(long: bool = False) -> Report:
-    """Two rounds over two workers, or a thousand over eight; each with a customer of its own."""
+    """One round over two workers, or a thousand over eight; each with a customer of its own."""
     report, rounds = Report(1), _ROUNDS_LONG if long else _ROUNDS
     async with staged("--workers", _WORKERS_LONG if long else _WORKERS) as stage:
         lines = await stage.dial(_CONNECTIONS * (4 if long else 1))  # the system spreads them: enough for all workers

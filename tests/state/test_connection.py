@@ -113,6 +113,27 @@ def test_broken_servers_are_dropped(reply: bytes, why: str, runner: asyncio.Runn
     runner.run(with_server(handler, scenario))
 
 
+def test_a_reply_that_swallows_all_others_is_silence(runner: asyncio.Runner) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"*100000\r\n")
+        while await reader.read(100):
+            writer.write(b":1\r\n")
+
+    async def scenario(url: str) -> None:
+        connection = await connect(url, 0.2)
+        futures = []
+        async with asyncio.timeout(5):
+            while connection.connected:  # something is heard all the time
+                futures.append(connection.send([("A",)]))
+                await asyncio.sleep(0.02)
+        for future in futures:
+            with pytest.raises(StoreUnavailable, match="no reply within"):
+                await future
+        await connection.close()
+
+    runner.run(with_server(handler, scenario))
+
+
 def test_calls_fail_at_once_while_the_pause_lasts(runner: asyncio.Runner) -> None:
     async def scenario() -> None:
         connection = Connection("redis://127.0.0.1:1")
