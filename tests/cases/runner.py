@@ -25,7 +25,7 @@ from engine.revisions import Revisions
 from engine.service.decision import DecisionService
 from engine.service.limiter import Limiter
 from engine.service.profiles import ProfileService
-from engine.transport import Call, Code, RpcError
+from engine.transport import Call, Code, RpcError, awaited
 from tests.manual_store import ManualStore
 
 HERE = Path(__file__).parent / "contact"
@@ -217,7 +217,9 @@ class Runner:
         request = pb.DecideRequest(event=event, max_messages=step.get("messages", 0))
         self.decided += 1
         try:
-            answer = pb.DecideResponse.FromString(await self.service.decide(request.SerializeToString(), Call()))
+            answer = pb.DecideResponse.FromString(
+                await awaited(self.service.decide)(request.SerializeToString(), Call())
+            )
         except RpcError as error:
             return {"error": error.code.name}
         who = event.customer_id, event.event_id
