@@ -15,7 +15,7 @@ from tests.faults.stage import CAP, MARGIN_S, Load, Stage, request, staged, unti
 _SILENT_S, _SILENT_LONG_S = 2.5, 30.0
 _NOTICED_S = 1.0
 _BACK_S = 2.0
-_FAST_S = 0.15  # a call once the store is known to be silent
+_FAST_S = 0.3  # a call once the store is known to be silent: the lane and the step each wait 0.1 s for a connection
 _MEMORY_MIB = 50
 _DEADLINE_MS = 500
 _CALLERS = 64
