@@ -1,7 +1,8 @@
 """Decisions through the real server, over gRPC, beside empty echoes of the same payload: whoever decides nothing.
 
-The server (`server.py`: state, log, caps, 1,000 messages) and the echoes are processes on core 0; the client and
-the store are on core 1. Those that are not measured are stopped meanwhile. One client for all: `bench.load`'s.
+The server (`server.py`: state, log, caps, 1,000 messages), its log's keeper and the echoes are processes on core 0;
+the client and the store are on core 1. Those that are not measured are stopped meanwhile. One client for all:
+`bench.load`'s.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Figures:
     p99_us: list[float] = field(default_factory=list)
     batched: list[float] = field(default_factory=list)
     busy: list[float] = field(default_factory=list)  # the client's part of its core, at 256 in flight
+    processor_us: list[float] = field(default_factory=list)  # the server's a call, at 256 in flight; with its keeper
     without_answer: float = 0.0  # largest part of the open loop's calls
 
 
@@ -112,7 +114,9 @@ async def _measure_one(
         result = await drive(target, made.one, times, OPEN_RATE, 4)
         figures.p99_us.append(p99_us(result))
         figures.without_answer = max(figures.without_answer, 1 - result.latencies.total / result.sent)
+    began_s = child.processor_s()
     at_once = await closed_loop(target, DECIDE, made.one, IN_FLIGHT, effort.seconds)
+    figures.processor_us.append((child.processor_s() - began_s) / len(at_once.latencies_s) * 1e6)
     figures.rates.append(at_once.per_second)
     figures.busy.append(at_once.busy)
     if batches:
@@ -143,10 +147,11 @@ async def _measure(server: Child, echoes: Mapping[Echo, Child], effort: Effort) 
 
 def rows(ours: Figures, peers: Mapping[Echo, Figures], missing: Mapping[Echo, str], messages: int) -> list[Row]:
     """The rows of design.md, section 5, that a client sees; without a ratio where a peer is missing."""
-    busy = ", ".join(
-        f"{name} {max(f.busy):.0%}" for name, f in [("Tact", ours), *((e.name, f) for e, f in peers.items())]
-    )
+    all_of_them = [("Tact", ours), *((echo.name, figures) for echo, figures in peers.items())]
+    busy = ", ".join(f"{name} {max(f.busy):.0%}" for name, f in all_of_them)
     note = f"compare: how busy the client's core was at {IN_FLIGHT} in flight: {busy}. At 100 % it is the limit."
+    paid = ", ".join(f"{name} {median(f.processor_us):.0f}" for name, f in all_of_them if f.processor_us)
+    note += f" Processor time a call there, us, with all that a server does in the background: {paid}."
     if ours.without_answer:
         note += f" In open loop {ours.without_answer:.1%} of our calls had no good answer: they count as {DRAIN_S:g} s."
 

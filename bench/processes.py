@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # of this process before it was pinned: inside `pinned` it has one left, and what is started there still wants another
 _CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 _STOP_S = 40
-_SETTLE_S, _SETTLE_STEP_S, _QUIET = 3.0, 0.1, 0.25
+_SETTLE_S, _SETTLE_STEP_S, _QUIET = 5.0, 0.1, 0.25
 
 
 @contextmanager
@@ -56,13 +56,15 @@ def store() -> Iterator[str]:
 
 
 class Child:
-    """A process on the server's core that says where it listens, as JSON, in its first line."""
+    """A process on the server's core that says where it listens, as JSON, in its first line; and those it starts."""
 
     def __init__(self, command: Sequence[str], log: Path) -> None:
         self._log = log
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         with pinned(SERVER_CORE), log.open("wb") as errors:
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, cwd=ROOT, env=environment)
+            self._process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=errors, cwd=ROOT, env=environment, start_new_session=True
+            )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
@@ -70,23 +72,25 @@ class Child:
         self.address: str = orjson.loads(line)["address"]
 
     def pause(self) -> None:
-        """Stops it in its tracks: what it does in the background would be taken from its peer."""
-        self._process.send_signal(signal.SIGSTOP)
+        """Stops them in their tracks: what they do in the background would be taken from their peer."""
+        os.killpg(self._process.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Lets it go on."""
-        self._process.send_signal(signal.SIGCONT)
+        """Lets them go on."""
+        os.killpg(self._process.pid, signal.SIGCONT)
 
     def processor_s(self) -> float:
-        """Processor time so far; 0 where the system does not say (macOS)."""
-        try:
-            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return 0.0
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Processor time of all of them so far; 0 where the system does not say (macOS)."""
+        ticks = 0
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # ended meanwhile
+                fields = path.read_text().rpartition(")")[2].split()
+                if int(fields[2]) == self._process.pid:  # its group
+                    ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     async def settle(self) -> None:
-        """Waits, for a few seconds at most, until it has made up in the background for a pause."""
+        """Waits, for a few seconds at most, until they have made up in the background for a pause."""
         end = time.monotonic() + _SETTLE_S
         while time.monotonic() < end:
             before = self.processor_s()
@@ -104,6 +108,8 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # what it left behind
         assert self._process.stdout is not None
         self._process.stdout.close()
 

@@ -46,9 +46,9 @@ ALLOWED: dict[str, set[str]] = {
     "transport": {"errors", "clock"},
     "service": PIPELINE | {"columns", "revisions", "revision_store", "transport", "pb"},
     "replay": PIPELINE,
-    "readout": RULES | {"state", "learning"},
     "recovery": PIPELINE | {"revision_store"},
-    "cli": PIPELINE | {"trial", "replay", "readout", "recovery", "service", "pb", "settings"},
+    "readout": RULES | {"state", "learning"},
+    "cli": PIPELINE | {"trial", "replay", "recovery", "readout", "service", "pb", "settings"},
 }
 
 

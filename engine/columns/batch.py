@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +26,7 @@ from engine.compiler.program import Funnel
 from engine.compiler.reference import Inputs
 from engine.compiler.stages import Grid, padded
 from engine.decision import Reason
+from engine.identity import BUCKETS, CustomerKey
 from engine.kernels import customers as k
 from engine.kernels import messages as c
 from engine.kernels import write as w
@@ -32,7 +35,6 @@ from engine.kernels.bodies import bodies_room, write_bodies
 from engine.kernels.choose import choose
 from engine.kernels.fill import Inputs as Columns
 from engine.kernels.fill import fill
-from engine.kernels.limits import MAX_TOUCHES
 from engine.kernels.profiles import UNKNOWN_SCHEMA, profiles
 from engine.kernels.requests import read_requests
 from engine.step.operations import ANSWER_KEPT_MS, ANSWERS_KEPT
@@ -59,15 +61,17 @@ class ColumnBatch:
         self.rules = rules
         self.events = n = len(payloads)
         self._head = b"".join((rules.prefix, *payloads))
-        ends = np.cumsum([len(rules.prefix), *map(len, payloads)], dtype=np.int64)
+        ends = _ends(payloads, len(rules.prefix))
         self.requests = requests(n, rules.schema)
         read_requests(np.frombuffer(self._head, np.uint8), ends, rules.schema, self.requests)
         self.status = self.requests.status
         self.now_ms = np.zeros(n, np.int64)
 
-    def digests(self) -> bytes:
-        """The customers' digests, one behind another."""
-        return self.requests.customer.tobytes()
+    def keys(self) -> list[CustomerKey]:
+        """The customers, by event."""
+        customers = self.requests.customer
+        digests, buckets = customers.tobytes(), (customers[:, 0] & np.uint64(BUCKETS - 1)).tolist()
+        return [CustomerKey(digests[16 * i : 16 * i + 16], bucket) for i, bucket in enumerate(buckets)]
 
     def read_command(self, events: I64, prefix: U8) -> bytes:
         """The WATCH and the MGET that read these events' customers."""
@@ -77,21 +81,21 @@ class ColumnBatch:
 
     def _customers(self) -> c.Customers:
         r = self.requests
-        empty = np.zeros((0, 2), np.int64)
-        return c.Customers(r.customer, r.event, empty, self.now_ms, np.zeros(0, np.uint8), self.now_ms)
+        return c.Customers(r.customer, r.event, _NO_SPANS, self.now_ms, _NO_BYTES, self.now_ms)
 
     # ---- what the store holds -----------------------------------------------------------------------
 
     def open(self, events: I64, store_ms: int, blobs: Sequence[bytes | None]) -> None:
         """Takes apart what was read: profile, record and spilled answer of each of these events, by turns."""
         rules, r, n = self.rules, self.requests, self.events
-        others = np.ones(n, np.bool_)
-        others[events] = False
-        self.status[others] = LEFT  # whose customers are not this batch's: they are decided elsewhere
+        if len(events) < n:
+            others = np.ones(n, np.bool_)
+            others[events] = False
+            self.status[others] = LEFT  # whose customers are not this batch's: they are decided elsewhere
         parts = [blob or b"" for blob in blobs]
-        data = b"".join((self._head, *parts))
+        self._bytes = data = b"".join((self._head, *parts))
         self.data = np.frombuffer(data, np.uint8)
-        ends = np.cumsum([len(self._head), *map(len, parts)], dtype=np.int64)
+        ends = _ends(parts, len(self._head))
         spans = np.zeros((n, 4), np.int64)
         spans[events, 0], spans[events, 1] = ends[0:-1:3], ends[1::3]
         spans[events, 2], spans[events, 3] = ends[1:-1:3], ends[2::3]
@@ -131,6 +135,8 @@ class ColumnBatch:
         live = np.flatnonzero(self.status == FINE)
         order = live[np.argsort(r.kind[live], kind="stable")]
         types = r.kind[order].astype(np.int64)
+        self._kinds = (types + 1).astype(np.int32)
+        self._runs = _segments(self._kinds)
         self._count_windows(order, types)
         batch = self._evaluated(rules.bundle.program.rules, rules.rule_loads, rules.rule_texts, order, types)
         funnel = rules.bundle.program.funnel(batch)
@@ -143,30 +149,29 @@ class ColumnBatch:
         self._language = np.zeros(n, np.int64)
         if rules.language >= 0:
             number = rules.languages.number
-            self._language[:] = [number(raw) if raw else 0 for raw in self._texts(rules.language)]
-            self.status[self._language < 0] = LEFT
+            self._language[:] = numbers = [number(raw) if raw else 0 for raw in self._texts(rules.language)]
+            if min(numbers, default=0) < 0:
+                self.status[self._language < 0] = LEFT
         if rules.timezone >= 0:
-            there = (self.profiles.state[:, rules.timezone] >= 2).tolist()  # a zone may be written as ""
-            texts = self._texts(rules.timezone)
-            self._zone_names = [raw.decode() if known else None for raw, known in zip(texts, there, strict=True)]
-            self._zone[:] = [ZONES.id(name) if name else -1 for name in self._zone_names]
+            zones = [_zone(raw) for raw in self._texts(rules.timezone)]
+            self._zone_names = [name for name, _ in zones]
+            self._zone[:] = [number for _, number in zones]
         table = ZONES.table
         self._zones = c.Zones(self._zone, table.starts, table.at_s, table.offset_s)
 
-    def _texts(self, feature: int) -> list[bytes]:
-        """A text feature of every event, b"" where it has none."""
+    def _texts(self, feature: int) -> list[bytes | None]:
+        """A text feature of every event, None where it has none."""
         cells, states = self.profiles.cells[:, feature].tolist(), self.profiles.state[:, feature].tolist()
-        data, status = self.data, self.status.tolist()
+        data, status = self._bytes, self.status.tolist()
         return [
-            data[begin:end].tobytes() if state >= 2 and left == FINE else b""
+            data[begin:end] if state >= 2 and left == FINE else None
             for (begin, end), state, left in zip(cells, states, status, strict=True)
         ]
 
-    def _grid(self, plan: Plan, order: I64, types: I64, filled: tuple[I64, U8], pool: ColumnPool) -> Grid:
+    def _grid(self, plan: Plan, order: I64, filled: tuple[I64, U8], pool: ColumnPool) -> Grid:
         cells, given = filled
-        kinds = (types + 1).astype(np.int32)
         zone = self._zone[order] if plan.machine.uses_zone else np.full(1, -1, np.int64)
-        return Grid(len(order), kinds, _segments(kinds), cells, given, zone, pool)
+        return Grid(len(order), self._kinds, self._runs, cells, given, zone, pool)
 
     def _evaluated(self, plan, loads, texts, order: I64, types: I64) -> Batch:  # type: ignore[no-untyped-def]
         rows = len(order)
@@ -175,7 +180,7 @@ class ColumnBatch:
         given = np.zeros((plan.machine.width, padded(rows)), np.uint8)
         fill(order, types + 1, types, loads, self._inputs, self.data, found, cells, given)
         pool = ColumnPool(plan.constants, found, self.data)
-        grid = self._grid(plan, order, types, (cells, given), pool)
+        grid = self._grid(plan, order, (cells, given), pool)
         places = np.zeros(self.events, np.int64)
         places[order] = np.arange(rows)
         names = self.rules.events
@@ -219,29 +224,19 @@ class ColumnBatch:
             funnel.starts, funnel.found, funnel.furthest_of, funnel.stage_of,
         )  # fmt: skip
         self._facts, self._batch = facts, batch
-        scratch = c.Scratch(
-            waits=np.full((2 * len(rules.hours.start) + 2, 4), -1, np.int64),
-            order=np.zeros((max(1, len(steps)), 3), np.int64),
-            ranks=np.zeros(max(1, len(steps))),
-            live=np.zeros(MAX_TOUCHES, np.int64),
-            times=np.zeros(MAX_TOUCHES, np.int64),
-        )
-        self.chosen = c.Chosen(
-            rows=np.zeros((n, c.ROW), np.int64),
-            ranks=np.zeros(n),
-            seen=np.zeros((len(facts.found) * 2 + n + 16, c.SEEN), np.int64),
-            used=np.zeros(1, np.int64),
-        )
+        seen = rules.seen_by(len(facts.found) * 2 + n + 16)
+        self.chosen = c.Chosen(np.zeros((n, c.ROW), np.int64), np.zeros(n), seen, np.zeros(1, np.int64))
         paused = rules.paused(world.pauses)
         own: list[tuple[int, int]] = []
         while True:
+            mine = np.array(sorted(own), np.int64) if own else _NO_SPANS
             self.given = c.Given(
-                paused, rules.languages.places, self._shares.slots, self._shares.rows,
-                np.array(sorted(own), np.int64).reshape(-1, 2), np.uint64(draw.key0), np.uint64(draw.key1),
+                paused, rules.languages.places, self._shares.slots, self._shares.rows, mine, np.uint64(draw.key0),
+                np.uint64(draw.key1),
             )  # fmt: skip
             choose(
                 order, self.status, self.data, rules.tables.messages, self.given, rules.hours, rules.limits, facts,
-                self.records, self.customers, self._zones, scratch, self.chosen,
+                self.records, self.customers, self._zones, rules.scratch, self.chosen,
             )  # fmt: skip
             wanted = np.flatnonzero(self.chosen.rows[:, c.STATUS] == c.SHARES_WANTED).tolist()
             if not wanted:
@@ -300,15 +295,20 @@ class ColumnBatch:
         piece[sends], self.reasons[sends] = bodies.of_text[said], int(Reason.SELECTED)
         text = np.zeros((self.events, 2), np.int64)
         parts: list[bytes] = []
+        spans: list[tuple[int, int, int]] = []
         end = 0
         value, zoned = self._batch.value, self.rules.timezone >= 0
         for i, row in zip(sends.tolist(), said.tolist(), strict=True):
             message = bodies.messages.get(row)
             if message is not None:
-                values = tuple([value(slot.root, i) for _, slot in message.slots])
-                parts.append(bodies.text(row, values, self._zone_names[i] if zoned else None))
-                text[i] = end, end + len(parts[-1])
-                end += len(parts[-1])
+                values = [value(slot.root, i) for slot in message.slots]
+                part = bodies.text(message, values, self._zone_names[i] if zoned else None)
+                parts.append(part)
+                spans.append((i, end, end + len(part)))
+                end += len(part)
+        if spans:
+            where = np.array(spans, np.int64)
+            text[where[:, 0]] = where[:, 1:]
         return np.frombuffer(b"".join(parts) or b"\0", np.uint8), text
 
     def _segments_of(self, events: I64) -> tuple[U8, I64]:
@@ -362,40 +362,62 @@ class ColumnBatch:
             versions,
         )  # fmt: skip
         store = _store(prefix)
-        room = w.commit_room(events, batch, labels, self.chosen, self.records, store, self._inputs)
-        out, total = np.empty(room, np.uint8), np.zeros(1, np.int64)
+        total = np.zeros(1, np.int64)
         marks = np.full((2, len(rules.paths.known) + 1), -1, np.int64)
-        size = w.write_commit(
-            events, store, batch, labels, self.chosen, rules.tables.messages, self.given, self._inputs, self.customers,
-            self.records, w.Kept(ANSWER_KEPT_MS, ANSWERS_KEPT), self.data, marks, out, total,
-        )  # fmt: skip
+        size = -1
+        while size < 0:
+            out = rules.out
+            size = w.write_commit(
+                events, store, batch, labels, self.chosen, rules.tables.messages, self.given, self._inputs,
+                self.customers, self.records, w.Kept(ANSWER_KEPT_MS, ANSWERS_KEPT), self.data, marks, out, total,
+            )  # fmt: skip
+            if size < 0:
+                rules.out = np.empty(-size * 5 // 4, np.uint8)
         self._written = batch
         return out[:size].tobytes(), int(total[0])
 
     def answers(self, events: I64) -> tuple[bytes, list[int]]:
         """The callers' answers for these events, and where each one ends."""
-        ids = self.requests.ids[events]
-        room = int((self.body[events, 1] - self.body[events, 0]).sum() + 2 * (ids[:, 1] - ids[:, 0]).sum())
-        room += int((ids[:, 3] - ids[:, 2]).sum()) + 96 * len(events)
-        out = np.empty(room + 16, np.uint8)
-        ends = np.zeros(len(events), np.int64)
+        room = len(self.bodies) + 3 * len(self._head) + 96 * len(events)  # the ids of a request are shorter than it is
+        out, ends = np.empty(room, np.uint8), np.empty(len(events), np.int64)
         size = w.write_answers(events, self._written, self.customers, self.data, out, ends)
         return out[:size].tobytes(), ends.tolist()
 
 
 _NO_HASHES = np.zeros(1, np.int64)
+_NO_SPANS, _NO_BYTES = np.zeros((0, 2), np.int64), np.zeros(0, np.uint8)
 _NO_FACTS = (np.zeros((1, 1), np.int64), *np.zeros((3, 1, 1), np.uint64))
+
+
+@lru_cache
+def _run_of(kind: int) -> npt.NDArray[np.int32]:
+    return np.array([(0, kind, 0, 1)], np.int32)
 
 
 def _segments(kinds: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """Runs of one type in a word, as `evaluate` wants them."""
     rows = len(kinds)
-    if rows < 2:
-        return np.array([(0, kind, 0, 1) for kind in kinds.tolist()], np.int32).reshape(-1, 4)
+    if rows == 1:
+        return _run_of(int(kinds[0]))
+    if not rows:
+        return np.zeros((0, 4), np.int32)
     places = np.arange(rows)
     begins = np.flatnonzero((places % 64 == 0) | np.concatenate(([True], kinds[1:] != kinds[:-1])))
     ends = np.append(begins[1:], rows)
     return np.stack((begins >> 6, kinds[begins], begins & 63, (ends - 1 & 63) + 1), axis=1).astype(np.int32)
+
+
+def _ends(parts: Sequence[bytes], begin: int) -> I64:
+    """Where each of the parts ends that stand one behind another from `begin` on, which comes first."""
+    return np.fromiter(accumulate(map(len, parts), initial=begin), np.int64, len(parts) + 1)
+
+
+def _zone(raw: bytes | None) -> tuple[str | None, int]:
+    """A zone's name, which may be written as "", and its number, -1 where it has none."""
+    if not raw:
+        return (None if raw is None else ""), -1
+    name = raw.decode()
+    return name, ZONES.id(name)
 
 
 def _words(*words: bytes, of: int = 0) -> U8:

@@ -25,15 +25,19 @@ from engine.kernels import messages as c
 from engine.kernels.bodies import LIMIT, MESSAGE, PIECE, REFUSAL, WHOLE, Pieces
 from engine.plan import MessageStep, SlotPlan
 from engine.step.reasons import ELIGIBILITY, UNLESS, WHEN, Stop, said, sentence
-from engine.step.render import fill, language_for, shown, slots_used
+from engine.step.render import fill, language_for, pieces, shown, slots_used
 
+_TEXT, _SLOT, _VALUE = b"\x62", b"\x6a", b"\x12"  # fields 12 and 13 of a decision; 2 of an entry of 13
 KNOWN_MAX = 65_536  # pieces remembered; then all are forgotten
+
+
+_SHORT = tuple(bytes((value,)) for value in range(128))
 
 
 def varint(value: int) -> bytes:
     """As protobuf has it."""
     if value < 128:
-        return bytes((value,))
+        return _SHORT[value]
     out = bytearray()
     while value >= 128:
         out.append(value & 127 | 128)
@@ -54,11 +58,16 @@ def kept(decision: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A text with slots: which values it needs, and where they go."""
+    """A text with slots: which values it needs, and where they go.
 
-    template: str
+    `parts` of the text are its own words, or the number of a slot; `names` are the slots by name: number, and what
+    stands ahead of its value in the answer, twice its length.
+    """
+
     language: str
-    slots: tuple[tuple[str, SlotPlan], ...]
+    slots: tuple[SlotPlan, ...]
+    parts: tuple[bytes | int, ...]
+    names: tuple[tuple[int, bytes], ...]
     replies: bytes
 
 
@@ -253,30 +262,35 @@ class Bodies:
         names = slots_used(template)
         plain = None if names else field(12, fill(template, {}).encode()) + replies
         if names:
-            slots = tuple((name, step.slots[name]) for name in names)
-            self.messages[text] = Message(template, what.language, slots, replies)
+            numbers = {name: k for k, name in enumerate(names)}
+            parts = tuple([numbers[part] if is_slot else part.encode() for is_slot, part in pieces(template)])
+            ahead = tuple([(numbers[name], _item(1, name.encode()) + _VALUE) for name in sorted(names)])
+            slots = tuple([step.slots[name] for name in names])
+            self.messages[text] = Message(what.language, slots, parts, ahead, replies)
         policy = field(30, step.policy.name.encode()) if step.policy else b""
         self.of_text[text] = self._row(MESSAGE, [to_bytes(encode_decision(head)), plain, middle, policy])
 
-    def text(self, row: int, values: tuple[object, ...], zone: str | None) -> bytes:
+    @staticmethod
+    def text(message: Message, values: list[object], zone: str | None) -> bytes:
         """Text, slots and replies of a text with slots, these values in them."""
-        message = self.messages[row]
-        shows = {
-            name: shown(value, slot.type, slot.shape, message.language, slot.currency, zone)
-            for (name, slot), value in zip(message.slots, values, strict=True)
-        }
-        pairs = [_item(13, _pair(name.encode(), text.encode())) for name, text in sorted(shows.items())]
-        return b"".join((field(12, fill(message.template, shows).encode()), *pairs, message.replies))
+        language = message.language
+        shows = [
+            shown(value, slot.type, slot.shape, language, slot.currency, zone).encode()
+            for slot, value in zip(message.slots, values, strict=True)
+        ]
+        filled = b"".join([part if type(part) is bytes else shows[part] for part in message.parts])  # type: ignore[index]
+        said = [_TEXT, varint(len(filled)), filled] if filled else []
+        for k, ahead in message.names:  # entries of a map of texts: both fields are written, also where they are empty
+            value = shows[k]
+            length = varint(len(value))
+            said += (_SLOT, varint(len(ahead) + len(length) + len(value)), ahead, length, value)
+        said.append(message.replies)
+        return b"".join(said)
 
 
 def _item(number: int, payload: bytes) -> bytes:
     """An entry of a list: written also where it is empty."""
     return varint(number << 3 | 2) + varint(len(payload)) + payload
-
-
-def _pair(name: bytes, value: bytes) -> bytes:
-    """An entry of a map of texts; both its fields are written, also where they are empty."""
-    return _item(1, name) + _item(2, value)
 
 
 def _consent(details: Details, step: MessageStep, code: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -23,7 +23,7 @@ from engine.columns.rules import RuleColumns
 from engine.columns.shares import ShareTable
 from engine.decider import Decider
 from engine.errors import CommitUnknown, StoreUnavailable, TactError
-from engine.identity import BUCKETS, CustomerKey
+from engine.identity import CustomerKey
 from engine.kernels.arena import FINE
 from engine.learning.posteriors import Posteriors
 from engine.learning.shares import salt_keys
@@ -183,24 +183,12 @@ class Lane:
 
         Of a customer with several events here all are handed back, so that they are taken in order.
         """
-        digests = batch.digests()
-        fine = (batch.status == FINE).tolist()
-        first: dict[bytes, int] = {}
-        twice: set[bytes] = set()
-        for i, is_fine in enumerate(fine):
-            if is_fine:
-                digest = digests[16 * i : 16 * i + 16]
-                if digest in first:
-                    twice.add(digest)
-                first[digest] = i
-        for i, is_fine in enumerate(fine):
-            key = _key(digests, i)
-            if (
-                is_fine
-                and key.digest not in twice
-                and key.bucket not in self._store.full_buckets
-                and self._decider.claim(key)
-            ):
+        found, fine = batch.keys(), (batch.status == FINE).tolist()
+        here = [key for key, is_fine in zip(found, fine, strict=True) if is_fine]
+        twice = {key for key, times in Counter(here).items() if times > 1} if len(set(here)) < len(here) else ()
+        full, claim = self._store.full_buckets, self._decider.claim
+        for i, (key, is_fine) in enumerate(zip(found, fine, strict=True)):
+            if is_fine and key not in twice and key.bucket not in full and claim(key):
                 keys[i] = key
             else:
                 asks.pop(i).handed_back(False)
@@ -275,8 +263,8 @@ class Lane:
         """Somebody wrote to one of these customers: the other half goes through; what is left alone is handed back."""
         for part in (events[: len(events) // 2], events[len(events) // 2 :]):
             batch = ColumnBatch(rules, [asks[i].payload for i in part])
-            digests, own = batch.digests(), dict(enumerate(asks[i] for i in part))
-            await self._decide(batch, own, {k: _key(digests, k) for k in range(len(part))}, slot)
+            own = dict(enumerate(asks[i] for i in part))
+            await self._decide(batch, own, dict(enumerate(batch.keys())), slot)
             for k, i in enumerate(part):
                 if k not in own:
                     del asks[i]
@@ -284,8 +272,3 @@ class Lane:
 
 def _unknown() -> CommitUnknown:
     return CommitUnknown("the store did not confirm the commit (unknown); retry with the same ids")
-
-
-def _key(digests: bytes, i: int) -> CustomerKey:
-    digest = digests[16 * i : 16 * i + 16]
-    return CustomerKey(digest, int.from_bytes(digest[:2], "little") % BUCKETS)

@@ -20,8 +20,10 @@ from engine.compiler.plan import Output
 from engine.compiler.pool import Constants, number_bits, width
 from engine.kernels import blake2b
 from engine.kernels import customers as k
+from engine.kernels import messages as c
 from engine.kernels.arena import Records, records
 from engine.kernels.fill import TEXT
+from engine.kernels.limits import MAX_TOUCHES
 from engine.kernels.names import Names, names
 from engine.state.history import NO_HISTORY, History
 from engine.step.render import language_for
@@ -81,6 +83,15 @@ class RuleColumns:
         texts_read = [int((part.loads[:, 3] == TEXT).sum()) for part in (rules, windows)]
         self.most_texts = max(texts_read) + 1  # that one event reads
         self._spare: list[Records] = []
+        self.out = np.empty(1 << 16, np.uint8)  # where transactions are written
+        self._seen = np.empty((4096, c.SEEN), np.int64)
+        self.scratch = c.Scratch(
+            waits=np.zeros((2 * len(self.hours.start) + 2, 4), np.int64),
+            order=np.zeros((max(1, len(steps.messages)), 3), np.int64),
+            ranks=np.zeros(max(1, len(steps.messages))),
+            live=np.zeros(MAX_TOUCHES, np.int64),
+            times=np.zeros(MAX_TOUCHES, np.int64),
+        )
         self.segmented = any(step.by for step in steps.messages)
         self._history = NO_HISTORY
         self._paused: tuple[Pauses, npt.NDArray[np.uint8]] | None = None
@@ -99,6 +110,12 @@ class RuleColumns:
             kept_ms = max(self.bundle.steps.touches_kept_ms, history.kept_ms)
             self.ages = self.ages._replace(touch=kept_ms)
             self.limits = self.limits._replace(history=np.array([history.since_ms], np.int64))
+
+    def seen_by(self, rows: int) -> I64:
+        """Room for what a batch looks at, until its commit is written: one batch at a time."""
+        if len(self._seen) < rows:
+            self._seen = np.empty((rows * 5 // 4, c.SEEN), np.int64)
+        return self._seen
 
     def take_records(self, events: int) -> Records:
         """Room for the records of so many events: one that was given back, where there is one."""

@@ -289,20 +289,29 @@ def _labels(
             units.append(words.span(path.unit))
         inputs.append((path.source, path.type, unit))
     missing = [words.span(f"?{reason}") for reason in ("DATA_MISSING", "DATA_STALE", "WINDOW_INCOMPLETE")]
+    messages = _columns([words.span(s.message.name) for s in steps], 2)
+    spoken = _columns([words.span(name) for _, name in variants], 2)
+    read, units_of = _columns([words.span(p.path) for p in paths.known], 2), _columns(units, 2)
     return Labels(
         names=np.zeros(0, np.uint8),
-        messages=_columns([words.span(s.message.name) for s in steps], 2),
-        variants=_columns([words.span(name) for _, name in variants], 2),
+        messages=messages,
+        variants=spoken,
         policies=_columns([words.span(s.policy.name) if s.policy else (0, 0) for s in steps], 2),
         kinds=_columns([words.span(name) for name in bundle.ruleset.events], 2),
         revision=np.array(words.span(bundle.revision), np.int64),
         missing=_columns(missing, 2),
-        paths=_columns([words.span(p.path) for p in paths.known], 2),
+        paths=read,
         reads_at=np.array(reads_at, np.int64),
         reads=np.array(reads, np.int64),
         inputs=_columns(inputs, 3),
         places=paths.places,
-        units=_columns(units, 2),
+        units=units_of,
         reasons=reasons,
         attribution_s=np.array([s.policy.attribution_s if s.policy else 0 for s in steps], np.int64),
+        longest=(_longest(messages), _longest(spoken), _longest(read), _longest(units_of)),
     )
+
+
+def _longest(spans: np.ndarray[tuple[int, int], np.dtype[np.int64]]) -> int:
+    """The most bytes that one of the names takes, with its head."""
+    return int((spans[:, 1] - spans[:, 0]).max(initial=0)) + 5

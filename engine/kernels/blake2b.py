@@ -59,16 +59,17 @@ def digest(start, buffer, begin, end, out):  # type: ignore[no-untyped-def]
 @njit(cache=True, error_model="numpy", forceinline=True)
 def _word(buffer, at, end):  # type: ignore[no-untyped-def]
     """The eight bytes at a place as a word; what is not below `end` counts as zero."""
-    if at + 8 <= end:  # written out so that LLVM makes one load of it
+    if at + 8 <= end:  # written out, and by places without a sign, so that LLVM makes one load of it
+        p = _U(at)
         return (
-            _U(buffer[at])
-            | _U(buffer[at + 1]) << _U(8)
-            | _U(buffer[at + 2]) << _U(16)
-            | _U(buffer[at + 3]) << _U(24)
-            | _U(buffer[at + 4]) << _U(32)
-            | _U(buffer[at + 5]) << _U(40)
-            | _U(buffer[at + 6]) << _U(48)
-            | _U(buffer[at + 7]) << _U(56)
+            _U(buffer[p])
+            | _U(buffer[p + _U(1)]) << _U(8)
+            | _U(buffer[p + _U(2)]) << _U(16)
+            | _U(buffer[p + _U(3)]) << _U(24)
+            | _U(buffer[p + _U(4)]) << _U(32)
+            | _U(buffer[p + _U(5)]) << _U(40)
+            | _U(buffer[p + _U(6)]) << _U(48)
+            | _U(buffer[p + _U(7)]) << _U(56)
         )
     word = _U(0)
     for k in range(end - at - 1, -1, -1):

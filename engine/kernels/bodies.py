@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.kernels import messages as c
-from engine.kernels.compiled import kernel, part
-from engine.kernels.put import put, put_varint, put_word
+from engine.kernels.compiled import inlined, kernel, part
+from engine.kernels.put import move, put, put_varint, put_word
 
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
@@ -19,7 +19,7 @@ WHOLE, REFUSAL, MESSAGE = range(3)
 # Columns of `Pieces.rows`: the kind, spans of the pieces, and the limit of a refusal.
 KIND, FIRST, SECOND, THIRD, FOURTH, LIMIT = 0, 1, 3, 5, 7, 9
 PIECE = 10
-CHANGING = 192  # bytes of what changes in a message or refusal, and of the lengths around, at most
+CHANGING = 208  # bytes of what changes in a message or refusal, and of the lengths around, at most
 
 
 class Pieces(NamedTuple):
@@ -76,10 +76,7 @@ def _put_double(out, at, tag, bits):  # type: ignore[no-untyped-def]
 @part
 def _behind(out, at, begin, end):  # type: ignore[no-untyped-def]
     """Moves [begin, end) of `out` up to `at`, with its length as a varint ahead."""
-    at = put_varint(out, at, _U(end - begin))
-    for k in range(end - begin):
-        out[at + k] = out[begin + k]
-    return at + end - begin
+    return move(out, put_varint(out, at, _U(end - begin)), begin, end)
 
 
 @part
@@ -88,7 +85,7 @@ def _put_refusal(out, at, piece, count, frees, pieces):  # type: ignore[no-untyp
     rows, source = pieces.rows, pieces.bytes
     at = put(out, at, source, rows[piece, FIRST], rows[piece, FIRST + 1])
     out[at] = 0x32  # details
-    begin = at + 12
+    begin = at + 16
     end = put(out, begin, source, rows[piece, SECOND], rows[piece, SECOND + 1])
     if count:
         out[end] = 0x60
@@ -102,7 +99,7 @@ def _put_refusal(out, at, piece, count, frees, pieces):  # type: ignore[no-untyp
     return put(out, at, source, rows[piece, FOURTH], rows[piece, FOURTH + 1])
 
 
-@part
+@inlined
 def _put_message(out, at, i, piece, begin, end, texts, chosen, given, pieces):  # type: ignore[no-untyped-def]
     """A Decision that sends."""
     rows, source, row = pieces.rows, pieces.bytes, chosen.rows[i]
@@ -155,7 +152,7 @@ def write_bodies(events, piece, text, texts, chosen, given, pieces, out, body): 
             at = put(out, at, pieces.bytes, pieces.rows[piece[i], FIRST], pieces.rows[piece[i], FIRST + 1])
         else:
             out[at] = 0x0A
-            begin = at + 12
+            begin = at + 16
             if kind == REFUSAL:
                 count, frees = chosen.rows[i, c.STOP_COUNT], chosen.rows[i, c.STOP_FREES]
                 end = _put_refusal(out, begin, piece[i], count, frees, pieces)

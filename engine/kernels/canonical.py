@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.kernels.compiled import kernel, part
+from engine.kernels.put import put
 
 _U = np.uint64
 _I = np.int64
@@ -28,7 +29,7 @@ def canonical(data, i, schema, out, scratch):  # type: ignore[no-untyped-def]
     begin, end = schema.kind_heads[kind, 0], schema.kind_heads[kind, 1]
     if end - begin + _ROOM > len(scratch):
         return _I(-1)
-    at = _put(scratch, at, schema.heads, begin, end)
+    at = put(scratch, at, schema.heads, begin, end)
     if out.occurred[i, 0] == 0:
         at = _put_integer(scratch, at, -1)
     else:
@@ -41,7 +42,7 @@ def canonical(data, i, schema, out, scratch):  # type: ignore[no-untyped-def]
         declared, first, second = schema.types[kind, a], out.cells[i, a, 0], out.cells[i, a, 1]
         if at + end - begin + _ROOM + (second - first if declared == TEXT else 0) > len(scratch):
             return _I(-1)
-        at = _put(scratch, at, schema.heads, begin, end)
+        at = put(scratch, at, schema.heads, begin, end)
         if declared == BOOL:
             scratch[at] = 0x30 + first
             at += 1
@@ -52,19 +53,12 @@ def canonical(data, i, schema, out, scratch):  # type: ignore[no-untyped-def]
         elif declared == TEXT:
             at = _put_digits(scratch, at, _U(second - first), 1)
             scratch[at] = 0x3A  # a colon
-            at = _put(scratch, at + 1, data, first, second)
+            at = put(scratch, at + 1, data, first, second)
         elif declared == TIME or second == 0 or first >= 0:
             at = _put_integer(scratch, _put_integer(scratch, at, first), second)
         else:  # money below zero, of units and nanos that both are
             at = _put_integer(scratch, _put_integer(scratch, at, first + 1), second - _BILLION)
     return at
-
-
-@part
-def _put(out, at, buffer, begin, end):  # type: ignore[no-untyped-def]
-    for k in range(end - begin):
-        out[at + k] = buffer[begin + k]
-    return at + end - begin
 
 
 @part

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.kernels import arena as a
-from engine.kernels.compiled import kernel, part
+from engine.kernels.compiled import inlined, kernel
 from engine.kernels.consent import preferred
 from engine.kernels.filters import consider, rank_of, say, text_of, true_at, wait_of
 from engine.kernels.hours import SEND as AT_ONCE
@@ -76,7 +76,7 @@ from engine.kernels.messages import (
 from engine.kernels.philox import uniform30
 
 
-@part
+@inlined
 def _before(messages, scratch, m, waits, rank, other):  # type: ignore[no-untyped-def]
     """Whether a message comes before the one at place `other` of the order."""
     n = scratch.order[other, 0]
@@ -90,7 +90,7 @@ def _before(messages, scratch, m, waits, rank, other):  # type: ignore[no-untype
     return m < n
 
 
-@part
+@inlined
 def _sort(count, messages, scratch):  # type: ignore[no-untyped-def]
     """The best first: by tier, waiting, rank, number (Shell's sort, Ciura's gaps)."""
     for gap in (1750, 701, 301, 132, 57, 23, 10, 4, 1):
@@ -104,7 +104,7 @@ def _sort(count, messages, scratch):  # type: ignore[no-untyped-def]
             scratch.order[j, 0], scratch.order[j, 1], scratch.ranks[j] = m, waits, rank
 
 
-@part
+@inlined
 def _see(out, m, stage, code, rank):  # type: ignore[no-untyped-def]
     """Adds a message to those that were looked at."""
     n = out.used[0]
@@ -114,7 +114,7 @@ def _see(out, m, stage, code, rank):  # type: ignore[no-untyped-def]
     out.used[0] = n + 1
 
 
-@part
+@inlined
 def _by_rules(i, row, messages, facts, out):  # type: ignore[no-untyped-def]
     """No message passed its own rules: which condition of the one that got furthest decided.
 
@@ -144,7 +144,7 @@ def _by_rules(i, row, messages, facts, out):  # type: ignore[no-untyped-def]
     _see(out, m, stage, code, 0.0)
 
 
-@part
+@inlined
 def _further(place, best, messages, scratch):  # type: ignore[no-untyped-def]
     """Whether a stopped message got further than the best so far; ties by tier, rank, name."""
     stage, other = scratch.order[place, 2] >> 8, scratch.order[best, 2] >> 8
@@ -158,7 +158,7 @@ def _further(place, best, messages, scratch):  # type: ignore[no-untyped-def]
     return messages.table[m, BY_NAME] < messages.table[n, BY_NAME]
 
 
-@part
+@inlined
 def _draw(i, shared, messages, given, customers, out):  # type: ignore[no-untyped-def]
     """Shares the draw among the messages that fit (all are as good), and draws: the place of the winner."""
     at = out.rows[i, SEEN_AT]
@@ -185,7 +185,7 @@ def _draw(i, shared, messages, given, customers, out):  # type: ignore[no-untype
     return 0
 
 
-@part
+@inlined
 def _draw_variant(i, given, customers, out):  # type: ignore[no-untyped-def]
     """Draws one of the message's fitting variants; a sticky one is not drawn again."""
     rows = out.rows
@@ -204,7 +204,7 @@ def _draw_variant(i, given, customers, out):  # type: ignore[no-untyped-def]
         u -= share
 
 
-@part
+@inlined
 def _book(i, m, messages, given, hours, own_from, own_to, records, customers, zones, out):  # type: ignore[no-untyped-def]
     """Books the touch and keeps a sticky assignment; FINE, or LEFT where the time to send has no bound here."""
     rows, table = out.rows, messages.table
@@ -244,14 +244,14 @@ def _book(i, m, messages, given, hours, own_from, own_to, records, customers, zo
     return a.FINE
 
 
-@part
+@inlined
 def _behind(place, first, messages, scratch):  # type: ignore[no-untyped-def]
     """Whether the message at a place of the order cannot win against the one at `first`."""
     tiers = messages.table[scratch.order[place, 0], TIER] != messages.table[scratch.order[first, 0], TIER]
     return tiers or scratch.order[place, 1] != scratch.order[first, 1] or scratch.ranks[place] != scratch.ranks[first]
 
 
-@part
+@inlined
 def _among(  # type: ignore[no-untyped-def]
     i, row, count, data, messages, given, hours, limits, facts, records, customers, zones, scratch, out
 ):

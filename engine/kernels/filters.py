@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.kernels import arena as a
-from engine.kernels.compiled import kernel, part
+from engine.kernels.compiled import inlined, kernel, part
 from engine.kernels.consent import ALLOWED, blocks_channel, consent, opted_out_ms
 from engine.kernels.hours import SEND as AT_ONCE
 from engine.kernels.hours import TO_STEP, send_time
@@ -68,12 +68,12 @@ from engine.kernels.suppression import FREE as NOT_SUPPRESSED
 from engine.kernels.suppression import stopped_by_outcomes
 
 
-@part
+@inlined
 def true_at(planes, row, column):  # type: ignore[no-untyped-def]
     return (planes[row >> 6, column] >> np.uint64(row & 63)) & np.uint64(1) != 0
 
 
-@part
+@inlined
 def rank_of(m, row, messages, facts):  # type: ignore[no-untyped-def]
     """A message's value; minus infinity where it has none."""
     column = messages.table[m, VALUE]
@@ -85,7 +85,7 @@ def rank_of(m, row, messages, facts):  # type: ignore[no-untyped-def]
     return value + 0.0 if np.isfinite(value) else -np.inf
 
 
-@part
+@inlined
 def wait_of(m, i, messages, hours, customers, own_from, own_to, zones, scratch):  # type: ignore[no-untyped-def]
     """Where in `scratch.waits` stands when a message may be sent: worked out once an event for each rule of hours."""
     quiet, can_wait = messages.table[m, QUIET], messages.table[m, TIER] != 1
@@ -195,7 +195,7 @@ def _assigned(m, i, messages, records):  # type: ignore[no-untyped-def]
     return np.int64(-1)
 
 
-@part
+@inlined
 def say(out, i, m, c, stage, code, x, y, count, frees):  # type: ignore[no-untyped-def]
     """Notes where a message stopped."""
     rows = out.rows

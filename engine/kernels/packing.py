@@ -31,17 +31,18 @@ _EXACT_F = float(_EXACT)
 @kernel
 def word(data, at):  # type: ignore[no-untyped-def]
     """The eight bytes from `at` on, little endian, as uint64; they must be there."""
-    bits = _U(0)
-    for b in range(8):  # becomes one load
-        bits |= _U(data[at + b]) << _U(8 * b)
+    bits, of = _U(0), _U(at)  # unsigned: see kernels.put
+    for b in range(_U(8)):  # becomes one load
+        bits |= _U(data[of + b]) << (_U(8) * b)
     return bits
 
 
 @kernel
 def put(out, at, bits):  # type: ignore[no-untyped-def]
     """Writes a uint64 as eight bytes, little endian."""
-    for b in range(8):  # becomes one store
-        out[at + b] = np.uint8((bits >> _U(8 * b)) & _U(255))
+    to = _U(at)
+    for b in range(_U(8)):  # becomes one store
+        out[to + b] = np.uint8((bits >> (_U(8) * b)) & _U(255))
 
 
 @kernel

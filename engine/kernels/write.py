@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from engine.kernels import arena as a
 from engine.kernels import messages as c
-from engine.kernels.compiled import kernel, part
+from engine.kernels.compiled import inlined, kernel, part
 from engine.kernels.fill import (
     ATTRIBUTE,
     BOOL,
@@ -27,6 +27,7 @@ from engine.kernels.fill import (
     WINDOW,
 )  # fmt: skip
 from engine.kernels.put import (
+    move,
     pack_array,
     pack_double,
     pack_integer,
@@ -90,6 +91,7 @@ class Labels(NamedTuple):
     units: I64  # (.., 2)
     reasons: I64  # (STAGES, 8): reasons by stage and code
     attribution_s: I64  # (M,)
+    longest: tuple[int, int, int, int]  # bytes that a message's, variant's, path's name and a unit take at most
 
 
 class Batch(NamedTuple):
@@ -115,19 +117,25 @@ class Kept(NamedTuple):
 
 
 @part
+def _turned(word):  # type: ignore[no-untyped-def]
+    """The word whose bytes are these, the other way round."""
+    turned = _U(0)
+    for k in range(_U(8)):
+        turned = (turned << _U(8)) | ((word >> (_U(8) * k)) & _U(255))
+    return turned
+
+
+@inlined
 def _put_digest(out, at, low, high):  # type: ignore[no-untyped-def]
     """16 bytes, two words, in base 64 without padding."""
-    bits, held = np.int64(0), 0
-    for k in range(16):
-        byte = (low >> _U(8 * k)) & _U(255) if k < 8 else (high >> _U(8 * (k - 8))) & _U(255)
-        bits = ((bits << 8) | np.int64(byte)) & 0xFFFFF
-        held += 8
-        while held >= 6:
-            held -= 6
-            out[at] = _ALPHABET[(bits >> held) & 63]
-            at += 1
-    out[at] = _ALPHABET[(bits << (6 - held)) & 63]
-    return at + 1
+    first, second, to = _turned(low), _turned(high), _U(at)
+    for k in range(_U(10)):
+        out[to + k] = _ALPHABET[(first >> (_U(58) - _U(6) * k)) & _U(63)]
+    out[to + _U(10)] = _ALPHABET[((first & _U(15)) << _U(2)) | (second >> _U(62))]
+    for k in range(_U(10)):
+        out[to + _U(11) + k] = _ALPHABET[(second >> (_U(56) - _U(6) * k)) & _U(63)]
+    out[to + _U(21)] = _ALPHABET[(second & _U(3)) << _U(4)]
+    return at + DIGEST_TEXT
 
 
 @part
@@ -135,7 +143,7 @@ def _decimals(value):  # type: ignore[no-untyped-def]
     return 1 if value < 10 else 2 if value < 100 else 3 if value < 1000 else 4
 
 
-@part
+@inlined
 def _put_key(out, at, store, customers, i, letter, event):  # type: ignore[no-untyped-def]
     """A key of event i's customer, as a string of a command: p, r, or a and an event's hash."""
     low, high = customers.customer[i, 0], customers.customer[i, 1]
@@ -155,7 +163,7 @@ def _put_key(out, at, store, customers, i, letter, event):  # type: ignore[no-un
     return at + 2
 
 
-@part
+@inlined
 def _put_bucket_log(out, at, store, customers, i):  # type: ignore[no-untyped-def]
     """The key of the log stream of event i's bucket, as a string of a command."""
     bucket = np.int64(customers.customer[i, 0] & _U(BUCKETS - 1))
@@ -204,7 +212,7 @@ def read_command(events, store, customers, out):  # type: ignore[no-untyped-def]
 # ---- log entries ----------------------------------------------------------------------------------
 
 
-@part
+@inlined
 def _pack_value(out, at, i, p, kind, labels, inputs, data):  # type: ignore[no-untyped-def]
     """The value of an input of event i."""
     source, type_, place = labels.inputs[p, 0], labels.inputs[p, 1], labels.places[kind, p]
@@ -241,7 +249,7 @@ def _pack_value(out, at, i, p, kind, labels, inputs, data):  # type: ignore[no-u
     return put(out, at, labels.names, begin, end)
 
 
-@part
+@inlined
 def _pack_values(out, at, i, kind, labels, inputs, data, chosen, marks):  # type: ignore[no-untyped-def]
     """What the conditions of the messages that were looked at read, each input once."""
     rows = chosen.rows
@@ -263,7 +271,7 @@ def _pack_values(out, at, i, kind, labels, inputs, data, chosen, marks):  # type
     return at
 
 
-@part
+@inlined
 def _pack_seen(out, at, i, reason, labels, chosen):  # type: ignore[no-untyped-def]
     """The messages that were looked at: name, what stopped it, rank, share."""
     rows, seen = chosen.rows, chosen.seen
@@ -284,7 +292,7 @@ def _pack_seen(out, at, i, reason, labels, chosen):  # type: ignore[no-untyped-d
     return at
 
 
-@part
+@inlined
 def _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends):  # type: ignore[no-untyped-def]
     """The fields of an entry behind `message`, of a decision that was drawn."""
     rows = chosen.rows
@@ -317,7 +325,7 @@ def _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends): 
     return at + 2
 
 
-@part
+@inlined
 def _entry(out, at, i, batch, labels, chosen, messages, given, inputs, customers, records, data, marks):  # type: ignore[no-untyped-def]
     """The log entry of event i: see state.log."""
     rows, kind = chosen.rows, batch.kinds[i]
@@ -346,18 +354,15 @@ def _entry(out, at, i, batch, labels, chosen, messages, given, inputs, customers
 # ---- commits and answers ----------------------------------------------------------------------------
 
 
-@part
+@inlined
 def _bulk_behind(out, at, begin, end):  # type: ignore[no-untyped-def]
     """Makes what stands at [begin, end) of `out`, behind `at`, a string of a command at `at`."""
-    at = put_head(out, at, 36, end - begin)
-    for k in range(end - begin):
-        out[at + k] = out[begin + k]
-    at += end - begin
+    at = move(out, put_head(out, at, 36, end - begin), begin, end)
     out[at], out[at + 1] = 13, 10
     return at + 2
 
 
-@part
+@inlined
 def _put_writes(  # type: ignore[no-untyped-def]
     out, at, i, moved, store, batch, labels, chosen, messages, given, inputs, customers, records, kept, data, marks
 ):
@@ -389,20 +394,10 @@ def _put_writes(  # type: ignore[no-untyped-def]
     return at
 
 
-@part
-def _longest(spans):  # type: ignore[no-untyped-def]
-    """The most bytes that one of the names takes, with its head."""
-    longest = 0
-    for k in range(len(spans)):
-        longest = max(longest, spans[k, 1] - spans[k, 0])
-    return longest + 5
-
-
-@kernel
-def commit_room(events, batch, labels, chosen, records, store, inputs):  # type: ignore[no-untyped-def]
-    """Bytes that `write_commit` needs at most. To be asked before, as it keeps the answers first."""
-    message, variant, path = _longest(labels.messages), _longest(labels.variants), _longest(labels.paths)
-    unit = max(_longest(labels.units), 0) if len(labels.units) else 0
+@inlined
+def _commit_room(events, batch, labels, chosen, records, store, inputs):  # type: ignore[no-untyped-def]
+    """Bytes that the transaction takes at most. To be asked before the answers are kept in the records."""
+    message, variant, path, unit = labels.longest
     room = np.int64(1024)
     for n in range(len(events)):
         i = events[n]
@@ -436,8 +431,12 @@ def write_commit(  # type: ignore[no-untyped-def]
 ):
     """Keeps the answers of these events and writes the transaction that commits them all; returns its length.
 
+    Where `out` may be too short, nothing is done, and the length that it must have is returned, negative.
     events (n,)  their numbers; marks (2, inputs): scratch, -1; total (1,): how many commands lie within MULTI and EXEC
     """
+    room = _commit_room(events, batch, labels, chosen, records, store, inputs)
+    if room > len(out):
+        return -room
     at = put(out, 0, store.begin, 0, len(store.begin))
     total[0] = 2 * len(events)
     for n in range(len(events)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import cast
@@ -24,10 +24,11 @@ from engine.service.guard import Guard
 from engine.service.limiter import Limiter, Waiting
 from engine.service.status import item_status, rpc_error
 from engine.service.values import Violations
-from engine.transport import Call, Method, RpcError
+from engine.transport import Awaited, Call, Method, Reply, RpcError, cancelled
 
 STREAM_IN_FLIGHT = 256
 _PATH = "/tact.v1.DecisionService/"
+Submit = Callable[[Sequence["_Item | _One"]], None]
 _GOING_AWAY = "the server is going away; requests without an answer may be sent again"
 
 
@@ -65,23 +66,21 @@ class DecisionService:
         for stream in self._streams:
             stream.stop()
 
-    def decide(self, payload: bytes, call: Call) -> asyncio.Future[bytes]:
+    def decide(self, payload: bytes, call: Call, reply: Reply) -> None:
         """One event."""
-        answers = _Answers(self._limiter, call, 1, framed=False)
-        answers.begin(self._submit, [_Item(self, payload, 0, answers)])
-        return answers.future
+        one = _One(self, payload, 0, self._limiter, call, reply)
+        one.enter(self._submit, (one,))
 
-    def decide_batch(self, payload: bytes, call: Call) -> asyncio.Future[bytes]:
+    def decide_batch(self, payload: bytes, call: Call, reply: Reply) -> None:
         """Up to 1,000 events; what is wrong with one costs that one."""
         items = split(payload, "requests")
-        answers = _Answers(self._limiter, call, len(items))
-        if items:
-            answers.begin(self._submit, [_Item(self, item, i, answers) for i, item in enumerate(items)])
-        else:
-            answers.future.set_result(b"")
-        return answers.future
+        if not items:
+            reply.answer(b"")
+            return
+        answers = _Answers(self._limiter, call, reply, len(items))
+        answers.enter(self._submit, [_Item(self, item, i, answers) for i, item in enumerate(items)])
 
-    def _submit(self, items: list[_Item]) -> None:
+    def _submit(self, items: Sequence[_Item | _One]) -> None:
         if self._lane is not None:
             self._lane.submit(items)
         else:
@@ -105,16 +104,17 @@ class DecisionService:
             stream.stop()
 
     async def _decide_streamed(self, call: Call, payload: bytes, index: int) -> bytes:
-        answers = _Answers(self._limiter, call, 1, framed=False)
+        reply = Awaited()
+        one = _One(self, payload, index, self._limiter, call, reply)
         try:
-            answers.begin(self._submit, [_Item(self, payload, index, answers)], patient=True)
-            return await answers.future
+            one.enter(self._submit, (one,), patient=True)
+            return await reply.future
         except (TactError, RpcError) as error:
             return to_bytes(_failed(error, "", index))
 
     # ---- the ordinary way -------------------------------------------------------------------------
 
-    def begin(self, item: _Item, ahead: bool) -> None:
+    def begin(self, item: _Item | _One, ahead: bool) -> None:
         """Decodes a request, and decides by the step in Python. What is wrong is told at once."""
         message = pb.DecideRequest()
         try:
@@ -127,14 +127,14 @@ class DecisionService:
         future = self._decider.submit(request, ahead)
         future.add_done_callback(partial(self._decided, item, request))
 
-    def _decided(self, item: _Item, request: DecideRequest, future: asyncio.Future[object]) -> None:
+    def _decided(self, item: _Item | _One, request: DecideRequest, future: asyncio.Future[object]) -> None:
         result = cast("list[Decision] | TactError", future.result())
         if isinstance(result, TactError):
             item.failed(result, request.event.event_id)
         else:
             item.told(to_bytes(encode_response(result, request.event.event_id, item.index)))
 
-    async def _repeat(self, item: _Item, message: pb.DecideRequest, error: InvalidInput) -> None:
+    async def _repeat(self, item: _Item | _One, message: pb.DecideRequest, error: InvalidInput) -> None:
         """What was answered before to an event that no longer fits the schema; `error` where nothing was.
 
         A retry gets its answer also when a deploy changed the schema in between.
@@ -247,67 +247,60 @@ class _Stream:
         self.answers.put_nowait(None)
 
 
-class _Answers:
-    """The answers of a call's items, in order, until all are there, and the call's place among others.
+class _Turn:
+    """A call's place among others, and whom its end is told."""
 
-    `framed`: as entries of a DecideBatchResponse; else the one item's own response, or the call's error.
-    """
+    __slots__ = ("_call", "_limiter", "_reply", "_size", "_waiting")
 
-    __slots__ = ("_call", "_framed", "_left", "_limiter", "_parts", "_waiting", "future")
-
-    def __init__(self, limiter: Limiter, call: Call, items: int, framed: bool = True) -> None:
-        self.future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    def __init__(self, limiter: Limiter, call: Call, reply: Reply, size: int) -> None:
         self._limiter = limiter
         self._call = call
-        self._left = items
-        self._parts = [b""] * items
-        self._framed = framed
+        self._reply = reply
+        self._size = size
         self._waiting: Waiting | None = None
 
-    def begin(self, submit: Callable[[list[_Item]], None], items: list[_Item], patient: bool = False) -> None:
-        """Hands the items over when it is their turn. Raises Overloaded."""
-        self._waiting = waiting = self._limiter.enter(self._call, len(items), patient)
+    def enter(self, submit: Submit, items: Sequence[_Item | _One], patient: bool = False) -> None:
+        """Hands the call's items over when it is their turn. Raises Overloaded."""
+        self._waiting = waiting = self._limiter.enter(self._call, self._size, patient)
         if waiting is None:
             submit(items)
         else:
             waiting.add_done_callback(partial(self._begun, submit, items))
 
-    def _begun(self, submit: Callable[[list[_Item]], None], items: list[_Item], turn: Waiting) -> None:
+    def _begun(self, submit: Submit, items: Sequence[_Item | _One], turn: Waiting) -> None:
         error = None if turn.cancelled() else turn.exception()
-        if error is None and not self.future.done():
+        if error is None and not self._reply.ended:
             submit(items)
             return
-        self._limiter.leave(self._call, len(items), turn)  # too late, or nobody waits any more
-        if error is not None and not self.future.done():
-            self.future.set_exception(error)
+        self.leave()  # too late, or nobody waits any more
+        self._reply.fail(rpc_error(error) if error is not None else cancelled())
+
+    def leave(self) -> None:
+        """Gives the place back."""
+        self._limiter.leave(self._call, self._size, self._waiting)
+
+
+class _Answers(_Turn):
+    """The answers of a call's items, in order, as entries of a DecideBatchResponse."""
+
+    __slots__ = ("_left", "_parts")
+
+    def __init__(self, limiter: Limiter, call: Call, reply: Reply, items: int) -> None:
+        super().__init__(limiter, call, reply, items)
+        self._left = items
+        self._parts = [b""] * items
 
     def put(self, index: int, response: bytes) -> None:
         """The response of one item."""
-        if self._framed:
-            self._parts[index] = b"\x0a" + varint(len(response)) + response
-        else:
-            self._parts[0] = response
+        self._parts[index] = b"\x0a" + varint(len(response)) + response
         self._left -= 1
         if not self._left:
-            self._end()
-            if not self.future.done():  # else nobody waits any more
-                self.future.set_result(b"".join(self._parts))
-
-    def fail(self, error: TactError, event_id: str, index: int) -> None:
-        """The error of one item, which is the call's own where it has but one."""
-        if self._framed:
-            self.put(index, to_bytes(_failed(error, event_id, index)))
-            return
-        self._end()
-        if not self.future.done():
-            self.future.set_exception(rpc_error(error))
-
-    def _end(self) -> None:
-        self._limiter.leave(self._call, len(self._parts), self._waiting)
+            self.leave()
+            self._reply.answer(b"".join(self._parts))
 
 
 class _Item:
-    """A request of a call, as the lane takes it."""
+    """A request of a call of many, as the lane takes it."""
 
     __slots__ = ("_answers", "_service", "index", "payload")
 
@@ -322,7 +315,7 @@ class _Item:
         if isinstance(answer, TactError):
             self.failed(answer, parse(pb.DecideRequest, self.payload).event.event_id)
         else:
-            self._answers.put(self.index, answer + b"\x20" + varint(self.index) if self.index else answer)
+            self.told(answer + b"\x20" + varint(self.index) if self.index else answer)
 
     def handed_back(self, ahead: bool) -> None:
         """The lane did nothing."""
@@ -334,7 +327,42 @@ class _Item:
 
     def failed(self, error: TactError, event_id: str) -> None:
         """The item's error."""
-        self._answers.fail(error, event_id, self.index)
+        self._answers.put(self.index, to_bytes(_failed(error, event_id, self.index)))
+
+
+class _One(_Turn):
+    """A call with one request, or a stream's: its error is the call's own."""
+
+    __slots__ = ("_service", "index", "payload")
+
+    def __init__(
+        self, service: DecisionService, payload: bytes, index: int, limiter: Limiter, call: Call, reply: Reply
+    ) -> None:
+        super().__init__(limiter, call, reply, 1)
+        self._service = service
+        self.payload = payload
+        self.index = index
+
+    def answered(self, answer: bytes | TactError) -> None:
+        """By the lane: a response without its index."""
+        if isinstance(answer, TactError):
+            self.failed(answer, "")
+        else:
+            self.told(answer + b"\x20" + varint(self.index) if self.index else answer)
+
+    def handed_back(self, ahead: bool) -> None:
+        """The lane did nothing."""
+        self._service.begin(self, ahead)
+
+    def told(self, response: bytes) -> None:
+        """The request's DecideResponse."""
+        self.leave()
+        self._reply.answer(response)
+
+    def failed(self, error: TactError, event_id: str) -> None:
+        """The request's error."""
+        self.leave()
+        self._reply.fail(rpc_error(error))
 
 
 def _failed(error: BaseException, event_id: str, index: int) -> pb.DecideResponse:

@@ -10,10 +10,19 @@ from typing import Any
 
 from engine.errors import Unavailable
 from engine.service.status import rpc_error
-from engine.transport import Bidi, BidiHandler, Call, Unary, deadline_exceeded
+from engine.transport import (
+    Bidi,
+    BidiHandler,
+    Call,
+    Reply,
+    RpcError,
+    Unary,
+    UnaryBegin,
+    awaited,
+    deadline_exceeded,
+)
 
 Work = Callable[[bytes, Call], Coroutine[Any, Any, bytes]]
-Begin = Callable[[bytes, Call], asyncio.Future[bytes]]
 Observe = Callable[[str, float], None]
 
 
@@ -44,25 +53,20 @@ class Guard:
 
         return Unary(path, handler)
 
-    def direct(self, path: str, begin: Begin) -> Unary:
-        """The same for work that needs no task: `begin` answers with a future, or raises; it keeps the work itself."""
+    def direct(self, path: str, begin: UnaryBegin) -> Unary:
+        """The same for work that needs no task: it keeps itself, and tells the reply by itself."""
 
-        def handler(payload: bytes, call: Call) -> asyncio.Future[bytes]:
+        def handed(payload: bytes, call: Call, reply: Reply) -> None:
             if call.deadline_s is not None and call.deadline_s <= time.monotonic():
                 raise deadline_exceeded(started=False)
+            if self._observe is not None:
+                reply = _Observed(reply, self._observe, path)
             try:
-                answer = begin(payload, call)
+                begin(payload, call, reply)
             except Exception as error:
                 raise rpc_error(error) from error
-            if self._observe is not None:
-                answer.add_done_callback(partial(self._observed, path, time.monotonic()))
-            return answer
 
-        return Unary(path, handler)
-
-    def _observed(self, path: str, began: float, answer: asyncio.Future[bytes]) -> None:
-        if self._observe is not None:
-            self._observe(path, time.monotonic() - began)
+        return Unary(path, awaited(handed), begin=handed)
 
     def bidi(self, path: str, work: BidiHandler) -> Bidi:
         """A streaming method: errors become statuses."""
@@ -97,3 +101,27 @@ class Guard:
             answer.set_result(task.result())
         else:
             answer.set_exception(rpc_error(error))
+
+
+class _Observed:
+    """A reply that says how long it took."""
+
+    __slots__ = ("_began", "_observe", "_path", "_reply")
+
+    def __init__(self, reply: Reply, observe: Observe, path: str) -> None:
+        self._reply = reply
+        self._observe = observe
+        self._path = path
+        self._began = time.monotonic()
+
+    @property
+    def ended(self) -> bool:
+        return self._reply.ended
+
+    def answer(self, body: bytes) -> None:
+        self._observe(self._path, time.monotonic() - self._began)
+        self._reply.answer(body)
+
+    def fail(self, error: RpcError) -> None:
+        self._observe(self._path, time.monotonic() - self._began)
+        self._reply.fail(error)

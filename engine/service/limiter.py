@@ -139,7 +139,7 @@ class Limiter:
         return max(self._retry_delay_ms, min(_DELAY_MAX_MS, int(1000 * self.in_flight / self._pace.per_s)))
 
     def _fits(self) -> bool:
-        return self._inside < self._ahead()
+        return self._inside < self._window[0] or self._inside < self._ahead()
 
     def _let(self, items: int) -> None:
         if not self._inside:

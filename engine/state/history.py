@@ -7,7 +7,6 @@ from __future__ import annotations
 from importlib import resources
 from typing import NamedTuple
 
-from engine.errors import StoreUnavailable
 from engine.state.redis import RedisStore
 
 _LEEWAY_MS = 60_000
@@ -35,8 +34,5 @@ async def note_history(store: object, kept_ms: int, least_ms: int) -> History:
     """
     if not isinstance(store, RedisStore):
         return History(kept_ms, 0)
-    arguments = (store.key("kept"), kept_ms, least_ms, _LEEWAY_MS)
-    [reply] = await store.side.pipeline([("EVAL", _SCRIPT, 1, *arguments)])
-    if isinstance(reply, Exception):
-        raise StoreUnavailable(f"it is not known how long messages were kept: {reply}")
+    [reply] = await store.shared([("EVAL", _SCRIPT, 1, store.key("kept"), kept_ms, least_ms, _LEEWAY_MS)])
     return History(*map(int, reply))

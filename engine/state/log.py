@@ -105,7 +105,7 @@ class OutcomeEntry:
 class ProfileEntry:
     """The bank changed a profile: names alone, and consent in full, for it must be provable.
 
-    `profile_version` is the new one. `consents` are model.ConsentEntry rows as lists; `contact` says
+    `profile_version` is the new one. `consents` are model.ConsentEntry rows as lists, without topic and channel where it has none; `contact` says
     whether the contact section was replaced.
     """
 

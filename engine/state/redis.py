@@ -283,6 +283,14 @@ class RedisStore:
         most = self.max_log_length * _NEARLY_FULL
         self.full_buckets = frozenset(b for b, n in enumerate(lengths) if not isinstance(n, int) or n >= most)
 
+    async def shared(self, commands: Sequence[Command]) -> list[Reply]:
+        """Commands on keys of `key`, in one round trip. Raises StoreUnavailable, also where one of them is refused."""
+        replies = await self._connection.pipeline(commands)
+        for reply in replies:
+            if isinstance(reply, hiredis.ReplyError):
+                raise StoreUnavailable(f"the store refused: {reply}")
+        return replies
+
     async def find_decision(self, customer: CustomerKey, event: int, slot: int) -> DecisionEntry | None:
         """See `model.Store`. Looks through the bucket's stream from its end, at most 10,000 entries back."""
         key, last = self.bucket_key(customer.bucket, "log"), "+"

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import resources
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from engine.errors import StoreUnavailable
+from engine.state.connection import Command
 from engine.state.redis import RedisStore
 
 LEASE_MAX = 64  # beyond what is wanted at once, and at most a sixteenth of what is left
@@ -57,23 +57,16 @@ class RedisCounters:
 
     async def lease(self, asks: Sequence[LeaseAsk]) -> list[Granted]:
         """See `Counters`."""
-        commands: list[tuple[str | bytes | int, ...]] = []
+        commands: list[Command] = []
         for ask in asks:
             keys = [self._key(c) for c in (ask.counter, *ask.former)]
             last_ms = ask.until_ms + _KEPT_MS
             commands.append(("EVAL", _SCRIPT, len(keys), *keys, ask.limit, ask.wanted, LEASE_MAX, last_ms))
-        return [Granted(*map(int, reply)) for reply in await self._run(commands)]
+        return [Granted(*map(int, reply)) for reply in await self._store.shared(commands)]
 
     async def give_back(self, unused: Sequence[tuple[int, int]]) -> None:
         """See `Counters`."""
-        await self._run([("DECRBY", self._key(counter), count) for counter, count in unused])
-
-    async def _run(self, commands: Sequence[tuple[str | bytes | int, ...]]) -> list[Any]:
-        replies = await self._store.side.pipeline(commands)
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise StoreUnavailable(f"volumes cannot be counted: {reply}")
-        return replies
+        await self._store.shared([("DECRBY", self._key(counter), count) for counter, count in unused])
 
 
 class LocalCounters:

@@ -336,7 +336,9 @@ class PutProfile:
                 written=sorted(self.change.features),
                 removed=sorted(self.change.clear_features),
                 contact=contact is not None,
-                consents=[list(c) for c in contact.consents] if contact is not None else [],
+                consents=[list(c if c.topic or c.channel else c[:5]) for c in contact.consents]
+                if contact is not None
+                else [],
             )
         )
 

@@ -23,6 +23,7 @@ from engine.transport import (
     Method,
     RpcError,
     Unary,
+    cancelled,
     cannot_listen,
     error_info,
     going_away,
@@ -179,7 +180,7 @@ def _unary(method: Unary, gate: _Gate) -> Any:
         except RpcError as error:
             await _abort(context, error)
         except asyncio.CancelledError:  # escaping, it would leave the caller waiting (grpc#29248)
-            await _abort(context, RpcError(Code.CANCELLED, "the call was cancelled"))
+            await _abort(context, cancelled())
         except Exception:
             await _broken(context, method.path)
         return None
@@ -197,7 +198,7 @@ def _bidi(method: Bidi, gate: _Gate) -> Any:
         except RpcError as error:
             await _abort(context, error)
         except asyncio.CancelledError:
-            await _abort(context, RpcError(Code.CANCELLED, "the call was cancelled"))
+            await _abort(context, cancelled())
         except Exception:
             await _broken(context, method.path)
         finally:

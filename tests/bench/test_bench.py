@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+import sys
+import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -14,6 +17,7 @@ from bench.__main__ import PROGRAMS, main
 from bench.echo import AIO, CXX, ECHOES
 from bench.load.drive import DRAIN_S, Result
 from bench.load.histogram import Histogram
+from bench.processes import Child
 from bench.rows import Row
 from engine.bundle import compile_bundle
 
@@ -106,3 +110,38 @@ def test_calls_without_a_good_answer_count_as_slow() -> None:
     assert of(1000, 0) == pytest.approx(990_000, rel=0.002)
     assert of(992, 8) == pytest.approx(990_000, rel=0.002)
     assert of(980, 20) == DRAIN_S * 1e6
+
+
+_WITH_A_CHILD = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+print('{"address": "%d"}' % child.pid, flush=True)
+child.wait()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the system does not say how processes fare")
+def test_a_server_is_stopped_and_counted_with_what_it_started(tmp_path: Path) -> None:
+    def state(pid: str) -> str:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return "gone"
+
+    def until(wanted: str, pid: str) -> None:
+        end = time.monotonic() + 20
+        while state(pid) not in wanted.split():
+            assert time.monotonic() < end, state(pid)
+
+    child = Child([sys.executable, "-c", _WITH_A_CHILD], tmp_path / "log")
+    try:
+        end = time.monotonic() + 20
+        while child.processor_s() < 0.3:  # more than it takes to start: its child's
+            assert time.monotonic() < end
+        child.pause()
+        until("T", child.address)
+        child.resume()
+        until("R S", child.address)
+    finally:
+        child.stop()
+    until("gone Z", child.address)

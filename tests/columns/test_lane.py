@@ -36,7 +36,7 @@ from engine.state.model import ReadRequest, Record
 from engine.state.record import decode as decode_record
 from engine.state.redis import Look, RedisStore
 from engine.step.operations import ProfileChange
-from engine.transport import Call, Code, RpcError
+from engine.transport import Awaited, Call, Code, RpcError, UnaryBegin
 from tests.columns.customers import Customers, words_of
 from tests.columns.rule_sets import files
 from tests.pipeline.test_chaos import Chaos
@@ -87,6 +87,12 @@ def bundle() -> Bundle:
     return compile_bundle({"r.yaml": RULES})
 
 
+def _awaited(begin: UnaryBegin, payload: bytes) -> asyncio.Future[bytes]:
+    reply = Awaited()
+    begin(payload, Call(), reply)
+    return reply.future
+
+
 class Counting(DecisionService):
     """Remembers what the lane did not take."""
 
@@ -109,7 +115,7 @@ class Worker:
     calls: list[asyncio.Future[bytes]] = field(default_factory=list)
 
     def one(self, request: pb.DecideRequest) -> asyncio.Future[bytes]:
-        self.calls.append(self.service.decide(request.SerializeToString(), Call()))
+        self.calls.append(_awaited(self.service.decide, request.SerializeToString()))
         return self.calls[-1]
 
     def many(self, requests: Sequence[pb.DecideRequest | bytes]) -> asyncio.Future[bytes]:
@@ -119,7 +125,7 @@ class Worker:
             else b"\x0a" + bytes((len(r),)) + r
             for r in requests
         )
-        self.calls.append(self.service.decide_batch(payload, Call()))
+        self.calls.append(_awaited(self.service.decide_batch, payload))
         return self.calls[-1]
 
     async def answers(self, requests: Sequence[pb.DecideRequest | bytes]) -> list[pb.DecideResponse]:
@@ -884,9 +890,7 @@ def test_callers_that_go_away_disturb_nobody(behind_doors: Callable[[Scenario], 
     behind_doors(scenario)
 
 
-@pytest.mark.parametrize(
-    "method", ["__init__", "digests", "read_command", "open", "step", "answer", "commit", "answers"]
-)
+@pytest.mark.parametrize("method", ["__init__", "keys", "read_command", "open", "step", "answer", "commit", "answers"])
 def test_what_fails_in_columns_is_decided_the_ordinary_way(
     method: str,
     store: RedisStore,

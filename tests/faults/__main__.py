@@ -1,4 +1,4 @@
-"""Faults of the service: python -m tests.faults 15 23 [--long]. A line of JSON each; status 1 if one does not hold."""
+"""Faults of store and service: python -m tests.faults 15 23 [--long]. A line of JSON each; status 1 if one fails."""
 
 from __future__ import annotations
 
@@ -7,12 +7,40 @@ import sys
 
 import uvloop
 
-from tests.faults import cancels, cluster, cold, floods, half_open, limits, overload, retries, stops
+from tests.faults import (
+    cancels,
+    clocks,
+    cluster,
+    cold,
+    floods,
+    half_open,
+    limits,
+    losses,
+    network,
+    overload,
+    races,
+    retries,
+    silence,
+    stops,
+)
 
 FAULTS = {
+    1: races.run,
+    2: losses.killed,
+    3: losses.powerless,
+    4: losses.truncated,
+    5: losses.emptied,
+    6: silence.stopped,
+    7: silence.full,
+    8: silence.hole,
+    9: network.dropped,
+    10: network.slow,
+    11: network.cut,
+    12: network.forgotten,
     13: cluster.run,
     15: stops.run,
     16: cancels.run,
+    17: clocks.run,
     22: limits.run,
     23: half_open.run,
     24: floods.run,

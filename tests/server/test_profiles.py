@@ -12,7 +12,7 @@ import pytest
 from engine.pb.tact.v1 import decision_pb2, profile_pb2, profile_pb2_grpc
 from tests.server.process import Server
 
-WRITERS, OWN, ROUNDS = 8, 6, 5
+WRITERS, OWN, ROUNDS = 8, 6, 3
 FEATURES = "\n".join(f"  f{w}_{k}: integer" for w in range(WRITERS) for k in range(OWN))
 RULES = f"""\
 events: {{deposit: {{amount: number}}}}

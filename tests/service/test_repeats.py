@@ -14,7 +14,7 @@ from engine.service.codec import content_fingerprint
 from engine.service.decision import DecisionService
 from engine.service.limiter import Limiter
 from engine.state.redis import RedisStore
-from engine.transport import Call, RpcError
+from engine.transport import Call, RpcError, awaited
 
 RULES = """
 events: {deposit: {amount: number, urgent: bool}}
@@ -33,16 +33,16 @@ def test_a_retry_gets_its_answer_after_the_schema_changed(store: RedisStore, run
         active = Active(compile_bundle({"r.yaml": RULES.encode()}))
         decider = create_decider(active, store)
         service = DecisionService(decider, active, Revisions(store.side, store.key), Limiter(10))
-        first = await service.decide(request().SerializeToString(), Call())
+        first = await awaited(service.decide)(request().SerializeToString(), Call())
         for schema in ("{amount: number, urgent: integer}", "{amount: number}"):
             changed = RULES.replace("{amount: number, urgent: bool}", schema)
             active.bundle = compile_bundle({"r.yaml": changed.encode()})
-            assert await service.decide(request().SerializeToString(), Call()) == first
+            assert await awaited(service.decide)(request().SerializeToString(), Call()) == first
             batch = pb.DecideBatchRequest(requests=[request()]).SerializeToString()
-            answers = pb.DecideBatchResponse.FromString(await service.decide_batch(batch, Call())).responses
+            answers = pb.DecideBatchResponse.FromString(await awaited(service.decide_batch)(batch, Call())).responses
             assert answers[0] == pb.DecideResponse.FromString(first)
             with pytest.raises(RpcError, match="INVALID_ARGUMENT"):  # not the same event
-                await service.decide(request(amount=pb.Value(number=6)).SerializeToString(), Call())
+                await awaited(service.decide)(request(amount=pb.Value(number=6)).SerializeToString(), Call())
 
     runner.run(scenario())
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from google.rpc import error_details_pb2
 
-from engine.transport import Bidi, Call, Code, Method, RpcError, Unary
+from engine.transport import Bidi, Call, Code, Method, Reply, RpcError, Unary, awaited
 
 SERVICE = "/test.Service/"
 _FULL = RpcError(Code.RESOURCE_EXHAUSTED, "full", [error_details_pb2.ErrorInfo(reason="OVERLOADED")])
@@ -51,6 +51,10 @@ class Methods:
         bidi = [self.chat, self.count_up, self.total, self.fail_after_one, self.hang, self.pour]
         return [
             *(Unary(SERVICE + _name(handler.__name__), handler) for handler in unary),
+            *(
+                Unary(SERVICE + _name(begin.__name__), awaited(begin), begin=begin)
+                for begin in (self.direct, self.late, self.fail_direct)
+            ),
             Unary(SERVICE + "Gated", self.echo, gate=self._refuse),
             *(Bidi(SERVICE + _name(handler.__name__), handler) for handler in bidi),
         ]
@@ -68,6 +72,33 @@ class Methods:
         future = asyncio.get_running_loop().create_future()
         future.set_result(payload)
         return future
+
+    def direct(self, payload: bytes, call: Call, reply: Reply) -> None:
+        """Answers without a future."""
+        reply.answer(payload)
+        assert reply.ended
+        reply.answer(b"a second answer")
+        reply.fail(_FULL)
+
+    def late(self, payload: bytes, call: Call, reply: Reply) -> None:
+        """Answers once the gate is open, whoever waits."""
+        self._loop = asyncio.get_running_loop()
+        self._meet("late")
+
+        def open_(_: asyncio.Task[object]) -> None:
+            self._meet("nobody waits" if reply.ended else "answers")
+            reply.answer(payload)
+
+        self._waits = asyncio.ensure_future(self._gate.wait())
+        self._waits.add_done_callback(open_)
+
+    def fail_direct(self, payload: bytes, call: Call, reply: Reply) -> None:
+        """Fails as Fail, by telling so or by raising."""
+        wanted = json.loads(payload)
+        error = RpcError(Code(wanted["code"]), wanted["message"])
+        if wanted.get("raises"):
+            raise error
+        reply.fail(error)
 
     async def wait(self, payload: bytes, call: Call) -> bytes:
         """Answers once the gate is open."""

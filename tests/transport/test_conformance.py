@@ -36,7 +36,7 @@ def stream(channel: grpc.Channel, method: str, requests: Any, **options: Any) ->
     return channel.stream_stream(SERVICE + method)(iter(requests), **{"timeout": TIMEOUT_S, **options})
 
 
-@pytest.mark.parametrize("method", ["Echo", "EchoFuture"])
+@pytest.mark.parametrize("method", ["Echo", "EchoFuture", "Direct"])
 @pytest.mark.parametrize("size", [0, 1, 16_000, 16_385, 300_000, 4_000_000])
 def test_unary_of_any_size(channel: grpc.Channel, method: str, size: int) -> None:
     payload = (bytes(range(251)) * (size // 251 + 1))[:size]
@@ -128,6 +128,40 @@ def test_a_timeout_ends_the_work(server: Served, channel: grpc.Channel, method: 
         assert answers.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     if server.methods.count(f"{method.lower()}ing"):  # the deadline may have passed before the call was here
         server.methods.reached(f"{method.lower()} ended")
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_work_without_a_future_fails(channel: grpc.Channel, raises: bool) -> None:
+    error = failed(channel, "FailDirect", json.dumps({"code": 9, "message": "no", "raises": raises}).encode())
+    assert (error.code(), error.details()) == (grpc.StatusCode.FAILED_PRECONDITION, "no")
+    assert call(channel, "Direct", b"after") == b"after"
+
+
+def test_work_without_a_future_answers_later(server: Served, channel: grpc.Channel) -> None:
+    pending = [channel.unary_unary(SERVICE + "Late").future(b"%d" % i, timeout=TIMEOUT_S) for i in range(20)]
+    server.methods.reached("late", 20)
+    server.methods.open_gate()
+    assert [one.result() for one in pending] == [b"%d" % i for i in range(20)]
+    assert server.methods.count("nobody waits") == 0
+
+
+@pytest.mark.parametrize("how", ["cancel", "timeout"])
+def test_work_without_a_future_may_answer_when_nobody_waits(server: Served, channel: grpc.Channel, how: str) -> None:
+    late = channel.unary_unary(SERVICE + "Late")
+    kept = late.future(b"kept", timeout=TIMEOUT_S)
+    left = late.future(b"left", timeout=0.5 if how == "timeout" else TIMEOUT_S)
+    server.methods.reached("late", 2)
+    if how == "cancel":
+        left.cancel()
+        assert left.code() == grpc.StatusCode.CANCELLED
+    else:
+        assert left.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert call(channel, "Echo", b"the server has heard of it") == b"the server has heard of it"
+    server.methods.open_gate()
+    assert kept.result() == b"kept"
+    server.methods.reached("nobody waits")
+    assert server.methods.count("answers") == 1
+    assert call(channel, "Direct", b"after") == b"after"
 
 
 def test_the_deadline_is_known(channel: grpc.Channel) -> None:

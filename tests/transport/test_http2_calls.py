@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -140,6 +141,17 @@ def test_binary_metadata_that_is_none(client: Client) -> None:
     assert (result.status, result.text) == (Code.INVALID_ARGUMENT, "metadata x-bin: expected base64")
     several = client.call("Metadata", message(b""), (b"x-bin", b"AA,/w=="))
     assert b'[["x-bin", "00"], ["x-bin", "ff"]]' in several.body
+
+
+def test_calls_with_the_same_header_are_calls_of_their_own(client: Client) -> None:
+    a, b, timeout = (b"a", b"1"), (b"a", b"2"), (b"grpc-timeout", b"20S")
+    for more in ([a], [b], [a, timeout], [timeout, a], [b, timeout, a], [timeout], [a, timeout], [], [b], [a]):
+        told = json.loads(client.call("Metadata", message(b""), *more).body[5:])
+        assert told["metadata"] == [["a", value.decode()] for name, value in more if name == b"a"]
+        remaining = client.call("Remaining", message(b""), *more).body[5:]
+        assert (remaining == b"null") == (timeout not in more), (more, remaining)
+    bad = client.call("Remaining", message(b""), a, (b"grpc-timeout", b"soon"))
+    assert (bad.status, bad.text[:26]) == (Code.INVALID_ARGUMENT, "grpc-timeout: found 'soon'")
 
 
 def test_unknown_encodings(client: Client) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
 from urllib.parse import unquote
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.transport import Code, RpcError
+from engine.transport import Call, Code, RpcError, Unary
 from engine.transport.http2.credit import Credit
 from engine.transport.http2.deadlines import SLOTS_PER_S, Deadlines
+from engine.transport.http2.heads import Heads, NotGrpc
+from engine.transport.http2.limits import Limits
 from engine.transport.http2.messages import Message, Reader, pack, unpack
 from engine.transport.http2.wire import Metadata, header_size, status_headers, timeout_s
 
@@ -83,6 +84,25 @@ def test_metadata_is_a_sequence_of_pairs() -> None:
     assert header_size(headers) == sum(len(n) + len(v) + 32 for n, v in headers)
 
 
+def test_headers_are_known_but_not_for_ever() -> None:
+    async def handler(payload: bytes, call: Call) -> bytes:
+        return payload
+
+    heads = Heads({b"/x": Unary("/x", handler)}, Limits(header_bytes=4000, header_fields=8))
+    plain = ((b":method", b"POST"), (b":path", b"/x"), (b"content-type", b"application/grpc"))
+    assert heads.read(plain, None) is heads.known[plain]
+    large = (*plain, (b"a", b"x" * 2000))
+    assert heads.read(large, None).metadata[0] == ("a", "x" * 2000)
+    assert large not in heads.known
+    for i in range(5000):
+        heads.read((*plain, (b"trace", b"%d" % i)), None)
+        assert len(heads.known) <= 1024
+    with pytest.raises(RpcError, match="at most 4000 bytes and 8 fields"):
+        heads.read((*plain, *((b"a", b"%d" % i) for i in range(5))), b"1S")
+    with pytest.raises(NotGrpc, match="415"):
+        heads.read(plain[:2], None)
+
+
 def test_credit_comes_with_time_and_with_answers() -> None:
     credit = Credit(burst=10, per_s=2, now_s=100)
     assert credit.spend(10, 100)
@@ -95,7 +115,6 @@ def test_credit_comes_with_time_and_with_answers() -> None:
 
 class _Waiter:
     def __init__(self, ended: list[_Waiter], all_ended: asyncio.Event) -> None:
-        self.cancel_deadline: Any = None
         self.at_s = 0.0
         self._ended = ended
         self._all_ended = all_ended
@@ -117,10 +136,12 @@ def test_deadlines_expire_in_order_and_not_early(runner: asyncio.Runner) -> None
         never = [_Waiter(ended, all_ended) for _ in range(3)]
         for waiter, deadline_s in due.items():
             deadlines.add(waiter, deadline_s, now_s)
-        for waiter, seconds in zip(never, (0.001, 30, 3600), strict=True):
+        kept = [
             deadlines.add(waiter, now_s + seconds, now_s)
-        never[0].cancel_deadline()
-        never[2].cancel_deadline()
+            for waiter, seconds in zip(never, (0.001, 30, 3600), strict=True)
+        ]
+        kept[0].discard(never[0])
+        kept[2].discard(never[2])
         async with asyncio.timeout(20):
             await all_ended.wait()
         assert set(ended) == set(due)

@@ -14,6 +14,7 @@ from typing import Any
 from engine.transport import Method, cannot_listen
 from engine.transport.http2.connection import Connection
 from engine.transport.http2.deadlines import Deadlines
+from engine.transport.http2.heads import Heads
 from engine.transport.http2.limits import Limits
 from engine.transport.http2.shared import Shared
 from engine.transport.tls import Tls, ssl_context
@@ -51,7 +52,8 @@ class Http2Transport:
     async def start(self) -> str:
         """Binds and serves; returns HOST:PORT as bound. Raises OSError where it cannot bind."""
         loop = asyncio.get_running_loop()
-        self._shared = shared = Shared(self._methods, self._limits, loop, Deadlines(loop), self._clock())
+        heads = Heads(self._methods, self._limits)
+        self._shared = shared = Shared(heads, self._limits, loop, Deadlines(loop), self._clock())
         shared.idle.set()
         tls: dict[str, Any] = {}
         if self._tls is not None:

@@ -12,8 +12,8 @@ from typing import Any
 from ngh2 import Connection as Session
 from ngh2 import ErrorCode, NGH2Error
 
-from engine.transport import Bidi, Call, Code, RpcError, Unary, deadline_exceeded, error_info, going_away
-from engine.transport.http2.credit import Credit
+from engine.transport import Bidi, Code, RpcError, Unary, cancelled, deadline_exceeded, error_info, going_away
+from engine.transport.http2.heads import TIMEOUT, Head, NotGrpc
 from engine.transport.http2.held import Held
 from engine.transport.http2.messages import PREFIX, Message, Reader, pack, unpack
 from engine.transport.http2.shared import Shared
@@ -23,30 +23,24 @@ from engine.transport.http2.wire import (
     RESPONSE,
     RESPONSE_GZIP,
     Headers,
-    Metadata,
-    cancelled,
     cardinality,
-    check_metadata,
     status_headers,
     timeout_s,
-    unimplemented,
 )
 
 logger = logging.getLogger(__name__)
 
 _PACK_ABOVE = 512  # smaller answers do not gain from gzip
-_EARNED = 4.0  # tokens per answer
-_CONTENT = b"application/grpc"
+_prefix = PREFIX.pack
 
 
 class Calls:
     """`flush_soon` is called whenever there may be something to send."""
 
-    def __init__(self, session: Session, shared: Shared, credit: Credit, flush_soon: Callable[[], None]) -> None:
+    def __init__(self, session: Session, shared: Shared, flush_soon: Callable[[], None]) -> None:
         self._h2 = session
         self._shared = shared
         self._limits = shared.limits
-        self._credit = credit
         self._flush_soon = flush_soon
         self._streams: dict[int, Stream] = {}
         self._early: list[int] = []  # answered before the caller had sent everything
@@ -55,6 +49,8 @@ class Calls:
         self.held = Held(shared)
         self.peer = ""
         self.last = 0  # the newest stream
+        self.answered = 0  # answers since somebody set this to 0
+        self._timeout_at = 1 << 30  # the field of a header that is its timeout, as far as known
 
     def __len__(self) -> int:
         """How many calls are under way."""
@@ -65,45 +61,43 @@ class Calls:
     def open(self, number: int, headers: Headers, complete: bool) -> None:
         """A call's header has come; `complete`: and nothing else will."""
         self.last = number
-        stream = self._streams[number] = Stream(self, number, self._shared.now_s)
-        stream.complete = complete
+        shared = self._shared
+        stream = self._streams[number] = Stream(self, number, shared.now_s, complete, self.peer)
         if self._running >= 2 * self._limits.streams:  # HTTP/2 forgets streams that were reset; their work may go on
             self.reset(stream, ErrorCode.REFUSED_STREAM)
             return
-        fields = dict(headers)
-        kind = fields.get(b"content-type", b"")
-        if kind != _CONTENT and not kind.startswith((_CONTENT + b"+", _CONTENT + b";")):
-            self._respond(stream, [(b":status", b"415")])
-        elif fields[b":method"] != b"POST":
-            self._respond(stream, [(b":status", b"405")])
-        else:
-            try:
-                self._begin(stream, headers, fields)
-            except RpcError as error:
-                self.fail(stream, error)
+        timeout, at = None, self._timeout_at
+        if at < len(headers) and headers[at][0] == TIMEOUT:
+            timeout, headers = headers[at][1], headers[:at] + headers[at + 1 :]
+        try:
+            head = shared.heads.known.get(headers)
+            if head is None:
+                headers, timeout = self._without_timeout(headers, timeout)
+                head = shared.heads.read(headers, timeout)
+            self._begin(stream, head, timeout)
+        except RpcError as error:
+            self.fail(stream, error)
+        except NotGrpc as error:
+            self._respond(stream, [(b":status", error.status)])
 
-    def _begin(self, stream: Stream, headers: Headers, fields: dict[bytes, bytes]) -> None:
-        limits, shared = self._limits, self._shared
-        check_metadata(headers, limits.header_bytes, limits.header_fields)
-        method = shared.methods.get(fields[b":path"])
-        if method is None:
-            raise unimplemented(f"no method {fields[b':path'].decode('latin-1')} is served")
-        encoding = fields.get(b"grpc-encoding", b"identity")
-        if encoding != b"identity":
-            if encoding != b"gzip":
-                raise unimplemented(f"grpc-encoding: found '{encoding.decode('latin-1')}', expected identity or gzip")
-            stream.gzip = True
-            stream.reply_gzip = b"gzip" in fields.get(b"grpc-accept-encoding", b"")
-        stream.method = method
-        stream.call = call = Call(None, Metadata(headers), self.peer)
-        timeout = fields.get(b"grpc-timeout")
+    def _without_timeout(self, headers: Headers, timeout: bytes | None) -> tuple[Headers, bytes | None]:
+        """A header's timeout apart, which will stand where it stands here in the headers to come."""
+        for at, (name, value) in enumerate(headers):
+            if name == TIMEOUT:
+                timeout, self._timeout_at = value, at
+        return tuple([field for field in headers if field[0] != TIMEOUT]), timeout
+
+    def _begin(self, stream: Stream, head: Head, timeout: bytes | None) -> None:
+        stream.head = head
+        stream.metadata = head.metadata
         if timeout is not None:
             now_s = time.monotonic()
-            call.deadline_s = now_s + timeout_s(timeout)
-            shared.deadlines.add(stream, call.deadline_s, now_s)
+            stream.deadline_s = deadline_s = now_s + timeout_s(timeout)
+            stream.due = self._shared.deadlines.add(stream, deadline_s, now_s)
+        method = head.method
         if isinstance(method, Bidi):
             self._begin_bidi(stream, method)
-        elif method.gate is not None and (refusal := method.gate(call)) is not None:
+        elif method.gate is not None and (refusal := method.gate(stream)) is not None:
             self.fail(stream, refusal)
         elif stream.complete:
             raise cardinality(0)
@@ -117,8 +111,8 @@ class Calls:
         reader = stream.reader
         if stream.requests is None:
             self.acknowledge(number, len(data))
-            if complete and reader is None and data[:5] == PREFIX.pack(0, max(0, len(data) - PREFIX.size)):
-                stream.request = Message(False, data[PREFIX.size :])  # as nearly all do: one frame, one message
+            if complete and reader is None and len(data) >= 5 and data[:5] == _prefix(0, len(data) - 5):
+                stream.request = data[5:]  # as nearly all do: one frame, one message
                 stream.complete = True
                 ready.append(stream)
                 return
@@ -139,7 +133,7 @@ class Calls:
         for message in reader.feed(data):
             if stream.request is not None:
                 raise cardinality(2)
-            stream.request = message
+            stream.packed, stream.request = message
 
     def _bidi_data(self, stream: Stream, requests: Requests, reader: Reader, data: bytes) -> None:
         # Bytes of a message that is not whole must not fill the window: it might never become whole.
@@ -184,7 +178,7 @@ class Calls:
     def begin(self, ready: list[Stream]) -> None:
         """Hands unary calls over, together: batches form on their own."""
         for stream in ready:
-            if not stream.gone and not stream.ended:
+            if not stream.ended:
                 try:
                     self._begin_unary(stream)
                 except RpcError as error:
@@ -193,14 +187,20 @@ class Calls:
                     self._broken(stream, error)
 
     def _begin_unary(self, stream: Stream) -> None:
-        assert isinstance(stream.method, Unary)
-        assert stream.request is not None
-        request, stream.request, stream.reader = stream.request, None, None
-        body = request.body
-        if request.compressed:
-            body = unpack(request, stream.gzip, self._limits.message_bytes)
-            self.held.hold(stream, len(body))
-        work = stream.work = asyncio.ensure_future(stream.method.handler(body, stream.call))
+        head, request = stream.head, stream.request
+        assert head is not None
+        assert request is not None
+        stream.request = stream.reader = None
+        if stream.packed:
+            request = unpack(Message(True, request), head.gzip, self._limits.message_bytes)
+            self.held.hold(stream, len(request))
+        method = head.method
+        assert isinstance(method, Unary)
+        stream.begun = True
+        if method.begin is not None:
+            method.begin(request, stream, stream)
+            return
+        work = stream.work = asyncio.ensure_future(method.handler(request, stream))
         self._running += 1
         if work.done():
             self._unary_done(stream, work)
@@ -210,30 +210,35 @@ class Calls:
     def _unary_done(self, stream: Stream, work: asyncio.Future[bytes]) -> None:
         self._running -= 1
         error = None if work.cancelled() else work.exception()  # looked at also where nobody waits any more
-        if stream.ended or stream.gone:
+        if stream.ended:
             return
         if work.cancelled():
             self.fail(stream, cancelled())
         elif error is None:
-            self._answer(stream, work.result())
+            self.answer(stream, work.result())
         elif isinstance(error, RpcError):
             self.fail(stream, error)
         else:
             self._broken(stream, error)
 
-    def _answer(self, stream: Stream, body: bytes) -> None:
-        """The one answer of a unary call."""
+    def answer(self, stream: Stream, body: bytes) -> None:
+        """The one answer of a unary call that has not ended."""
         h2, number = self._h2, stream.number
-        gzip = stream.reply_gzip and len(body) > _PACK_ABOVE
+        fields: Headers = RESPONSE
+        if len(body) > _PACK_ABOVE and stream.head is not None and stream.head.reply_gzip:
+            fields, body = RESPONSE_GZIP, pack(body, gzip=True)
+        else:
+            body = _prefix(0, len(body)) + body
         try:
-            h2.send_response(number, RESPONSE_GZIP if gzip else RESPONSE)
-            h2.send_data(number, pack(body, gzip))
+            h2.send_response(number, fields)
+            h2.send_data(number, body)
             h2.send_trailers(number, OK)
         except NGH2Error:  # reset meanwhile
             return
-        self._end(stream)
+        self._end(stream, len(body))
 
     def _begin_bidi(self, stream: Stream, method: Bidi) -> None:
+        stream.begun = True
         stream.requests = Requests(stream, self._limits.message_bytes)
         if stream.complete:
             stream.requests.end()
@@ -247,7 +252,7 @@ class Calls:
             logger.error("a stream failed", exc_info=work.exception())
 
     async def _run_bidi(self, stream: Stream, requests: Requests, method: Bidi) -> None:
-        answers = method.handler(requests, stream.call)
+        answers = method.handler(requests, stream)
         try:
             async for body in answers:
                 await self._send(stream, body)
@@ -268,13 +273,16 @@ class Calls:
     def _send_head(self, stream: Stream) -> None:
         if not stream.answering:
             stream.answering = True
-            self._h2.send_response(stream.number, RESPONSE_GZIP if stream.reply_gzip else RESPONSE)
+            self._h2.send_response(stream.number, RESPONSE_GZIP if self._packs(stream) else RESPONSE)
+
+    def _packs(self, stream: Stream) -> bool:
+        return stream.head is not None and stream.head.reply_gzip
 
     async def _send(self, stream: Stream, body: bytes) -> None:
         """Sends one answer; waits where the caller does not read."""
         self._send_head(stream)
-        self._h2.send_data(stream.number, pack(body, stream.reply_gzip and len(body) > _PACK_ABOVE))
-        self._credit.earn(_EARNED)
+        self._h2.send_data(stream.number, pack(body, self._packs(stream) and len(body) > _PACK_ABOVE))
+        self.answered += 1
         self._flush_soon()
         if self._h2.queued_body_size(stream.number) > self._limits.stream_unsent_bytes:
             self._stalling(stream)
@@ -286,7 +294,7 @@ class Calls:
 
     def fail(self, stream: Stream, error: RpcError) -> None:
         """Ends a call with this status, unless it has ended."""
-        if stream.ended or stream.gone:
+        if stream.ended:
             return
         fields = status_headers(error)
         if stream.answering:
@@ -304,11 +312,11 @@ class Calls:
             self._h2.send_response(stream.number, fields, end_stream=True)
         except NGH2Error:  # reset meanwhile
             return
-        self._end(stream)
+        self._end(stream, 0)
 
     def expire(self, stream: Stream) -> None:
         """The call's deadline is over."""
-        self.fail(stream, deadline_exceeded(started=stream.work is not None))
+        self.fail(stream, deadline_exceeded(started=stream.begun))
 
     def fail_all(self) -> None:
         """What has not ended ends now: UNAVAILABLE."""
@@ -316,22 +324,24 @@ class Calls:
             self.fail(stream, going_away())
 
     def _broken(self, stream: Stream, error: BaseException) -> None:
-        path = stream.method.path if stream.method is not None else ""
+        path = stream.head.method.path if stream.head is not None else ""
         logger.error("the handler of %s broke its promise to raise RpcError only", path, exc_info=error)
         self.fail(stream, RpcError(Code.INTERNAL, "internal error"))
 
-    def _end(self, stream: Stream) -> None:
+    def _end(self, stream: Stream, unsent: int | None = None) -> None:
+        """`unsent`: how many bytes of the answer there are at most, where that is known."""
         stream.ended = True
         stream.let_go()
-        self.held.release(stream, stream.held)
-        self._credit.earn(_EARNED)
+        if stream.held:
+            self.held.release(stream, stream.held)
+        self.answered += 1
         if not stream.complete:
             self._early.append(stream.number)
-        self._stalling(stream)
+        self._stalling(stream, unsent)
         self._flush_soon()
 
-    def _stalling(self, stream: Stream) -> None:
-        stream.unsent = self._h2.queued_body_size(stream.number)
+    def _stalling(self, stream: Stream, unsent: int | None = None) -> None:
+        stream.unsent = self._h2.queued_body_size(stream.number) if unsent is None else unsent
         stream.stalled_s = self._shared.now_s
 
     def reset(self, stream: Stream, code: ErrorCode) -> None:
@@ -353,9 +363,12 @@ class Calls:
         stream = self._streams.pop(number, None)
         if stream is None:
             return
-        stream.gone = True
-        stream.let_go()
-        self.held.release(stream, stream.held)
+        if not stream.ended or stream.work is not None:
+            stream.ended = True
+            stream.let_go()
+            self.held.release(stream, stream.held)
+        if not self._writers:
+            return
         writer = self._writers.pop(number, None)
         if writer is not None:
             writer.cancel()

@@ -45,6 +45,7 @@ _SLICE = 64 << 10  # bytes taken at once: a flood is noticed before all of a lar
 _KEEPALIVE, _DRAIN = b"tactlive", b"tactstop"  # what our PINGs carry
 _DRAIN_S = 1.0  # for the peer to answer the drain's PING
 _NO_RESET_LIMIT = (1 << 40, 1 << 40)  # ours counts resets against answered calls
+_EARNED = 4.0  # tokens per answer
 _NONE: frozenset[int] = frozenset()
 _CONTROL = frozenset((StreamReset, PingReceived, SettingsReceived, WindowUpdated))
 
@@ -65,7 +66,7 @@ class Connection(asyncio.Protocol):
             ),
         )
         self._credit = Credit(limits.control_burst, limits.control_per_s, shared.now_s)
-        self._calls = Calls(self._h2, shared, self._credit, self._flush_soon)
+        self._calls = Calls(self._h2, shared, self._flush_soon)
         self._first = b""  # until the preface is whole
         self._greeted = False
         self._receiving = False
@@ -225,7 +226,8 @@ class Connection(asyncio.Protocol):
                 self._cut(ErrorCode.INTERNAL_ERROR, str(error))
                 return
             if out:
-                self._credit.earn(len(out) >> 10)
+                self._credit.earn(len(out) / 1024 + _EARNED * self._calls.answered)
+                self._calls.answered = 0
                 self._transport.write(out)
             events = h2.events()
             if events:

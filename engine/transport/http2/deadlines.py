@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import Callable
 from typing import Protocol
 
 SLOTS_PER_S = 100
@@ -17,13 +16,31 @@ _FAR_S = 60.0
 
 
 class Waiter(Protocol):
-    """Something with a deadline. `cancel_deadline` forgets it."""
-
-    cancel_deadline: Callable[[], None] | None
+    """Something with a deadline."""
 
     def expire(self) -> None:
         """The deadline is over."""
         ...
+
+
+class Due(Protocol):
+    """Where a deadline is kept."""
+
+    def discard(self, waiter: Waiter, /) -> None:
+        """Forgets the waiter's, where it is not over."""
+        ...
+
+
+class _Far:
+    """A deadline with a timer of its own."""
+
+    __slots__ = ("_timer",)
+
+    def __init__(self, timer: asyncio.TimerHandle) -> None:
+        self._timer = timer
+
+    def discard(self, _: Waiter, /) -> None:
+        self._timer.cancel()
 
 
 class Deadlines:
@@ -36,11 +53,10 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
         self._armed = 0
 
-    def add(self, waiter: Waiter, deadline_s: float, now_s: float) -> None:
-        """Remembers the waiter, whose `cancel_deadline` is set. A deadline already over expires with the next slot."""
+    def add(self, waiter: Waiter, deadline_s: float, now_s: float) -> Due:
+        """Remembers the waiter, and says where. A deadline already over expires with the next slot."""
         if deadline_s - now_s > _FAR_S:
-            waiter.cancel_deadline = self._loop.call_later(deadline_s - now_s, waiter.expire).cancel
-            return
+            return _Far(self._loop.call_later(deadline_s - now_s, waiter.expire))
         slot = int(deadline_s * SLOTS_PER_S) + 1
         waiters = self._slots.get(slot)
         if waiters is None:
@@ -49,7 +65,7 @@ class Deadlines:
             if self._timer is None or slot < self._armed:
                 self._arm(slot, now_s)
         waiters.add(waiter)
-        waiter.cancel_deadline = lambda: waiters.discard(waiter)
+        return waiters
 
     def _arm(self, slot: int, now_s: float) -> None:
         if self._timer is not None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from engine.transport import Method
 from engine.transport.http2.deadlines import Deadlines
+from engine.transport.http2.heads import Heads
 from engine.transport.http2.limits import Limits
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 class Shared:
     """`now_s` is a clock that moves with the ticks, once a second: enough for everything but deadlines."""
 
-    methods: Mapping[bytes, Method]
+    heads: Heads
     limits: Limits
     loop: asyncio.AbstractEventLoop
     deadlines: Deadlines

@@ -4,34 +4,37 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from engine.transport import Bidi, Call, Unary
+from engine.transport import Call, RpcError
+from engine.transport.http2.deadlines import Due
+from engine.transport.http2.heads import Head
 from engine.transport.http2.messages import PREFIX, Message, Reader, unpack
 
 if TYPE_CHECKING:
     from engine.transport.http2.calls import Calls
 
 
-class Stream:
-    """A call. `ended`: answered to its end; `gone`: HTTP/2 has forgotten it, nothing can be sent any more."""
+class Stream(Call):
+    """A call, as its handler sees it and as the end of its work is told (`engine.transport.Reply`).
+
+    `ended`: answered to its end, or HTTP/2 has forgotten it: nothing more can be sent.
+    """
 
     __slots__ = (
         "answering",
-        "call",
+        "begun",
         "calls",
-        "cancel_deadline",
         "complete",
+        "due",
         "ended",
-        "gone",
-        "gzip",
+        "head",
         "held",
-        "method",
         "number",
         "opened_s",
+        "packed",
         "reader",
-        "reply_gzip",
         "request",
         "requests",
         "stalled_s",
@@ -39,26 +42,34 @@ class Stream:
         "work",
     )
 
-    def __init__(self, calls: Calls, number: int, opened_s: float) -> None:
+    def __init__(self, calls: Calls, number: int, opened_s: float, complete: bool, peer: str) -> None:
+        self.deadline_s = None
+        self.metadata = ()
+        self.peer = peer
         self.calls = calls
         self.number = number
         self.opened_s = opened_s
-        self.method: Unary | Bidi | None = None  # None: refused
-        self.call = Call()
-        self.gzip = False  # the caller's messages
-        self.reply_gzip = False
+        self.complete = complete  # the caller has sent everything
+        self.head: Head | None = None  # None: refused
+        self.due: Due | None = None
         self.reader: Reader | None = None
-        self.request: Message | None = None  # of a unary call, once it is whole
+        self.request: bytes | None = None  # of a unary call, once it is whole
+        self.packed = False  # the request is compressed
         self.requests: Requests | None = None  # of a streaming call
-        self.complete = False  # the caller has sent everything
+        self.begun = False  # its handler has it
         self.answering = False  # the response's headers are out
         self.ended = False
-        self.gone = False
         self.held = 0  # bytes counted against the limits of what is buffered
-        self.unsent = 0  # bytes of the answer left, when last looked at
+        self.unsent = 0  # at most so many bytes of the answer were left when last looked at
         self.stalled_s: float | None = None  # since when `unsent` has not become less
         self.work: asyncio.Future[bytes] | asyncio.Task[None] | None = None
-        self.cancel_deadline: Callable[[], None] | None = None
+
+    def answer(self, body: bytes) -> None:
+        if not self.ended:
+            self.calls.answer(self, body)
+
+    def fail(self, error: RpcError) -> None:
+        self.calls.fail(self, error)
 
     def expire(self) -> None:
         """The deadline is over."""
@@ -66,13 +77,14 @@ class Stream:
 
     def let_go(self) -> None:
         """Nothing more is done for this call: its work is cancelled, its request dropped."""
-        if self.cancel_deadline is not None:
-            self.cancel_deadline()
-            self.cancel_deadline = None
+        if self.due is not None:
+            self.due.discard(self)
+            self.due = None
         if self.requests is not None:
             self.requests.drop()
-        if self.work is not None and not self.work.done() and self.work is not asyncio.current_task():
-            self.work.cancel()
+        work = self.work
+        if work is not None and not work.done() and work is not asyncio.current_task():
+            work.cancel()
         self.reader = self.request = None
 
 
@@ -116,7 +128,7 @@ class Requests(AsyncIterator[bytes]):
         stream = self._stream
         stream.calls.held.release(stream, PREFIX.size + len(message.body))
         stream.calls.acknowledge(stream.number, unacknowledged)
-        return unpack(message, stream.gzip, self._limit)
+        return unpack(message, stream.head is not None and stream.head.gzip, self._limit)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

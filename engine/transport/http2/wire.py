@@ -113,8 +113,3 @@ def unimplemented(what: str) -> RpcError:
 def cardinality(found: int) -> RpcError:
     """A unary call with another number of messages than one."""
     return unimplemented(f"a unary call with {found or 'no'} messages: expected one")
-
-
-def cancelled() -> RpcError:
-    """The work was cancelled from within."""
-    return RpcError(Code.CANCELLED, "the call was cancelled")
