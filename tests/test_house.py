@@ -46,9 +46,9 @@ ALLOWED: dict[str, set[str]] = {
     "transport": {"errors", "clock"},
     "service": PIPELINE | {"columns", "revisions", "revision_store", "transport", "pb"},
     "replay": PIPELINE,
-    "recovery": PIPELINE | {"revision_store"},
     "readout": RULES | {"state", "learning"},
-    "cli": PIPELINE | {"trial", "replay", "recovery", "readout", "service", "pb", "settings"},
+    "recovery": PIPELINE | {"revision_store"},
+    "cli": PIPELINE | {"trial", "replay", "readout", "recovery", "service", "pb", "settings"},
 }
 
 

@@ -27,7 +27,6 @@ _STREAMS_PER_READ = 512
 _ENTRIES_PER_STREAM = 1000
 _FIELDS_PER_COMMAND = 999
 _FORGET_EVERY_S = 3600.0
-_VERSION, _SUMS = ("GET", "learn:version"), ("HGETALL", "learn:sums")
 
 
 class Learner:
@@ -134,15 +133,16 @@ def _decoded(entries: Any) -> list[tuple[str, Entry | None]]:
 async def refresh(store: RedisStore, learnt: Learnt) -> bool:
     """Replaces the snapshot where the sums have moved; whether it did. Raises StoreUnavailable.
 
-    The logged version must name one state only: sums between two equal versions are of that version.
+    Sums are taken only where the version was the same before and after: a logged version must name one state.
     """
-    if int(await _read(store, "GET", "learn:version") or 0) == learnt.posteriors.version:
-        return False
-    version, flat, after = [await _read(store, *q) for q in (_VERSION, _SUMS, _VERSION)]
-    if version != after:  # the next turn finds both at rest
-        return False
-    learnt.posteriors = Posteriors(int(version or 0), arms_of(dict(zip(flat[::2], flat[1::2], strict=True))))
-    return True
+    version = int(await _read(store, "GET", "learn:version") or 0)
+    while version != learnt.posteriors.version:
+        flat = await _read(store, "HGETALL", "learn:sums")
+        before, version = version, int(await _read(store, "GET", "learn:version") or 0)
+        if version == before:
+            learnt.posteriors = Posteriors(version, arms_of(dict(zip(flat[::2], flat[1::2], strict=True))))
+            return True
+    return False
 
 
 async def _read(store: RedisStore, command: str, name: str) -> Any:
