@@ -45,6 +45,9 @@ def _print(console: Console, v: Verdict, seconds: float, ruleset: RuleSet | None
     if v.units:
         note = "by one unit of 2^-30 (maths libraries differ in their last digit)"
         say(console, f"of these off {note}: {v.units:,}", 4)
+    if v.near:
+        say(console, Text(f"of these off by more, at most 0.00006: {v.near:,}", "yellow"), 4)
+        say(console, "so a version that integrated otherwise wrote them; if nobody upgraded, find out who did", 6)
     if v.open_shares:
         say(console, f"variant shares taken as logged: {v.open_shares:,}", 2)
         if ruleset is None:
@@ -77,6 +80,7 @@ def _json(v: Verdict, seconds: float) -> dict[str, object]:
         "outcomes": v.outcomes,
         "recomputed": v.recomputed,
         "off_by_a_unit": v.units,
+        "near": v.near,
         "taken_as_logged": v.open_shares,
         "of_another_revision": v.other_revision,
         "seconds": round(seconds, 3),

@@ -24,6 +24,8 @@ from engine.learning.posteriors import ArmKey, ArmState, Posteriors
 from engine.readout.log import I64, U64, Decisions, Outcomes, decision_keys
 
 TRIES = 2000  # states looked at for one version
+NEAR = 1 << 16  # units, 0.00006: so far apart are two ways to integrate the same densities
+_NEAR_TRIES = 64  # states looked at once one was near
 _CLOCKS_MS = 2000  # by which the learner's clock may be ahead of the store's
 _BUCKET = 1 << 44  # ms: more than any time
 
@@ -45,7 +47,7 @@ class Used:
 
 @dataclass(slots=True)
 class Found:
-    """What the log says of a vector: `off` units from the nearest state that fits (0, 1), None where none fits;
+    """What the log says of a vector: `off` units from a state that fits (up to NEAR), None where none fits;
     `sure`: the log holds all that it was learnt from. `tired`: there were more states than are looked at.
     """
 
@@ -156,7 +158,7 @@ class StateBook:
             highest = int(np.searchsorted(moments, upto, "right")) - 1
             places = [k for k in [found_at.get(used.version)] if k is not None]
             places += range(highest, max(lowest, highest - TRIES) - 1, -1)
-            off = None
+            off, left = None, len(places)
             for k in places:
                 if k not in known:
                     then = {arm: s.at(int(moments[k])) for arm, s in own.items()}
@@ -166,6 +168,11 @@ class StateBook:
                 if apart <= 1:
                     off, lowest, found_at[used.version] = apart, k, k
                     sure = sure or bool(known[k].arms)
+                    break
+                if apart <= NEAR:
+                    off, left = (apart, _NEAR_TRIES) if off is None else (min(apart, off), left)
+                left -= 1
+                if not left:
                     break
             yield Found(used, off, sure, off is None and highest - lowest > TRIES)
             known = {k: state for k, state in known.items() if k >= lowest}

@@ -11,7 +11,7 @@ from engine.learning.policies import variant_shares
 from engine.learning.posteriors import Posteriors
 from engine.learning.shares import shares_of
 from engine.readout.log import I64, Decisions, Flags, Outcomes, mixed
-from engine.readout.states import StateBook, Used
+from engine.readout.states import NEAR, StateBook, Used
 from engine.readout.verdict import EXAMPLES, Difference, Verdict, same
 
 
@@ -91,10 +91,14 @@ class Vectors:
             return "", ""
         self._verdict.recomputed += used.count
         off = max((abs(a - b) for a, b in zip(used.shares, expected, strict=True)), default=0)
-        if off > (1 if self._learns(used.policy) else 0):
+        if off > (NEAR if self._learns(used.policy) else 0):
             return "variant_shares", str(list(expected))
-        self._verdict.units += used.count if off else 0
+        self._count_off(off, used.count)
         return "", ""
+
+    def _count_off(self, off: int, count: int) -> None:
+        self._verdict.units += count if off == 1 else 0
+        self._verdict.near += count if off > 1 else 0
 
     def finish(self, begins: bool) -> None:
         """Folds the log again, and compares what policies had learnt with what they drew from. `begins`: as `judge`."""
@@ -105,7 +109,7 @@ class Vectors:
             if found.off is not None:
                 self._verdict.open_shares -= used.count
                 self._verdict.recomputed += used.count
-                self._verdict.units += used.count if found.off else 0
+                self._count_off(found.off, used.count)
             elif found.sure:
                 self._verdict.counts["learnt_shares"] += used.count
                 for name, log_id, path in used.examples[: EXAMPLES - self._told("learnt_shares")]:

@@ -45,8 +45,8 @@ class Verdict:
     """What was looked at and what differs. `counts`: differing entries by check; `differences`: the first of each.
 
     `drawn`: decisions with a draw. `recomputed`: whose variant shares were worked out anew, `units`: of these, those
-    that differ by one unit; `open_shares`: whose policy state, or rule set, the log does not hold. `erased`: entries
-    that erasures took out.
+    that differ by one unit, `near`: by more, but by no more than another version's arithmetic. `open_shares`: whose
+    policy state, or rule set, the log does not hold. `erased`: entries that erasures took out.
     """
 
     decisions: int = 0
@@ -54,6 +54,7 @@ class Verdict:
     outcomes: int = 0
     recomputed: int = 0
     units: int = 0
+    near: int = 0
     open_shares: int = 0
     erased: int = 0
     other_revision: int = 0

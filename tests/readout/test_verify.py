@@ -149,6 +149,25 @@ def test_a_reward_that_was_altered_is_found_by_what_was_learnt_from_it(log: Path
     assert "a state that version" in verdict.differences[0].expected
 
 
+def test_shares_of_another_versions_arithmetic_are_counted_apart(log: Path, tmp_path: Path) -> None:
+    """All learnt shares a little off, as by another rule of integration: told, and no difference."""
+    shutil.copytree(log, tmp_path / "log")
+    moved = 0
+    for path in (tmp_path / "log").rglob("decision.parquet"):
+        table = pq.read_table(path)
+        rows = table.to_pylist()
+        for row in rows:
+            if row["policy"] == "words" and row["policy_version"] and row["variants"] and not row["sticky"]:
+                first, second = row["variants"][:2]
+                first["share"], second["share"] = first["share"] + 20, second["share"] - 20
+                moved += 1
+        pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
+    verdict = verify(tmp_path / "log", ruleset=load(RULES))
+    assert verdict.good, verdict.differences
+    assert verdict.near == moved > 50
+    assert verdict.open_shares == 0
+
+
 def test_of_a_log_that_does_not_begin_with_the_learning_nothing_learnt_is_said(log: Path, tmp_path: Path) -> None:
     """Half of the trials gone, as an archive whose first runs were put away; no count is claimed then."""
     shutil.copytree(log, tmp_path / "log")
