@@ -167,7 +167,7 @@ class Runner:
         self.decider = create_decider(active, self.store, DeciderSettings(commit_budget_ms=60_000))
         limiter = Limiter(100_000, window=(100_000, 100_000))
         lane = Lane(self.decider, self.store) if self.fast else None
-        revisions = Revisions(self.store.admin, self.store.key)
+        revisions = Revisions(self.store.side, self.store.key)
         self.service = _Counting(self.decider, active, revisions, limiter, lane)
         self.profiles = ProfileService(self.decider, active, limiter)
 

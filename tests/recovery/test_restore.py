@@ -144,7 +144,7 @@ def server(tmp_path: Path) -> Iterator[EmbeddedStore]:
 async def bank(url: str, prefix: str, bundle: Bundle, seed: int) -> Bank:
     store = RedisStore(url, prefix)
     await store.check()  # as a server does: from now on it has a generation
-    revisions = RevisionStore(store.admin, store.key)
+    revisions = RevisionStore(store.side, store.key)
     await revisions.keep(Stored(bundle.revision, file_count=1), dict(RULES), "", activate=True)
     return Bank(store, create_decider(Active(bundle), store), random.Random(seed))
 

@@ -48,7 +48,7 @@ ADMIN, SECRET = "admin", "s3cret"
 [LINE] = re.findall(r"^ACL SETUSER tact (.*)$", (ROOT / "docs" / "operators.md").read_text(), re.MULTILINE)
 ALLOWED = {word[1:].lower() for word in LINE.split() if word.startswith("+")}
 # what only some stores and moments need: many revisions, replicas, sentinels, slots on their way, databases
-SELDOM = {"lrange", "wait", "role", "asking", "cluster|nodes", "select"}
+SELDOM = {"lrange", "wait", "role", "asking", "cluster|nodes", "select", "incrby", "decrby", "pexpireat"}  # and volumes
 FORBIDDEN: tuple[tuple[str, ...], ...] = (
     ("FLUSHALL",), ("FLUSHDB",), ("KEYS", "*"), ("SCAN", "0"), ("CONFIG", "SET", "maxmemory", "1"), ("SHUTDOWN",),
     ("ACL", "LIST"), ("CLIENT", "LIST"), ("SCRIPT", "FLUSH"), ("FUNCTION", "LIST"),
