@@ -11,9 +11,10 @@ import math
 import numpy as np
 from numba import njit
 
-_POINTS = 120  # of all arms together, but
-_LEAST = 10  # of each, and as many between them; over
+_POINTS = 180  # of all arms together, but
+_LEAST = 12  # of each, and as many between them; over
 _SPREAD = 7.0  # standard deviations on either side
+_TAIL = 12.0  # a tail like exp(-alpha z) is followed until this is the exponent
 _NOTHING = 1e-100  # smaller ones soon have fewer digits, and are slow
 _ROOT_HALF = math.sqrt(0.5)
 _F1, _F2, _F3 = "float64[::1]", "float64[:, ::1]", "float64[:, :, ::1]"
@@ -125,7 +126,8 @@ def _back(z, part):  # type: ignore[no-untyped-def]
 
 @njit(f"void({_F1}, {_F1}, {_F1}, {_F1})", cache=True, error_model="numpy", nogil=True)
 def best_of_betas(alphas, betas, values, out):  # type: ignore[no-untyped-def]
-    """Fills `out` with the probability of each value x Beta(alpha, beta) to be the largest; to about 1e-3.
+    """Fills `out` with the probability of each value x Beta(alpha, beta) to be the largest; to about 1e-3,
+    or 1e-2 where values differ and shapes are far below 1 (a density without bound where the worth ends).
 
     In the logit of a rate its density is smooth with exponential tails. Points are logits of the worth as a part of
     the largest value; each arm's distribution function is summed by the trapezoid rule with its end correction.
@@ -139,7 +141,12 @@ def best_of_betas(alphas, betas, values, out):  # type: ignore[no-untyped-def]
         wide = math.sqrt(1.0 / alphas[arm] + 1.0 / betas[arm])
         part = values[arm] / most
         for p in range(own):
-            knots[arm * (own + 1) + p] = _moved(at + wide * _place(p, own), part)
+            z = at + wide * _place(p, own)
+            if p % 6 == 4:  # where alpha or beta are small a tail is longer than deviations tell
+                z = at - wide * _SPREAD - max(0.0, _TAIL / alphas[arm] - wide * _SPREAD) * (p + 1) / own
+            elif p % 6 == 5:
+                z = at + wide * _SPREAD + max(0.0, _TAIL / betas[arm] - wide * _SPREAD) * (p + 1) / own
+            knots[arm * (own + 1) + p] = _moved(z, part)
         # where the worth of the arm ends, and its density may fall from something to nothing
         knots[arm * (own + 1) + own] = (
             np.log(part / (1.0 - part)) + 1e-9 if part < 1.0 else knots[arm * (own + 1) + own - 1]
@@ -168,6 +175,7 @@ def best_of_betas(alphas, betas, values, out):  # type: ignore[no-untyped-def]
                 # of the points' own variable: worth = part x rate, d logit(worth) = worth (1 - worth) dworth ..
                 density[arm, p] = f * (1.0 if part == 1.0 else (1.0 - part * rate) / math.exp(-softplus))
             below[arm, p] = total
+        total += last_f / b  # what lies above
         for p in range(n):
             below[arm, p] /= total
             density[arm, p] /= total

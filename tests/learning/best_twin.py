@@ -25,9 +25,9 @@ def best_of_betas(
     centre = np.log(a / b)
     spread = np.sqrt(1.0 / a + 1.0 / b)
     if len(set(values)) <= 1:  # every arm's own range, so that a sharp arm beside a wide one is seen as finely
-        z = np.unique(centre + spread * _FINE)
+        z = np.unique(_own(a, b, centre, spread))
         return _best(_cumulative(_log_betas(a, b, z), z))
-    own = centre + spread * _FINE
+    own = _own(a, b, centre, spread)
     x = np.array(values)[:, None] / (1.0 + np.exp(-own))
     together = np.unique(x)
     rows = [
@@ -44,6 +44,12 @@ def best_of_normals(means: tuple[float, ...], deviations: tuple[float, ...]) -> 
     mean, deviation = np.array(means)[:, None], np.array(deviations)[:, None]
     x = np.unique(mean + deviation * _FINE)
     return _best(_cumulative(-0.5 * ((x - mean) / deviation) ** 2, x))
+
+
+def _own(a: F64, b: F64, centre: F64, spread: F64) -> F64:
+    """Logits by arm: finely around its middle, and as far as its tails go."""
+    far = np.maximum(spread * _SPREAD, 16.0 / np.minimum(a, b)) * np.linspace(-1.0, 1.0, 2 * _POINTS)
+    return np.sort(np.concatenate([centre + spread * _FINE, centre + far], axis=1), axis=1)
 
 
 def _log_betas(a: F64, b: F64, z: F64) -> F64:
