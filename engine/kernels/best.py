@@ -43,32 +43,42 @@ def linear_scores(x, centre, spread, explore, values, means, deviations):  # typ
         deviations[arm] = explore * math.sqrt(max(variance, 1e-12)) * values[arm]
 
 
-@njit(f"void({_F1}, {_F2}, {_F2}, {_F1})", cache=True, error_model="numpy", nogil=True)
-def _integrate(points, below, density, out):  # type: ignore[no-untyped-def]
-    """Probabilities to be the largest, by Simpson's rule over each pair of steps between points.
+@njit(f"void({_F2}, {_F2}, {_F1})", cache=True, error_model="numpy", nogil=True)
+def _integrate(below, mass, out):  # type: ignore[no-untyped-def]
+    """Probabilities to be the largest.
 
-    below, density   of each arm at the points (k, points), over the same variable; density is used up
+    below, mass   of each arm (k, points): its distribution function there, and the part of it that a point stands
+                  for; mass is used up
     """
     k, n = below.shape
     product = np.ones(n)
     for arm in range(k):
         for p in range(n):
-            density[arm, p] *= product[p]
+            mass[arm, p] *= product[p]
             product[p] = product[p] * below[arm, p] if product[p] > _NOTHING else 0.0
-    for p in range(1, n, 2):
-        product[p] = 4.0 * (points[p + 1] - points[p - 1])
-    for p in range(0, n, 2):
-        product[p] = points[min(p + 2, n - 1)] - points[max(p - 2, 0)]
+    product[:] = 1.0
     total = 0.0
     for arm in range(k - 1, -1, -1):
         best = 0.0
         for p in range(n):
-            best += density[arm, p] * product[p]
+            best += mass[arm, p] * product[p]
             product[p] = product[p] * below[arm, p] if product[p] > _NOTHING else 0.0
         out[arm] = best
         total += best
     for arm in range(k):
         out[arm] /= total
+
+
+@njit(f"float64[::1]({_F1})", cache=True, error_model="numpy", nogil=True)
+def _simpson(points):  # type: ignore[no-untyped-def]
+    """The length that each point stands for, by Simpson's rule over each pair of steps."""
+    n = len(points)
+    length = np.empty(n)
+    for p in range(1, n, 2):
+        length[p] = 4.0 / 6.0 * (points[p + 1] - points[p - 1])
+    for p in range(0, n, 2):
+        length[p] = (points[min(p + 2, n - 1)] - points[max(p - 2, 0)]) / 6.0
+    return length
 
 
 @njit("float64(int64, int64)", cache=True, error_model="numpy", nogil=True)
@@ -99,13 +109,14 @@ def best_of_normals(means, deviations, out):  # type: ignore[no-untyped-def]
         for p in range(own):
             knots[arm * own + p] = means[arm] + deviations[arm] * _place(p, own)
     points = _with_middles(knots)
-    below, density = np.empty((k, len(points))), np.empty((k, len(points)))
+    length = _simpson(points)
+    below, mass = np.empty((k, len(points))), np.empty((k, len(points)))
     for arm in range(k):
         for p in range(len(points)):
             z = (points[p] - means[arm]) / deviations[arm]
             below[arm, p] = max(_NOTHING, 0.5 * math.erfc(-z * _ROOT_HALF))
-            density[arm, p] = math.exp(max(-230.0, -0.5 * z * z)) / deviations[arm]
-    _integrate(points, below, density, out)
+            mass[arm, p] = math.exp(max(-230.0, -0.5 * z * z)) / deviations[arm] * length[p]
+    _integrate(below, mass, out)
 
 
 @njit("float64(float64, float64)", cache=True, error_model="numpy", nogil=True)
@@ -127,7 +138,7 @@ def _back(z, part):  # type: ignore[no-untyped-def]
 @njit(f"void({_F1}, {_F1}, {_F1}, {_F1})", cache=True, error_model="numpy", nogil=True)
 def best_of_betas(alphas, betas, values, out):  # type: ignore[no-untyped-def]
     """Fills `out` with the probability of each value x Beta(alpha, beta) to be the largest; to about 1e-3,
-    or 1e-2 where values differ and shapes are far below 1 (a density without bound where the worth ends).
+    or 1e-2 where alphas or betas are far below 1.
 
     In the logit of a rate its density is smooth with exponential tails. Points are logits of the worth as a part of
     the largest value; each arm's distribution function is summed by the trapezoid rule with its end correction.
@@ -153,14 +164,15 @@ def best_of_betas(alphas, betas, values, out):  # type: ignore[no-untyped-def]
         )
     points = _with_middles(knots)
     n = len(points)
-    below, density = np.empty((k, n)), np.empty((k, n))
+    length = _simpson(points)
+    below, mass = np.empty((k, n)), np.empty((k, n))
     for arm in range(k):
         a, b, part = alphas[arm], betas[arm], values[arm] / most
         top = a * math.log(a / b) - (a + b) * math.log1p(a / b)
         last_z, last_f, last_slope, total = 0.0, 0.0, 0.0, 0.0
         for p in range(n):
             z = points[p] if part == 1.0 else _back(points[p], part)
-            density[arm, p] = 0.0
+            mass[arm, p] = 0.0
             if z < np.inf:
                 softplus = z + math.log1p(math.exp(-z)) if z > 0.0 else math.log1p(math.exp(z))
                 rate = math.exp(z - softplus)
@@ -172,11 +184,13 @@ def best_of_betas(alphas, betas, values, out):  # type: ignore[no-untyped-def]
                     h = z - last_z
                     total += max(0.0, 0.5 * h * (f + last_f) + h * h / 12.0 * (last_slope - slope))
                 last_z, last_f, last_slope = z, f, slope
-                # of the points' own variable: worth = part x rate, d logit(worth) = worth (1 - worth) dworth ..
-                density[arm, p] = f * (1.0 if part == 1.0 else (1.0 - part * rate) / math.exp(-softplus))
+                mass[arm, p] = f * length[p]
             below[arm, p] = total
         total += last_f / b  # what lies above
         for p in range(n):
             below[arm, p] /= total
-            density[arm, p] /= total
-    _integrate(points, below, density, out)
+            mass[arm, p] /= total
+        if part < 1.0:  # over a variable in which its density may have no bound: from what lies below
+            for p in range(n):
+                mass[arm, p] = 0.5 * (below[arm, min(p + 1, n - 1)] - below[arm, max(p - 1, 0)])
+    _integrate(below, mass, out)
