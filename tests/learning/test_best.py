@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from engine.kernels import best as kernel
 from tests.learning import best_twin as twin
 
-SHAPE = st.floats(0.05, 3000)
+ALPHA, BETA = st.floats(0.05, 3000), st.floats(0.5, 3000)  # as priors of small rates make them
 VALUE = st.just(1.0) | st.sampled_from((1.0, 0.8, 3.0, 10.0))
 
 
