@@ -35,12 +35,14 @@ LOOK_FOR_ERASED_EVERY_S = 3600.0
 ERASE_AFTER_MS = 86_400_000  # one pass over the archive a day at most, however many customers are erased
 _ROOT = Path(__file__).resolve().parents[1]  # where `import engine` works from
 _NICE = 10
+_BEGIN_S = 2.0  # a server's first calls have the machine for themselves
 _PAUSE_S = 1.0
 _END_S = 5.0
 
 
 async def keep_started(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     """Keeps a keeper running, with the arguments of the server, until cancelled."""
+    await asyncio.sleep(_BEGIN_S)
     while True:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "engine.keeping", *arguments, stdin=PIPE, stdout=DEVNULL, env=environment, cwd=_ROOT

@@ -25,9 +25,7 @@ def test_normal_arms(arms: list[tuple[float, float]]) -> None:
 
 
 @settings(max_examples=400, deadline=None)
-@given(
-    st.lists(st.tuples(SHAPE, SHAPE, st.sampled_from((1.0, 0.8, 3.0, 10.0)) | st.just(1.0)), min_size=1, max_size=10)
-)
+@given(st.lists(st.tuples(ALPHA, BETA, st.sampled_from((1.0, 0.8, 3.0, 10.0)) | st.just(1.0)), min_size=1, max_size=10))
 @example([(1.0, 1.0, 1.0)] * 4)
 @example([(3.0, 9.0, 1.0), (20.0, 180.0, 3.0), (5.0, 50.0, 2.0)])
 @example([(2.0, 0.3125, 1.0), (12.0, 1.0, 1.0)])
