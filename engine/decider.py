@@ -389,9 +389,10 @@ class Decider:
         wanting = [g for g in groups if g.wanted]
         if not wanting:
             return again
+        needed = [counter for g in wanting for counter in (*g.taken, *g.wanted)]  # what was booked is given back first
         self._not_said(wanting)
         try:
-            await self._lease([counter for g in wanting for counter in g.wanted], read.now_ms)
+            await self._lease(needed, read.now_ms)
         except StoreUnavailable as error:
             self.metrics.store_error("lease")
             for group in wanting:

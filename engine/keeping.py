@@ -43,10 +43,18 @@ _END_S = 5.0
 async def keep_started(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     """Keeps a keeper running, with the arguments of the server, until cancelled."""
     await asyncio.sleep(_BEGIN_S)
+    # in the server's own working directory: its paths may be relative
+    path = os.pathsep.join(filter(None, (str(_ROOT), environment.get("PYTHONPATH"))))
+    command = (sys.executable, "-m", "engine.keeping", *arguments)
     while True:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "engine.keeping", *arguments, stdin=PIPE, stdout=DEVNULL, env=environment, cwd=_ROOT
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command, stdin=PIPE, stdout=DEVNULL, env={**environment, "PYTHONPATH": path}
+            )
+        except OSError as error:
+            logger.error("the log's keeper cannot be started, and is tried again: %s", error)
+            await asyncio.sleep(_PAUSE_S)
+            continue
         try:
             status = await process.wait()
         finally:

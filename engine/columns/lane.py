@@ -264,10 +264,12 @@ class Lane:
         for part in (events[: len(events) // 2], events[len(events) // 2 :]):
             batch = ColumnBatch(rules, [asks[i].payload for i in part])
             own = dict(enumerate(asks[i] for i in part))
-            await self._decide(batch, own, dict(enumerate(batch.keys())), slot)
-            for k, i in enumerate(part):
-                if k not in own:
-                    del asks[i]
+            try:
+                await self._decide(batch, own, dict(enumerate(batch.keys())), slot)
+            finally:
+                for k, i in enumerate(part):
+                    if k not in own:
+                        del asks[i]
 
 
 def _unknown() -> CommitUnknown:

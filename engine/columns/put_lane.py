@@ -64,7 +64,12 @@ class PutLane:
             batch.leave_buckets(self._store.full_buckets)
             rows = batch.rows()
             parts = [rows[at : at + AT_ONCE] for at in range(0, len(rows), AT_ONCE)]
-            await asyncio.gather(*[self._put(batch, part, results) for part in parts])
+            works = [self._put(batch, part, results) for part in parts]
+            for error in await asyncio.gather(*works, return_exceptions=True):
+                if isinstance(error, StoreUnavailable):
+                    log.debug("left to the ordinary way: %s", error)
+                elif error is not None:
+                    log.error("profiles could not be put in columns", exc_info=error)
         except StoreUnavailable as error:
             log.debug("left to the ordinary way: %s", error)
         except Exception:
@@ -112,7 +117,7 @@ class PutLane:
                 await self._commit(batch, part, results, slot)
         elif status == "unknown":
             self._decider.metrics.store_error(status)
-            for i in rows.tolist():
+            for i in batch.rows_of(rows).tolist():
                 results[i] = _unknown()
 
 

@@ -40,7 +40,7 @@ def linear_scores(x, centre, spread, explore, values, means, deviations):  # typ
                 row += spread[arm, i, j] * x[j]
             variance += x[i] * row
         means[arm] = mean * values[arm]
-        deviations[arm] = explore * math.sqrt(max(variance, 1e-12)) * values[arm]
+        deviations[arm] = max(explore, 1e-6) * math.sqrt(max(variance, 1e-12)) * values[arm]
 
 
 @njit(f"void({_F2}, {_F2}, {_F1})", cache=True, error_model="numpy", nogil=True)
@@ -122,8 +122,8 @@ def best_of_normals(means, deviations, out):  # type: ignore[no-untyped-def]
 @njit("float64(float64, float64)", cache=True, error_model="numpy", nogil=True)
 def _moved(z, part):  # type: ignore[no-untyped-def]
     """The logit of part x rate, of a rate's logit z."""
-    if part == 1.0:
-        return z
+    if part == 1.0 or z < -500.0:
+        return z + math.log(part)
     worth = part / (1.0 + math.exp(-z))
     return math.log(worth / (1.0 - worth))
 
@@ -131,6 +131,8 @@ def _moved(z, part):  # type: ignore[no-untyped-def]
 @njit("float64(float64, float64)", cache=True, error_model="numpy", nogil=True)
 def _back(z, part):  # type: ignore[no-untyped-def]
     """The logit of the rate whose part has the logit z; infinite where no rate reaches it."""
+    if z < -500.0:
+        return z - math.log(part)
     rate = 1.0 / (1.0 + math.exp(-z)) / part
     return math.log(rate / (1.0 - rate)) if rate < 1.0 else np.inf
 

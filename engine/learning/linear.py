@@ -5,7 +5,7 @@
 
 The context is 1 and the policy's expressions, as integers of 1 / X_UNIT within LIMIT, so that sums do not depend on
 their order. Sums ("moments") of an arm, d being the context's length: the upper half of the sum of x x' by rows, in
-X_UNIT, then the sum of reward x x, in REWARD_UNIT.
+X_UNIT squared (a rounded one could stop being positive definite), then the sum of reward x x, in REWARD_UNIT.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def context_of(values: Sequence[object]) -> tuple[int, ...]:
 
 def moments_of(context: Sequence[int], reward: int) -> list[int]:
     """What one closed trial adds; `reward` in REWARD_UNIT."""
-    products = [a * b // X_UNIT for i, a in enumerate(context) for b in context[i:]]
+    products = [a * b for i, a in enumerate(context) for b in context[i:]]
     return products + [a * reward // X_UNIT for a in context]
 
 
@@ -75,7 +75,7 @@ def model(learning: Learning, d: int, moments: Sequence[F64]) -> Model:
     precision, right = np.zeros((k, d, d)), np.zeros((k, d))
     rows, columns = np.triu_indices(d)
     for arm, sums in enumerate(moments):
-        precision[arm, rows, columns] = precision[arm, columns, rows] = sums[:half] / X_UNIT
+        precision[arm, rows, columns] = precision[arm, columns, rows] = sums[:half] / X_UNIT**2
         right[arm] = sums[half:] / REWARD_UNIT
     precision += learning.prior_weight * np.eye(d)
     right[:, 0] += learning.prior_weight * learning.prior_rate

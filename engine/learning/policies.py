@@ -16,6 +16,8 @@ from engine.learning.linear import LINEAR, REWARD_UNIT
 from engine.learning.posteriors import Posteriors
 from engine.learning.shares import floored, quantised, shares_of
 
+_LEAST = 1e-300  # a variant that a policy takes never still has its floor; without one, a unit
+
 
 @dataclass(frozen=True, slots=True)
 class VariantShares:
@@ -52,10 +54,11 @@ def variant_shares(
     values = [policy.learning.values.get(v, 1.0) for v in variants]
     if policy.kind in LINEAR and variants:
         model = posteriors.model(policy, owner, segment, tuple(variants))
-        p = floored(model.weights(policy.kind, policy.learning, context, values), policy.floor)
+        weights = tuple(max(w, _LEAST) for w in model.weights(policy.kind, policy.learning, context, values))
+        p = floored(weights, policy.floor)
         return VariantShares(tuple(quantised(p, hashes)), posteriors.version)
     beliefs = [posteriors.belief(policy, owner, segment, v) for v in variants]
-    weights = tuple(KINDS[policy.kind](policy.learning, beliefs, values)) if variants else ()
+    weights = tuple(max(w, _LEAST) for w in KINDS[policy.kind](policy.learning, beliefs, values)) if variants else ()
     return VariantShares(shares_of(weights, policy.floor, hashes), posteriors.version)
 
 

@@ -51,7 +51,7 @@ class Posteriors:
     _hours: dict[ArmKey, list[int]] = field(init=False, default_factory=dict)  # by arm without its hour
     _segments: dict[tuple[str, str, str], set[str]] = field(init=False, default_factory=dict)
     _newest: dict[str, int] = field(init=False, default_factory=dict)
-    _models: dict[tuple[str, int, str, str, tuple[str, ...]], Model] = field(init=False, default_factory=dict)
+    _models: dict[tuple[object, ...], Model] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         for arm in sorted(self.arms):
@@ -80,7 +80,9 @@ class Posteriors:
 
     def model(self, policy: Policy, message: str, segment: str, variants: tuple[str, ...]) -> Model:
         """What a linear policy thinks of these variants; worked out once."""
-        key = (policy.name, policy.context_key, message, segment, variants)
+        of = policy.learning
+        told = (of.prior_rate, of.prior_weight, of.half_life_s, of.window_s)
+        key = (policy.name, policy.context_key, message, segment, variants, told)
         found = self._models.get(key)
         if found is None:
             d = 1 + len(policy.context)

@@ -102,7 +102,7 @@ class _Copier:
             reads += [_READ[kind](self.contents.key(name)), ("PTTL", self.contents.key(name))]
         *_, replies = await self.contents.run([("MULTI",), *reads, ("EXEC",)])
         for (name, kind), value, left_ms in zip(there, replies[::2], replies[1::2], strict=True):
-            if value is not None:
+            if value is not None and left_ms != -2:  # it went away meanwhile
                 self._write(name, kind.decode(), left_ms, value)
                 self.counts["other"] += 1
 

@@ -171,7 +171,9 @@ class Rebooking:
             self.change.record = True
             self.told.outcomes += 1
         if kind is OutcomeKind.OPTED_OUT:
-            self._stop(touch.purpose, entry.at_ms)
+            found = self.rules.find("", entry.message)
+            for purpose in (touch.purpose, *(map(name_hash, found[1].purpose.stops) if found else ())):
+                self._stop(purpose, entry.at_ms)
         if entry.outcome and not self._knows(entry.outcome):
             self._keep(Answer(entry.outcome, entry.kind, entry.at_ms, b""))
 
@@ -187,7 +189,7 @@ class Rebooking:
                 self.change.record = True
 
     def _profile(self, entry: ProfileEntry) -> None:
-        if entry.written or entry.removed:
+        if entry.written or entry.removed or entry.contact:  # topics, channels and hours are in no log
             self.told.to_load.add(self.key.digest)
         if not entry.contact:
             return

@@ -84,14 +84,15 @@ class Generation:
         Raises StoreUnavailable.
         """
         self.losses += 1
-        self.seen.forget()
         if 0 < self._max_loss_ms >= loss.span_ms:
             log.error("the store lost writes: %s; going on, as --max-loss allows", loss)
+            self.seen.forget()
             return True
         why = f"the store lost writes: {loss}"
         self.joined, self.closed = False, why + _UNTIL
         log.error("%s; until then nothing that needs state is sent", self.closed)
         await self.close(why)
+        self.seen.forget()  # not before: where it could not be closed it is noticed again
         return False
 
     async def close(self, why: str) -> None:

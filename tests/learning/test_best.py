@@ -24,6 +24,13 @@ def test_normal_arms(arms: list[tuple[float, float]]) -> None:
     assert np.abs(out - twin.best_of_normals(tuple(means.tolist()), tuple(deviations.tolist()))).max() < 2e-3
 
 
+def test_priors_of_hardly_any_weight_give_shares_all_the_same() -> None:
+    out = np.empty(3)
+    kernel.best_of_betas(np.array([0.001, 0.002, 1.0]), np.full(3, 2.0), np.array([1.0, 3.0, 0.8]), out)
+    assert out.sum() == pytest.approx(1.0)
+    assert out[2] > 0.8
+
+
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.tuples(ALPHA, BETA, st.sampled_from((1.0, 0.8, 3.0, 10.0)) | st.just(1.0)), min_size=1, max_size=10))
 @example([(1.0, 1.0, 1.0)] * 4)

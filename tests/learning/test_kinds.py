@@ -166,6 +166,13 @@ def test_arms_that_join_or_leave_do_not_reset_the_others(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
+def test_the_floor_holds_for_those_that_a_policy_would_never_take(kind: str) -> None:
+    learnt = arms(("", "a", 0, 10**6, 300_000), ("", "b", 0, 10**6, 100_000))
+    shares = variant_shares(policy(kind, 0.02, epsilon=0.0), "m", "", ["a", "b"], learnt).shares
+    assert min(shares) >= 0.02 * SHARE_UNIT - 1
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
 def test_every_kind_finds_the_better_variant(kind: str) -> None:
     """A simulated year of a good and a poor variant, learnt from once a day."""
     rng, truth, chosen = np.random.default_rng(11), (0.12, 0.2), []

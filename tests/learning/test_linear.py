@@ -99,6 +99,18 @@ def test_another_meaning_of_the_context_begins_anew() -> None:
 
 
 @pytest.mark.parametrize("kind", LINEAR)
+def test_small_contexts_and_no_exploring_leave_true_shares(kind: str) -> None:
+    increments = Increments()
+    for k in range(5000):
+        increments.add(ArmKey("p", "m", "", "ab"[k % 2]), REWARD_UNIT * (k % 3 == 0), 77, context_of([0.03]))
+    learnt = Posteriors(1, increments.arms)
+    assert (np.linalg.eigvalsh(learnt.model(policy(kind, 1), "m", "", ("a", "b")).spread) > 0.0).all()
+    shares = variant_shares(policy(kind, 1, 0.02, explore=0.0), "m", "", ["a", "b"], learnt, context_of([0.03])).shares
+    assert sum(shares) == SHARE_UNIT
+    assert min(shares) >= 0.02 * SHARE_UNIT - 1
+
+
+@pytest.mark.parametrize("kind", LINEAR)
 def test_who_likes_what_is_found_out(kind: str) -> None:
     """Two groups that like opposite variants: nothing to learn without a context."""
     rng = np.random.default_rng(5)

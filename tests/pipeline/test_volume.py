@@ -215,3 +215,21 @@ def test_where_no_volume_can_be_leased_the_others_go_on(stores: list[RedisStore]
         assert told(pongs) == {"pong": 5}
 
     runner.run(scenario())
+
+
+def test_a_slate_that_needs_more_than_is_held_gets_it_or_what_is_left(
+    stores: list[RedisStore], runner: asyncio.Runner
+) -> None:
+    """All messages count together; the last slate finds one left, and says one thing."""
+
+    async def scenario() -> None:
+        decider = worker(stores[0], bundle("  - {volume: 5, in: calendar day}"))
+        said = []
+        for k in range(4):
+            request = DecideRequest(Event(f"e{k}", f"c{k}", "deposit", None, {}), max_messages=2)
+            [result] = await decider.decide([request])
+            assert isinstance(result, list), result
+            said.append(sum(d.outcome is Outcome.SEND for d in result))
+        assert said == [2, 2, 1, 0]
+
+    runner.run(scenario())
