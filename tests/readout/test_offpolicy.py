@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,8 @@ from engine.readout.trials import read_trials
 from engine.state.log import Entry
 from tests.readout.written import DAY_MS, START_MS, archive, decision, outcome
 
-BANK = Path("/work/shared/data/bank-full.csv.gz")
+ROOT = Path(__file__).resolve().parents[2]
+BANK = Path(os.environ.get("TACT_BANK_CSV") or ROOT.parent / "shared" / "data" / "bank-full.csv.gz")
 METHODS = ("IPS", "SNIPS", "DM", "DR", "switch-DR")
 
 
