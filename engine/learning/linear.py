@@ -25,7 +25,6 @@ F64 = npt.NDArray[np.float64]
 REWARD_UNIT = 1 << 20  # rewards are summed as integers of this part of the best possible one
 X_UNIT = 1 << 10
 LIMIT = 16
-LINEAR = ("linear_thompson", "linucb")
 
 
 def context_of(values: Sequence[object]) -> tuple[int, ...]:

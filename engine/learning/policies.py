@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.compiler.model import Policy
+from engine.compiler.sections_learning import LINEAR
 from engine.decision import OutcomeKind
 from engine.identity import name_hash
 from engine.learning.kinds import KINDS
-from engine.learning.linear import LINEAR, REWARD_UNIT
+from engine.learning.linear import REWARD_UNIT
 from engine.learning.posteriors import Posteriors
 from engine.learning.shares import floored, quantised, shares_of
 

@@ -12,7 +12,7 @@ from engine.compiler.model import Policy
 from engine.learning.kinds import Belief, Seen, belief
 from engine.learning.linear import F64, REWARD_UNIT, Model, model, moments_size
 
-HALVINGS = 10  # half-lives after which nothing is left
+_HALVINGS = 10  # half-lives after which nothing is left
 
 
 class ArmKey(NamedTuple):
@@ -115,5 +115,5 @@ def kept(policy: Policy, age_h: int) -> float:
     learning = policy.learning
     if learning.half_life_s:
         halvings = age_h * 3600 / learning.half_life_s
-        return 0.5**halvings if halvings <= HALVINGS else 0.0
+        return 0.5**halvings if halvings <= _HALVINGS else 0.0
     return 0.0 if learning.window_s and age_h * 3600 >= learning.window_s else 1.0

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from engine.compiler.model import Policy
+from engine.compiler.sections_learning import LINEAR
 from engine.decision import Outcome, OutcomeKind
 from engine.learning.fold import ARRIVED
-from engine.learning.linear import LINEAR, REWARD_UNIT, moments_of
+from engine.learning.linear import REWARD_UNIT, moments_of
 from engine.learning.policies import learnt_message, scaled_reward, variant_shares
 from engine.learning.posteriors import ArmKey, ArmState, Posteriors
 from engine.readout.log import I64, U64, Decisions, Outcomes, decision_keys

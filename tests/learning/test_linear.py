@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.compiler.model import Learning, Policy, Position
+from engine.compiler.sections_learning import LINEAR
 from engine.decision import SHARE_UNIT
 from engine.kernels import best as kernel
 from engine.learning.fold import Increments
-from engine.learning.linear import LINEAR, REWARD_UNIT, X_UNIT, context_of, model, moments_of, moments_size
+from engine.learning.linear import REWARD_UNIT, X_UNIT, context_of, model, moments_of, moments_size
 from engine.learning.policies import variant_shares
 from engine.learning.posteriors import ArmKey, ArmState, Posteriors
 from engine.learning.sums import arms_of, fields_of
