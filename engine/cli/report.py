@@ -16,7 +16,7 @@ from engine.compiler.model import RuleSet
 from engine.compiler.ruleset import load, read_directory
 from engine.decision import OutcomeKind
 from engine.errors import RulesInvalid
-from engine.readout.holdout import Held
+from engine.readout.holdout import Held, columns
 from engine.readout.report import Comparison, MessageReport, Report, SegmentEffect, Wish, make_report
 from engine.readout.trials import HORIZONS, read_trials
 
@@ -183,17 +183,7 @@ def _print_holdout(console: Console, held: list[Held], level: float) -> None:
         say(
             console, Text("the holdout is not as large as the rules say: find out why before reading on", "bold red"), 2
         )
-    grid = _grid(
-        "per customer",
-        "days",
-        "sent",
-        "held out",
-        "mean",
-        "held out",
-        "difference",
-        f"{level:.0%} watched",
-        "p watched",
-    )
+    grid = _grid(*columns(level))
     for h in held:
         rate = h.is_rate
         grid.add_row(

@@ -121,3 +121,9 @@ def _held(
 
 def _varied(y: F64) -> int:
     return int((y != np.median(y)).sum())
+
+
+def columns(level: float) -> list[str]:
+    """Headings of a table of these effects."""
+    sides, watched = ["mean", "held out", "difference"], [f"{level:.0%} watched", "p watched"]
+    return ["per customer", "days", "sent", "held out", *sides, *watched]

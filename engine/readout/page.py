@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 
-from engine.readout.holdout import Held
+from engine.readout.holdout import Held, columns
 from engine.readout.report import Comparison, MessageReport, Report
 from engine.readout.segments import POLICY_SEGMENT
 from engine.readout.svg import Interval, Line, bars, densities, forest, lines, stacked
@@ -236,20 +236,9 @@ def _holdout(held: Sequence[Held], level: float) -> str:
             narrow = (h.difference.low, h.difference.high) if h.difference is not None else None
             plot.append(Interval(f"{name} {h.days:g} days", value, h.seq_low, h.seq_high, narrow))
     suspect = '<p class="bad">The holdout is not as large as the rules say.</p>' if any(h.suspect for h in held) else ""
-    headers = [
-        "per customer",
-        "days",
-        "sent",
-        "held out",
-        "mean",
-        "held out",
-        "difference",
-        f"{level:.0%} watched",
-        "p watched",
-    ]
     return (
         f"<section><h2>All messages together, against the holdout</h2>{suspect}"
-        f"{forest('effects against the holdout', plot, _points, _axis) if plot else ''}{_table(headers, rows)}"
+        f"{forest('effects against the holdout', plot, _points, _axis) if plot else ''}{_table(columns(level), rows)}"
         '<p class="soft">Customers from the first message that was sent to, or withheld from, them.</p></section>'
     )
 
