@@ -240,8 +240,18 @@ class Variant:
 
 
 @frozen
+class Reserve:
+    """The least rank at which a message is said."""
+
+    least: float
+    position: Position
+
+
+@frozen
 class Message:
     """Something that can be said. `on` is None for every event type.
+
+    `learned`: it ranks by its value x what its policy has learnt (`engine.learning.ranks`), else by its value.
 
     `slots` holds every slot its texts use, declared or not: `{first_name}` that is no declared slot
     is the feature of that name, `{event.amount:money}` is the expression in full.
@@ -265,6 +275,8 @@ class Message:
     was: tuple[str, ...]
     position: Position
     former_topics: tuple[str, ...] = ()
+    learned: bool = False
+    reserve: Reserve | None = None
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -433,6 +445,18 @@ class Policy:
     context_key: int = 0
 
 
+@frozen
+class Arbitration:
+    """How one message of the best tier is taken: the largest rank (best), or drawn (softmax, thompson).
+
+    `floor`: no candidate that can be drawn gets less; `temperature`, of softmax, is in the unit of ranks.
+    """
+
+    kind: str = "best"
+    floor: float = 0.0
+    temperature: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Holdout:
     share: float
@@ -501,3 +525,4 @@ class RuleSet:
     warnings: tuple[Finding, ...] = field(default=())
     suppressions: tuple[Suppression, ...] = field(default=())
     volumes: tuple[VolumeCap, ...] = field(default=())
+    arbitration: Arbitration = field(default_factory=Arbitration)

@@ -11,9 +11,10 @@ from pathlib import Path, PurePosixPath
 from engine.compiler import document
 from engine.compiler.analysis import analyse
 from engine.compiler.collector import without_collector
-from engine.compiler.model import COUNTING, Holdout, Message, Policy, Position, RuleSet
+from engine.compiler.model import COUNTING, Arbitration, Holdout, Message, Policy, Position, RuleSet
 from engine.compiler.reading import Reading
 from engine.compiler.scopes import Expressions, On
+from engine.compiler.sections_arbitration import check_ranks, read_arbitration
 from engine.compiler.sections_contact import (
     read_caps,
     read_channels,
@@ -25,7 +26,7 @@ from engine.compiler.sections_limits import read_suppressions, read_topics, read
 from engine.compiler.sections_messages import Known, copied, events_of, read_messages
 from engine.compiler.sections_policies import read_holdout, read_policies
 from engine.compiler.sections_products import read_products
-from engine.compiler.sections_schema import not_yet, read_events, read_features
+from engine.compiler.sections_schema import read_events, read_features
 from engine.compiler.sections_tests import Schema, read_tests
 from engine.compiler.sections_windows import read_windows
 from engine.compiler.source import ERROR, SURE, Finding, closest, sort_findings, with_other_lines
@@ -41,7 +42,7 @@ _MAPS = (
     "topics", "policies",
 )  # fmt: skip
 _LISTS = ("caps", "gaps", "suppress", "tests")
-_SINGLE = ("holdout", "defaults")
+_SINGLE = ("holdout", "defaults", "arbitration")
 _SECTIONS = (*_MAPS, *_LISTS, *_SINGLE)
 _SKIPPED_DIRECTORIES = ("samples", "examples")
 _REPLAY_FILE = "mapping.yaml"  # for `tact replay`: says how columns become events, no rules
@@ -137,7 +138,7 @@ def _merge(reading: Reading, roots: Iterable[MapNode]) -> _Sections:
     sections = _Sections()
     for root in roots:
         for name, (key, node) in root.entries.items():
-            if name not in _SECTIONS and name != "arbitration":
+            if name not in _SECTIONS:
                 reading.unknown("unknown-key", key, f"no section is called '{name[:60]}'", _SECTIONS)
                 name = closest(name, _SECTIONS, SURE)  # and read as that: one mistake is one finding
             if name in sections.maps:
@@ -157,8 +158,6 @@ def _merge(reading: Reading, roots: Iterable[MapNode]) -> _Sections:
                     reading.add("duplicate-name", key, message, also=sections.single[name][0].position)
                 else:
                     sections.single[name] = (key, node)
-            elif name == "arbitration":
-                not_yet(reading, key, "'arbitration'", "'value' to rank messages")
     return sections
 
 
@@ -230,6 +229,11 @@ def _single(reading: Reading, sections: _Sections) -> tuple[Holdout | None, str]
     return holdout, language
 
 
+def _arbitration(reading: Reading, sections: _Sections) -> Arbitration:
+    found = sections.single.get("arbitration")
+    return read_arbitration(reading, found[1]) if found is not None else Arbitration()
+
+
 def _assemble(reading: Reading, sections: _Sections, files: Mapping[str, bytes]) -> RuleSet:
     """Every section, in the order in which they need each other."""
     maps = sections.maps
@@ -264,6 +268,8 @@ def _assemble(reading: Reading, sections: _Sections, files: Mapping[str, bytes])
     }
     policies = _policies(reading, sections, expressions, message_maps, ons, messages)
     holdout, language = _single(reading, sections)
+    arbitration = _arbitration(reading, sections)
+    check_ranks(reading, arbitration, messages, message_maps, policies, purposes, events)
     schema = Schema(events, features, expressions.windows, expressions.broken, declared, messages, products)
     return RuleSet(
         revision=revision_of(files),
@@ -285,4 +291,5 @@ def _assemble(reading: Reading, sections: _Sections, files: Mapping[str, bytes])
         tests=read_tests(reading, sections.lists["tests"], schema),
         suppressions=read_suppressions(reading, sections.lists["suppress"], declared["purpose"]),
         volumes=read_volumes(reading, sections.lists["caps"], declared["purpose"]),
+        arbitration=arbitration,
     )

@@ -42,6 +42,24 @@ class VariantEntry(NamedTuple):
     share: int
 
 
+class RankEntry(NamedTuple):
+    """Of a candidate that ranks by what it has learnt (`candidate`: its place): what its rank was made of.
+
+    `version`, `segment`, `variants` (names of those left, with commas) and `context` (numbers, with commas) say which
+    posterior; the rank is `value` x `rate`, as in `learning.ranks.Worth`.
+    """
+
+    candidate: int
+    version: int
+    segment: str
+    variants: str
+    context: str
+    value: float
+    rate: float
+    deviation: float
+    normal: bool
+
+
 @dataclass(slots=True)
 class DecisionEntry:
     """One slot of one decision. `outcome` and `reason` are numbers as in decision.proto.
@@ -49,7 +67,8 @@ class DecisionEntry:
     `record_version` and `profile_version` are what was read, b"" where there was none.
     `values_read` maps paths (`event.x`, `features.x`, `windows.x`) to bool, int, float, str, a list of str or
     None; times, dates, durations and money as text (see compiler.written). `context`: what a linear policy looked
-    at, in parts of 1,024 (learning.linear).
+    at, in parts of 1,024 (learning.linear). `arbitration`: how the message was drawn from the candidates, "" for the
+    best (learning.arbitration).
     """
 
     at_ms: int
@@ -80,6 +99,8 @@ class DecisionEntry:
     sticky: bool = False
     context: list[int] = field(default_factory=list)
     about: int = 0  # hash of what the message is about, as in the touch
+    arbitration: str = ""
+    ranks: list[RankEntry] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -177,6 +198,7 @@ def encode(entry: Entry) -> bytes:
         at = form.tail_names.index
         tail[at("candidates")] = [list(c) for c in entry.candidates]
         tail[at("variants")] = [list(v) for v in entry.variants]
+        tail[at("ranks")] = [list(r) for r in entry.ranks]
     while len(tail) > form.required and (tail[-1] in _EMPTY or not tail[-1]):
         tail.pop()
     try:
@@ -201,6 +223,7 @@ def decode(blob: bytes) -> Entry:
         if isinstance(entry, DecisionEntry):
             entry.candidates = [CandidateEntry(*c) for c in entry.candidates]
             entry.variants = [VariantEntry(*v) for v in entry.variants]
+            entry.ranks = [RankEntry(*r) for r in entry.ranks]
     except (struct.error, ValueError, TypeError, AttributeError, IndexError, KeyError) as e:
         raise CorruptBlob(f"a log entry of kind {form.kind}: {e}") from None
     return entry

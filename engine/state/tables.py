@@ -63,6 +63,25 @@ SCHEMAS = {
             ("sticky", pa.bool_()),
             ("context", pa.list_(pa.int32())),
             ("about", pa.uint64()),
+            ("arbitration", _TEXT),
+            (
+                "ranks",
+                pa.list_(
+                    pa.struct(
+                        [
+                            ("candidate", pa.int16()),
+                            ("version", pa.uint64()),
+                            ("segment", _TEXT),
+                            ("variants", _TEXT),
+                            ("context", _TEXT),
+                            ("value", pa.float64()),
+                            ("rate", pa.float64()),
+                            ("deviation", pa.float64()),
+                            ("normal", pa.bool_()),
+                        ]
+                    )
+                ),
+            ),
         ]
     ),
     "outcome": pa.schema(
@@ -134,6 +153,7 @@ def _values(row: LogRow) -> tuple[str, dict[str, Any]]:
         if isinstance(entry, DecisionEntry):
             values["candidates"] = [c._asdict() for c in entry.candidates]
             values["variants"] = [v._asdict() for v in entry.variants]
+            values["ranks"] = [r._asdict() for r in entry.ranks]
     except CorruptBlob as e:
         log.warning("log entry %s of bucket %d is archived as it is: %s", row.log_id, row.bucket, e)
         return "unreadable", {"d": row.d}

@@ -1,5 +1,5 @@
 """The filters between the rules and the draw, in the order of the design: pause, consent, suppression, channel,
-hours, caps and gaps, volume, trial, text, rank. A message stops at its first failure.
+hours, caps and gaps, volume, trial, text, rank, reserve. A message stops at its first failure.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from engine.identity import name_hash
 from engine.learning.linear import context_of
 from engine.learning.policies import VariantShares, variant_shares
 from engine.learning.posteriors import Posteriors
+from engine.learning.ranks import Worth, learnt_worth
 from engine.plan import ChannelPlan, MessageStep
+from engine.state.log import RankEntry
 from engine.state.model import Profile, Record, Touch
 from engine.step.reasons import (
     CHANNEL,
@@ -31,6 +33,7 @@ from engine.step.reasons import (
     LIMITS,
     PAUSE,
     RANK,
+    RESERVE,
     SUPPRESSION,
     TEXT,
     TRIAL,
@@ -87,7 +90,7 @@ class Fit:
     step: MessageStep
     at_ms: int
     channel: ChannelPlan
-    rank: float
+    worth: Worth
     variants: list[str]
     texts: list[tuple[str, Text, str]]  # language, text declaration, template for the channel
     unfit: list[Unfit]
@@ -97,6 +100,11 @@ class Fit:
     about: int
     volumes: tuple[Counter, ...]
     context: tuple[int, ...] = ()
+
+    @property
+    def rank(self) -> float:
+        """What it is compared by."""
+        return self.worth.rank
 
 
 def _stop(stage: int, found: tuple[Reason, Details], step: MessageStep, position: Position | None = None) -> Stop:
@@ -213,13 +221,30 @@ def _shares(
     return shares, False
 
 
-def rank_of(view: View, step: MessageStep) -> float:
-    """A message's rank: its value (the rate is 1). Minus infinity where it has none."""
+def value_of(view: View, step: MessageStep) -> float:
+    """A message's value. Minus infinity where it has none."""
     if step.constant is not None:
         return step.constant
     value = view.batch.value(step.value, view.i)
     known = isinstance(value, int | float) and math.isfinite(value)
     return float(value) + 0.0 if known else -math.inf  # type: ignore[arg-type]
+
+
+def _worth(
+    view: View,
+    step: MessageStep,
+    segment: str,
+    variants: list[str],
+    shares: VariantShares,
+    context: tuple[int, ...],
+) -> Worth:
+    """Value x rate: the rate is 1, or what the message's policy has learnt."""
+    value, policy = value_of(view, step), step.policy
+    if not step.message.learned or policy is None or not math.isfinite(value):
+        return Worth(value)
+    return learnt_worth(
+        policy, step.message.name, value, segment, variants, shares.shares, view.posteriors, context
+    )  # fmt: skip
 
 
 def waits(view: View, step: MessageStep) -> bool:
@@ -285,8 +310,23 @@ def consider(view: View, step: MessageStep) -> Fit | Stop:
     shares = _shares(view, step, variants, unfit, segment, context)
     if isinstance(shares, Stop):
         return shares
-    rank = rank_of(view, step)
-    if not math.isfinite(rank):
+    worth = _worth(view, step, segment, variants, shares[0], context)
+    if not math.isfinite(worth.rank):
         cause = "the message's value could not be computed"
         return _stop(RANK, (Reason.DATA_MISSING, Details(cause=cause)), step)
-    return Fit(step, at, channel, rank, variants, texts, unfit, shares[0], shares[1], segment, about, volumes, context)
+    fit = Fit(
+        step, at, channel, worth, variants, texts, unfit, shares[0], shares[1], segment, about, volumes, context
+    )  # fmt: skip
+    if message.reserve is not None and worth.rank < message.reserve.least:
+        cause = f"its rank is {worth.rank:.6g}, its reserve {message.reserve.least:g}"
+        stop = _stop(RESERVE, (Reason.BELOW_RESERVE, Details(cause=cause)), step, message.reserve.position)
+        return replace(stop, rank=worth.rank, made_of=made_of(fit))
+    return fit
+
+
+def made_of(fit: Fit) -> RankEntry | None:
+    """What a learned rank is made of, for the log; None where the rank is the value."""
+    if not fit.step.message.learned:
+        return None
+    context = ",".join(map(str, fit.context))
+    return RankEntry(0, fit.shares.version, fit.segment, ",".join(fit.variants), context, *fit.worth)
