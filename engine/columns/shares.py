@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from engine.columns.rates import Rates
 from engine.columns.tables import VARIANTS_MAX
 from engine.kernels.filters import share_slot
 from engine.learning.policies import variant_shares
@@ -25,6 +26,7 @@ class ShareTable:
         self._steps = steps
         most = max((len(step.message.variants) for step in steps), default=1)
         self._width = 3 + min(most, VARIANTS_MAX)
+        self.rates = Rates()
         self._known: dict[tuple[int, int, str], int] = {}
         self.rows: I64 = np.zeros((64, self._width), np.int64)
         self.slots = np.full(128, -1, np.int32)
@@ -53,6 +55,7 @@ class ShareTable:
         places = [k for k in range(len(step.message.variants)) if fit >> k & 1]
         names = list(step.message.variants)
         shares = variant_shares(step.policy, step.message.name, segment, [names[k] for k in places], self.posteriors)
+        self.rates.add(len(self._known) - 1, step, segment, [names[k] for k in places], shares.shares, self.posteriors)
         row = np.zeros(self._width, np.int64)
         row[:3] = m, fit, shares.version
         row[[3 + k for k in places]] = shares.shares

@@ -51,6 +51,7 @@ _REASONS = {
     (c.TRIAL, c.NO_WEIGHT): Reason.VARIANT_UNAVAILABLE,
     (c.TEXT, c.NOT_FIT): Reason.TEXT_UNAVAILABLE,
     (c.RANK, 0): Reason.DATA_MISSING,
+    (c.RESERVE, 0): Reason.BELOW_RESERVE,
 }
 
 
@@ -187,16 +188,6 @@ def _columns(rows: Sequence[Sequence[int]], width: int) -> np.ndarray[tuple[int,
     return np.array(rows, np.int64).reshape(-1, width)
 
 
-def _ranked(bundle: Bundle) -> set[int]:
-    """The messages between which kernels cannot choose: drawn, or beside one that ranks by what it has learnt."""
-    steps, events = bundle.steps.messages, tuple(bundle.ruleset.events)
-    if bundle.ruleset.arbitration.kind != "best":
-        return set(range(len(steps)))
-    heard = [[(s.purpose.tier, e) for e in (events if s.message.on is None else s.message.on)] for s in steps]
-    learned = {place for s, places in zip(steps, heard, strict=True) if s.message.learned for place in places}
-    return {m for m, places in enumerate(heard) if not learned.isdisjoint(places)}
-
-
 def rule_tables(bundle: Bundle, paths: Paths) -> RuleTables:
     """The tables of a bundle. `paths`: what its rules read."""
     ruleset, steps, program = bundle.ruleset, bundle.steps.messages, bundle.program
@@ -207,7 +198,6 @@ def rule_tables(bundle: Bundle, paths: Paths) -> RuleTables:
     hours = {name: n for n, name in enumerate(ruleset.quiet_hours)}
     table = np.zeros((len(steps), c.MESSAGE_COLUMNS), np.int64)
     reads_at, reads, readable = _reads(steps, program.rules.paths, paths)
-    ranked = _ranked(bundle)
     for m, step in enumerate(steps):
         channel_at, channel_end = built.channel_rows(step)
         variant_at, variant_end, known = built.variant_rows(m, step)
@@ -222,8 +212,8 @@ def rule_tables(bundle: Bundle, paths: Paths) -> RuleTables:
             or variant_end - variant_at > VARIANTS_MAX
             or (policy is not None and policy.sticky and len(step.keys) > 1)
             or bool(step.context)
-            or step.message.reserve is not None
-            or m in ranked
+            or ruleset.arbitration.kind != "best"
+            or (step.message.learned and bool(step.context))
         )
         topic = words.span(step.message.topic) if step.message.topic is not None else (0, 0)
         unless = program.rules.outputs[plan.unless].column if plan.unless is not None else -1
@@ -235,10 +225,12 @@ def rule_tables(bundle: Bundle, paths: Paths) -> RuleTables:
             _hash(name_hash(policy.name)) if policy else 0, policy is not None and policy.sticky,
             policy is not None and policy.kind == "fixed" and policy.if_unfit == "leave_out", own,
             *topic, step.purpose.holdout, leave, by_name, step.suppressions.outcomes, step.suppressions.ignored,
+            step.message.learned,
         )  # fmt: skip
     messages = Messages(
         table=table,
         constant=funnel.constant,
+        reserve=np.array([s.message.reserve.least if s.message.reserve else -np.inf for s in steps], np.float64),
         eligible=funnel.eligible.astype(np.int64),
         channels=_columns(built.channels, 5),
         conditions=np.array(built.conditions, np.int64),

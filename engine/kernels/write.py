@@ -326,6 +326,32 @@ def _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends): 
 
 
 @inlined
+def _learnt(i, chosen):  # type: ignore[no-untyped-def]
+    """Of how many messages that were looked at a rank was made of what they have learnt."""
+    first, count = chosen.rows[i, c.SEEN_AT], 0
+    for k in range(first, first + chosen.rows[i, c.FITS] + chosen.rows[i, c.STOPS]):
+        count += chosen.seen[k, c.SEEN_ROW] >= 0
+    return count
+
+
+@inlined
+def _pack_ranks(out, at, i, learnt, chosen, given):  # type: ignore[no-untyped-def]
+    """The fields of an entry from `context` to `ranks`: no context, about nothing, the best."""
+    first, values = chosen.rows[i, c.SEEN_AT], chosen.seen[:, c.SEEN_VALUE].view(np.float64)
+    out[at], out[at + 1], out[at + 2] = 0x90, 0, 0xA0
+    at = pack_array(out, at + 3, learnt)
+    for k in range(first, first + chosen.rows[i, c.FITS] + chosen.rows[i, c.STOPS]):
+        row = chosen.seen[k, c.SEEN_ROW]
+        if row < 0:
+            continue
+        at = pack_integer(out, pack_array(out, at, 9), k - first)
+        at = put(out, at, given.rate_texts, given.rate_spans[row, 0], given.rate_spans[row, 1])
+        at = pack_double(out, at, np.float64(values[k] * given.rates[row, 0]).view(np.int64))
+        at = put(out, at, given.rate_texts, given.rate_spans[row, 1], given.rate_spans[row, 2])
+    return at
+
+
+@inlined
 def _entry(out, at, i, batch, labels, chosen, messages, given, inputs, customers, records, data, marks):  # type: ignore[no-untyped-def]
     """The log entry of event i: see state.log."""
     rows, kind = chosen.rows, batch.kinds[i]
@@ -336,7 +362,8 @@ def _entry(out, at, i, batch, labels, chosen, messages, given, inputs, customers
     at = put_word(out, put_word(out, at, customers.customer[i, 0]), customers.customer[i, 1])
     at = put_word(out, put_word(out, at, customers.event[i]), batch.content[i])
     at = put_word(out, put_word(out, at, _U(records.rec[i, a.VERSION])), batch.profile_version[i])
-    at = pack_array(out, at, 20 if drawn else 8)
+    learnt = _learnt(i, chosen) if status != c.NO_RULE else 0
+    at = pack_array(out, at, 24 if learnt else 20 if drawn else 8)
     at = pack_text(out, at, labels.names, labels.kinds[kind, 0], labels.kinds[kind, 1])
     at = pack_text(out, at, labels.names, labels.revision[0], labels.revision[1])
     out[at], out[at + 1], out[at + 2] = SEND if sends else NO_MESSAGE, batch.reasons[i], 0
@@ -348,6 +375,12 @@ def _entry(out, at, i, batch, labels, chosen, messages, given, inputs, customers
     at = pack_text(out, at, labels.names, labels.messages[m, 0], labels.messages[m, 1])
     if drawn:
         at = _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends)
+    elif learnt:
+        for byte in (0xA0, 0xA0, 0xA0, 0, 0xA0, 0x90, 0, 0, 0, 0, 0xC2, 0xC2):  # nothing was drawn
+            out[at] = byte
+            at += 1
+    if learnt:
+        at = _pack_ranks(out, at, i, learnt, chosen, given)
     return at
 
 
@@ -395,7 +428,7 @@ def _put_writes(  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _commit_room(events, batch, labels, chosen, records, store, inputs):  # type: ignore[no-untyped-def]
+def _commit_room(events, batch, labels, chosen, given, records, store, inputs):  # type: ignore[no-untyped-def]
     """Bytes that the transaction takes at most. To be asked before the answers are kept in the records."""
     message, variant, path, unit = labels.longest
     room = np.int64(1024)
@@ -412,7 +445,9 @@ def _commit_room(events, batch, labels, chosen, records, store, inputs):  # type
         room += ENTRY_ROOM + (looked_at + rows[i, c.OUTRANKED]) * (message + 32) + 64 * (variant + 16)
         room += batch.segment[i, 1] - batch.segment[i, 0]
         for k in range(first, first + looked_at):
-            m = chosen.seen[k, c.SEEN_MESSAGE]
+            m, row = chosen.seen[k, c.SEEN_MESSAGE], chosen.seen[k, c.SEEN_ROW]
+            if row >= 0:
+                room += given.rate_spans[row, 2] - given.rate_spans[row, 0] + 32
             room += (labels.reads_at[m + 1] - labels.reads_at[m]) * (path + unit + 64)
             for r in range(labels.reads_at[m], labels.reads_at[m + 1]):
                 p = labels.reads[r]
@@ -434,7 +469,7 @@ def write_commit(  # type: ignore[no-untyped-def]
     Where `out` may be too short, nothing is done, and the length that it must have is returned, negative.
     events (n,)  their numbers; marks (2, inputs): scratch, -1; total (1,): how many commands lie within MULTI and EXEC
     """
-    room = _commit_room(events, batch, labels, chosen, records, store, inputs)
+    room = _commit_room(events, batch, labels, chosen, given, records, store, inputs)
     if room > len(out):
         return -room
     at = put(out, 0, store.begin, 0, len(store.begin))

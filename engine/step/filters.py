@@ -33,12 +33,12 @@ from engine.step.reasons import (
     LIMITS,
     PAUSE,
     RANK,
-    RESERVE,
     SUPPRESSION,
     TEXT,
     TRIAL,
     VOLUME,
     Stop,
+    below_reserve,
 )
 from engine.step.render import language_for, slots_used
 
@@ -318,9 +318,7 @@ def consider(view: View, step: MessageStep) -> Fit | Stop:
         step, at, channel, worth, variants, texts, unfit, shares[0], shares[1], segment, about, volumes, context
     )  # fmt: skip
     if message.reserve is not None and worth.rank < message.reserve.least:
-        cause = f"its rank is {worth.rank:.6g}, its reserve {message.reserve.least:g}"
-        stop = _stop(RESERVE, (Reason.BELOW_RESERVE, Details(cause=cause)), step, message.reserve.position)
-        return replace(stop, rank=worth.rank, made_of=made_of(fit))
+        return replace(below_reserve(message, worth.rank), made_of=made_of(fit))
     return fit
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from engine.compiler.model import Expression, Position
+from engine.compiler.model import Expression, Message, Position
 from engine.compiler.reference import Failure, Inputs, evaluate
 from engine.decision import Details, Reason
 from engine.plan import MessageStep
@@ -90,6 +90,14 @@ def stopped_by_rules(
             details = Details(message=name, condition=unless.text)
             return Stop(UNLESS, Reason.LEFT_ALONE, details, "", unless.position, unless.text)
     return None
+
+
+def below_reserve(message: Message, rank: float) -> Stop:
+    """A message whose rank is below its reserve."""
+    assert message.reserve is not None
+    cause = f"its rank is {rank:.6g}, its reserve {message.reserve.least:g}"
+    details = Details(message=message.name, cause=cause)
+    return Stop(RESERVE, Reason.BELOW_RESERVE, details, position=message.reserve.position, rank=rank)
 
 
 _SENTENCES = {

@@ -53,7 +53,7 @@ def _between(made: Mapping[str, dict[str, object]], plain: bool) -> dict[str, ob
     """Lets messages rank by what they have learnt, and have reserves; how one is drawn, where the best is not taken."""
     chance = random.Random(len(str(made)))
     learns = chance.choice(("learns", "segmented"))  # the same for all: they are compared
-    if plain or chance.random() < 0.4:
+    if chance.random() < 0.4:
         return {}
     for name, message in made.items():
         value = message.get("value", 1)
@@ -65,6 +65,8 @@ def _between(made: Mapping[str, dict[str, object]], plain: bool) -> dict[str, ob
             message["reserve"] = chance.choice((0.2, 0.5, 2.5))
         else:
             message["reserve"] = value - chance.choice((0, 1))  # type: ignore[operator]
+    if plain:
+        return {}
     softmax = {"kind": "softmax", "temperature": 1.5, "floor": "1%"}
     return chance.choice(({}, {}, {"arbitration": softmax}, {"arbitration": {"kind": "thompson", "floor": "2%"}}))
 
