@@ -33,6 +33,7 @@ from engine.kernels import write as w
 from engine.kernels.arena import FINE, LEFT
 from engine.kernels.bodies import bodies_room, write_bodies
 from engine.kernels.choose import choose
+from engine.kernels.direct import direct
 from engine.kernels.fill import Inputs as Columns
 from engine.kernels.fill import fill
 from engine.kernels.profiles import UNKNOWN_SCHEMA, profiles
@@ -41,6 +42,18 @@ from engine.step.operations import ANSWER_KEPT_MS, ANSWERS_KEPT
 from engine.step.reasons import stopped_by_rules
 from engine.step.take import World
 from engine.zones import ZONES
+
+# each of these is always called with the same types
+_read_requests, _read_command = direct(read_requests), direct(w.read_command)
+_open_records, _open_profiles, _ensure_windows = (
+    direct(k.open_records),
+    direct(k.open_profiles),
+    direct(k.ensure_windows),
+)
+_text_hashes, _count_events, _read_windows = direct(k.text_hashes), direct(k.count_events), direct(k.read_windows)
+_fill, _held_out, _choose = direct(fill), direct(k.held_out), direct(choose)
+_bodies_room, _write_bodies = direct(bodies_room), direct(write_bodies)
+_write_commit, _write_answers = direct(w.write_commit), direct(w.write_answers)
 
 I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]
@@ -63,7 +76,7 @@ class ColumnBatch:
         self._head = b"".join((rules.prefix, *payloads))
         ends = _ends(payloads, len(rules.prefix))
         self.requests = requests(n, rules.schema)
-        read_requests(np.frombuffer(self._head, np.uint8), ends, rules.schema, self.requests)
+        _read_requests(np.frombuffer(self._head, np.uint8), ends, rules.schema, self.requests)
         self.status = self.requests.status
         self.now_ms = np.zeros(n, np.int64)
 
@@ -76,7 +89,7 @@ class ColumnBatch:
     def read_command(self, events: I64, prefix: U8) -> bytes:
         """The WATCH and the MGET that read these events' customers."""
         out = np.empty(64 + len(events) * 5 * (w.KEY_ROOM + len(prefix)), np.uint8)
-        size = w.read_command(events, _store(prefix), self._customers(), out)
+        size = _read_command(events, _store(prefix), self._customers(), out)
         return out[:size].tobytes()
 
     def _customers(self) -> c.Customers:
@@ -103,12 +116,12 @@ class ColumnBatch:
         answered[events] = ends[3::3] > ends[2:-1:3]
         self.records = rules.take_records(n)
         self.profiles = profiles(n, len(rules.features.types))
-        k.open_records(
+        _open_records(
             events, self.data, spans, answered, store_ms, r.occurred, r.event, rules.ages, len(rules.windows.key),
             self.records, self.now_ms, self.status,
         )  # fmt: skip
         again = events
-        while k.open_profiles(
+        while _open_profiles(
             again, self.data, spans, rules.profile_schemas.tables, rules.features, self.now_ms, self.profiles,
             self.status,
         ):  # fmt: skip
@@ -116,7 +129,7 @@ class ColumnBatch:
             i = int(again[0])
             if not rules.profile_schemas.learn(data[int(spans[i, 0]) : int(spans[i, 1])]):
                 self.status[i] = LEFT
-        k.ensure_windows(events, self.records, rules.windows, rules.ages, self.now_ms, self.status)
+        _ensure_windows(events, self.records, rules.windows, rules.ages, self.now_ms, self.status)
 
     # ---- the step -----------------------------------------------------------------------------------
 
@@ -178,7 +191,7 @@ class ColumnBatch:
         self._found = found = codes(texts, rows * self.rules.most_texts + 1)
         cells = np.zeros((plan.machine.width, padded(rows)), np.int64)
         given = np.zeros((plan.machine.width, padded(rows)), np.uint8)
-        fill(order, types + 1, types, loads, self._inputs, self.data, found, cells, given)
+        _fill(order, types + 1, types, loads, self._inputs, self.data, found, cells, given)
         pool = ColumnPool(plan.constants, found, self.data)
         grid = self._grid(plan, order, (cells, given), pool)
         places = np.zeros(self.events, np.int64)
@@ -199,12 +212,12 @@ class ColumnBatch:
                 facts = batch.values, batch.value_ok, batch.trues, batch.possibles
                 if rules.text_codes is not None:
                     hashes = np.empty(self._found.first + int(self._found.used[0]) + 8, np.int64)
-                    k.text_hashes(*rules.text_codes, self._found, self.data, hashes)
-            k.count_events(
+                    _text_hashes(*rules.text_codes, self._found, self.data, hashes)
+            _count_events(
                 order, types + 1, rules.counted, *facts, hashes, self.requests.occurred, self.now_ms, rules.windows,
                 self._zones, self.records, self.status,
             )  # fmt: skip
-        k.read_windows(
+        _read_windows(
             order, self.now_ms, rules.windows, rules.shown, self._zones, self.records, self._inputs.windows,
             self._inputs.kept, self.status,
         )  # fmt: skip
@@ -217,7 +230,7 @@ class ColumnBatch:
             if rules.tables.held_below >= 1 << 64:
                 held[:] = 1
             else:
-                k.held_out(rules.holdout, r.customer.view(np.uint8).ravel(), np.uint64(rules.tables.held_below), held)
+                _held_out(rules.holdout, r.customer.view(np.uint8).ravel(), np.uint64(rules.tables.held_below), held)
         self.customers = c.Customers(r.customer, r.event, self.profiles.contact, self._language, held, self.now_ms)
         facts = c.Facts(
             batch.values.view(np.float64), batch.value_ok, batch.trues, batch.possibles,
@@ -234,7 +247,7 @@ class ColumnBatch:
                 paused, rules.languages.places, self._shares.slots, self._shares.rows, mine, np.uint64(draw.key0),
                 np.uint64(draw.key1),
             )  # fmt: skip
-            choose(
+            _choose(
                 order, self.status, self.data, rules.tables.messages, self.given, rules.hours, rules.limits, facts,
                 self.records, self.customers, self._zones, rules.scratch, self.chosen,
             )  # fmt: skip
@@ -279,8 +292,8 @@ class ColumnBatch:
         self.segments = self._segments_of(events)
         self.body = np.zeros((n, 2), np.int64)
         pieces = bodies.pieces()
-        out = np.empty(int(bodies_room(events, piece, text, pieces)), np.uint8)
-        end = write_bodies(events, piece, text, texts, self.chosen, self.given, pieces, out, self.body)
+        out = np.empty(int(_bodies_room(events, piece, text, pieces)), np.uint8)
+        end = _write_bodies(events, piece, text, texts, self.chosen, self.given, pieces, out, self.body)
         self.bodies = out[: int(end)]
         self.bodies.flags.writeable = False
         return events
@@ -367,7 +380,7 @@ class ColumnBatch:
         size = -1
         while size < 0:
             out = rules.out
-            size = w.write_commit(
+            size = _write_commit(
                 events, store, batch, labels, self.chosen, rules.tables.messages, self.given, self._inputs,
                 self.customers, self.records, w.Kept(ANSWER_KEPT_MS, ANSWERS_KEPT), self.data, marks, out, total,
             )  # fmt: skip
@@ -380,7 +393,7 @@ class ColumnBatch:
         """The callers' answers for these events, and where each one ends."""
         room = len(self.bodies) + 3 * len(self._head) + 96 * len(events)  # the ids of a request are shorter than it is
         out, ends = np.empty(room, np.uint8), np.empty(len(events), np.int64)
-        size = w.write_answers(events, self._written, self.customers, self.data, out, ends)
+        size = _write_answers(events, self._written, self.customers, self.data, out, ends)
         return out[:size].tobytes(), ends.tolist()
 
 
