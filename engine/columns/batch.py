@@ -101,19 +101,20 @@ class ColumnBatch:
     def open(self, events: I64, store_ms: int, blobs: Sequence[bytes | None]) -> None:
         """Takes apart what was read: profile, record and spilled answer of each of these events, by turns."""
         rules, r, n = self.rules, self.requests, self.events
-        if len(events) < n:
-            others = np.ones(n, np.bool_)
-            others[events] = False
-            self.status[others] = LEFT  # whose customers are not this batch's: they are decided elsewhere
         parts = [blob or b"" for blob in blobs]
         self._bytes = data = b"".join((self._head, *parts))
         self.data = np.frombuffer(data, np.uint8)
         ends = _ends(parts, len(self._head))
-        spans = np.zeros((n, 4), np.int64)
-        spans[events, 0], spans[events, 1] = ends[0:-1:3], ends[1::3]
-        spans[events, 2], spans[events, 3] = ends[1:-1:3], ends[2::3]
-        answered = np.zeros(n, np.uint8)
-        answered[events] = ends[3::3] > ends[2:-1:3]
+        spans = np.empty((len(parts), 2), np.int64)
+        spans[:, 0], spans[:, 1] = ends[:-1], ends[1:]
+        spans = spans.reshape(-1, 6)
+        if len(events) < n:
+            own, spans = spans, np.zeros((n, 6), np.int64)
+            spans[events] = own
+            others = np.ones(n, np.bool_)
+            others[events] = False
+            self.status[others] = LEFT  # whose customers are not this batch's: they are decided elsewhere
+        answered = (spans[:, 5] > spans[:, 4]).view(np.uint8)
         self.records = rules.take_records(n)
         self.profiles = profiles(n, len(rules.features.types))
         _open_records(
@@ -157,18 +158,21 @@ class ColumnBatch:
 
     def _languages_and_zones(self) -> None:
         rules, n = self.rules, self.events
-        self._zone = np.full(n, -1, np.int64)
-        self._zone_names: list[str | None] = [None] * n
-        self._language = np.zeros(n, np.int64)
         if rules.language >= 0:
             number = rules.languages.number
-            self._language[:] = numbers = [number(raw) if raw else 0 for raw in self._texts(rules.language)]
+            numbers = [number(raw) if raw else 0 for raw in self._texts(rules.language)]
+            self._language = np.array(numbers, np.int64)
             if min(numbers, default=0) < 0:
                 self.status[self._language < 0] = LEFT
+        else:
+            self._language = np.zeros(n, np.int64)
         if rules.timezone >= 0:
             zones = [_zone(raw) for raw in self._texts(rules.timezone)]
             self._zone_names = [name for name, _ in zones]
-            self._zone[:] = [number for _, number in zones]
+            self._zone = np.array([number for _, number in zones], np.int64)
+        else:
+            self._zone_names = [None] * n
+            self._zone = np.full(n, -1, np.int64)
         table = ZONES.table
         self._zones = c.Zones(self._zone, table.starts, table.at_s, table.offset_s)
 
