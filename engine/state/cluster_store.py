@@ -132,13 +132,9 @@ class ClusterStore(RedisStore):
                 self._misread(reply)
         if lost:
             return str(lost.decode(errors="replace"))
-        if found[0] is None:
-            return "the store is empty"
-        return (
-            ""
-            if len(set(found)) == 1
-            else "a node of the cluster lost its data (the generation of its buckets is gone)"
-        )
+        if len(set(found)) > 1:
+            return "a node of the cluster lost its data (the generation of its buckets is gone)"
+        return "the store is empty" if found[0] is None else ""
 
     async def check(self) -> list[str]:
         """See `RedisStore.check`; of all masters."""
@@ -155,7 +151,7 @@ class ClusterStore(RedisStore):
         if without := self._cluster.uncovered():
             found.append(f"warning: {without} of {SLOTS} slots have no master")
         found = [*await self._check_generation(), *found]
-        if (lacks := await self.lacks()) and not found:
+        if not any(sentence.startswith("refused") for sentence in found) and (lacks := await self.lacks()):
             found.append(f"refused: {lacks}")
         return found
 
