@@ -324,11 +324,14 @@ class Decider:
         )
 
     async def note_history(self) -> None:
-        """To be called before deciding by rules that are new here. Raises StoreUnavailable."""
-        bundle = self.active.bundle
-        if bundle is not self._noted:
-            self._history = await note_history(self.store, bundle.steps.touches_kept_ms, KEPT_MS_MIN)
-            self._noted = bundle
+        """To be called before deciding by rules that are new here. Raises StoreUnavailable.
+
+        What `world` says afterwards, before anything is awaited, is of the same rules.
+        """
+        while (bundle := self.active.bundle) is not self._noted:
+            history = await note_history(self.store, bundle.steps.touches_kept_ms, KEPT_MS_MIN)
+            if bundle is self.active.bundle:  # else they were swapped meanwhile
+                self._history, self._noted = history, bundle
 
     async def _run(self, groups: list[Group]) -> None:
         try:

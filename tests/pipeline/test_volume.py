@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
 from engine.bundle import Active, Bundle, compile_bundle
+from engine.contact.volume import Left
 from engine.decider import Decider, create_decider
 from engine.decision import DecideRequest, Decision, Event, Outcome, Reason
-from engine.errors import StoreUnavailable, TactError
+from engine.errors import StoreUnavailable, TactError, Unavailable
+from engine.identity import CustomerKey, customer_key
 from engine.state.redis import RedisStore
 from engine.state.volume import LEASE_MAX, LeaseAsk, RedisCounters
+from engine.step import take
 
 DAY_MS = 86_400_000
 RULES = """
@@ -174,6 +178,46 @@ def test_what_is_not_committed_is_not_counted(stores: list[RedisStore], runner: 
         assert told(await one.decide(requests(range(30)))) == {"LOG_FULL": 30}
         stores[0].max_log_length = 100_000
         assert told(await one.decide(requests(range(40, 70)))) == {"offer": 10, "VOLUME_REACHED": 20}
+
+    runner.run(scenario())
+
+
+def test_a_step_that_fails_loses_nothing_of_a_volume(
+    stores: list[RedisStore], runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One customer's step fails, whoever is in the batch with them, and what the others booked before is given back."""
+    real = take.identify
+
+    def identify(decision: Decision, key: CustomerKey, *rest: Any) -> None:
+        if key == customer_key("c7"):
+            raise ZeroDivisionError
+        real(decision, key, *rest)
+
+    async def scenario() -> None:
+        rules = bundle("  - {volume: 100, in: calendar day}")
+        one = worker(stores[0], rules)
+        monkeypatch.setattr(take, "identify", identify)
+        found = await one.decide(requests([0]))
+        assert one._volumes.left(next(iter(one._volumes._held.values()))[1]) is Left.SOME  # some are on hand
+        *more, failed = await one.decide(requests([1, 2, 3, 4, 5, 7]))
+        assert isinstance(failed, Unavailable)
+        found += more
+        await one.drain()
+        found += await worker(stores[0], rules).decide(requests(range(100, 250)))
+        assert told(found)["offer"] == 100
+
+    runner.run(scenario())
+
+
+def test_many_exhausted_volumes_are_learnt_of_together(stores: list[RedisStore], runner: asyncio.Runner) -> None:
+    async def scenario() -> None:
+        more = "".join(f"  m{k}: {{like: offer, value: {k}.5}}\n" for k in range(1, 40))
+        text = RULES % {"caps": BY_MESSAGE % 1, "holdout": "false"}
+        rules = compile_bundle({"a.yaml": text.replace("caps:\n", f"{more}caps:\n").encode()})
+        found = told(await worker(stores[0], rules).decide(requests(range(41))))
+        assert set(found.values()) == {1}
+        assert len(found) == 41
+        assert told(await worker(stores[1], rules).decide(requests([99]))) == {"VOLUME_REACHED": 1}
 
     runner.run(scenario())
 
