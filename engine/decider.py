@@ -22,7 +22,6 @@ from engine.contact.consent import with_stops
 from engine.contact.volume import Counter, Volumes
 from engine.decision import DecideRequest, Decision, Event, OutcomeResult, Outcomes
 from engine.errors import (
-    CommitUnknown,
     InvalidInput,
     StoreUnavailable,
     TactError,
@@ -33,7 +32,7 @@ from engine.identity import CustomerKey, customer_key, event_hash, parse_decisio
 from engine.learning.snapshot import Learnt
 from engine.metrics import Metrics
 from engine.state.history import NO_HISTORY, note_history
-from engine.state.model import Commit, Profile, ReadBatch, ReadRequest, Store
+from engine.state.model import Commit, CommitStatus, Profile, ReadBatch, ReadRequest, Store
 from engine.state.profile import decode as decode_profile
 from engine.state.record import decode as decode_record
 from engine.state.volume import Counters, counters_of
@@ -444,26 +443,27 @@ class Decider:
                 self._finish(group)
             else:
                 self.metrics.store_error(status.status)
-                error = CommitUnknown(
-                    f"the store did not confirm the commit ({status.status}); retry with the same ids"
-                )
-                if status.after_s:  # the others of the batch are not held up by it
-                    self._fail_later(group, error, status.after_s)
-                else:
-                    group.fail(error)
+                pending, group.pending = group.pending, []
+                self.tell_unknown(status, [p.finish for p in pending])
         return again
 
-    def _fail_later(self, group: Group, error: TactError, after_s: float) -> None:
-        pending, group.pending = group.pending, []
+    def tell_unknown(self, status: CommitStatus, callers: Sequence[Callable[[Unavailable], None]]) -> None:
+        """Tells callers what became of their commit once it can be executed no more; nobody else is held up by it."""
         self._late += 1
+        self._idle.clear()
 
-        def fail() -> None:
-            for p in pending:
-                p.finish(error)
+        def tell() -> None:
             self._late -= 1
-            self._settle()
+            try:
+                for caller in callers:
+                    caller(status.error())
+            finally:
+                self._settle()
 
-        asyncio.get_running_loop().call_later(after_s, fail)
+        if status.after_s:
+            asyncio.get_running_loop().call_later(status.after_s, tell)
+        else:
+            tell()
 
     async def _isolate(self, groups: list[Group]) -> None:
         """Something unforeseen happened in the step: by halves, until whoever fails alone is found and pays alone."""

@@ -22,7 +22,7 @@ from engine.columns.batch import ColumnBatch, Draw
 from engine.columns.rules import RuleColumns
 from engine.columns.shares import ShareTable
 from engine.decider import Decider
-from engine.errors import CommitUnknown, StoreUnavailable, TactError
+from engine.errors import StoreUnavailable, TactError
 from engine.identity import CustomerKey
 from engine.kernels.arena import FINE
 from engine.learning.posteriors import Posteriors
@@ -156,10 +156,12 @@ class Lane:
         except Exception:
             log.exception("a batch could not be decided in columns")
         finally:
-            for i, ask in asks.items():  # whoever has no answer: before the customer is free for others
-                ask.handed_back(i in keys)
-            self._decider.release(keys.values())
-            self._slots.append(slot)
+            try:
+                for i, ask in asks.items():  # whoever has no answer: before the customer is free for others
+                    ask.handed_back(i in keys)
+            finally:
+                self._slots.append(slot)
+                self._decider.release(keys.values())
 
     async def logs_fit(self) -> bool:
         """Whether the lane may log; every so often it looks which logs are nearly full.
@@ -231,8 +233,7 @@ class Lane:
             await self._by_halves(batch.rules, done.tolist(), asks, slot)
         elif status == "unknown":
             decider.metrics.store_error("unknown")
-            for i in done.tolist():
-                asks.pop(i).answered(_unknown())
+            decider.tell_unknown(CommitStatus("unknown"), [asks.pop(i).answered for i in done.tolist()])
 
     def _answer(self, batch: ColumnBatch, done: npt.NDArray[np.int64], asks: dict[int, Ask]) -> None:
         answers, ends = batch.answers(done)
@@ -254,8 +255,8 @@ class Lane:
         if done.any():
             self._answer(batch, events[done], asks)
         for i, status in zip(events.tolist(), statuses, strict=True):
-            if status.status == "unknown":  # the others are not held up by it
-                asyncio.get_running_loop().call_later(status.after_s, asks.pop(i).answered, _unknown())
+            if status.status == "unknown":
+                self._decider.tell_unknown(status, [asks.pop(i).answered])
         for word in {status.status for status in statuses} - {"done"}:
             self._decider.metrics.store_error("collision" if word == "moved" else word)
 
@@ -270,7 +271,3 @@ class Lane:
                 for k, i in enumerate(part):
                     if k not in own:
                         del asks[i]
-
-
-def _unknown() -> CommitUnknown:
-    return CommitUnknown("the store did not confirm the commit (unknown); retry with the same ids")

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from engine.identity import BUCKETS
+from engine.bundle import Active, compile_bundle
+from engine.decider import create_decider
+from engine.decision import DecideRequest, Event
+from engine.errors import StoreUnavailable
+from engine.identity import BUCKETS, customer_key
 from engine.state.archive import Archiver
 from engine.state.cluster_store import ClusterStore
 from engine.state.losses import Loss, Seen
-from engine.state.model import ReadRequest
+from engine.state.model import Commit, CommitStatus, ReadRequest
 from engine.state.slots import SLOT_OF_BUCKET
 from tests.state.test_cluster import BUDGET_MS, customers, write
 from tests.valkeys import ValkeyCluster, until
+
+RULES = {
+    "rules.yaml": b"""
+events: {ping: {}}
+purposes: {service: {consent: not_required}}
+messages:
+  pong: {purpose: service, on: [ping], channels: [push], variants: {plain: {en: "Pong."}}}
+"""
+}
 
 
 @pytest.fixture(scope="module")
@@ -179,5 +192,41 @@ def test_a_node_that_is_away_does_not_hold_up_who_connects_anew(
         assert set(await write(clustered, keys, b"three")) == {"generation"}
         assert clustered.closed
         assert clustered.losses == (0 if tells else 1)  # of bucket 0 the generation is gone already
+
+    runner.run(scenario())
+
+
+def test_what_never_left_for_a_node_is_told_as_not_done(
+    cluster: ValkeyCluster, key_prefix: str, runner: asyncio.Runner
+) -> None:
+    """The node of a customer dies between reading and committing."""
+    victim = cluster.masters[2]
+
+    class Cut(ClusterStore):
+        cut = False
+
+        async def commit(self, commits: Sequence[Commit], not_after_ms: int) -> list[CommitStatus]:
+            if self.cut:
+                victim.kill()
+                for node in self._cluster.masters():
+                    if node.endpoint.port == victim.port:
+                        node.connection.drop("it is dead")
+            return await super().commit(commits, not_after_ms)
+
+    async def scenario() -> None:
+        store = Cut(cluster.url, key_prefix, commit_budget_ms=BUDGET_MS)
+        try:
+            decider = create_decider(Active(compile_bundle(RULES)), store)
+            names = [f"c{n}" for n in range(20)]
+            theirs = [cluster.owner_of(SLOT_OF_BUCKET[customer_key(n).bucket]) is victim for n in names]
+            await store.check()  # it has a generation
+            store.cut = True
+            found = await decider.decide([DecideRequest(Event("e", name, "ping", None, {})) for name in names])
+            for result, gone in zip(found, theirs, strict=True):
+                assert isinstance(result, StoreUnavailable) if gone else isinstance(result, list), result
+            assert "nothing was done" in str(found[theirs.index(True)])
+        finally:
+            victim.start()
+            await store.close()
 
     runner.run(scenario())
