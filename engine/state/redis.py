@@ -24,12 +24,9 @@ from binascii import b2a_base64
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Literal, NamedTuple, NoReturn, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, NoReturn, cast
 
 import hiredis
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from engine.errors import StoreUnavailable
 from engine.identity import BUCKETS, CustomerKey
@@ -41,6 +38,9 @@ from engine.state.link import Link, connection_to, link_to
 from engine.state.log import DecisionEntry, decode
 from engine.state.losses import Loss
 from engine.state.model import Commit, CommitStatus, ReadBatch, ReadEntry, ReadRequest
+
+if TYPE_CHECKING:
+    import redis.asyncio
 
 log = logging.getLogger(__name__)
 
@@ -427,6 +427,10 @@ class RedisStore:
     def admin(self) -> redis.asyncio.Redis:
         """redis-py's client, for tests and tools on one node: RESP2, bytes, no retries (it would repeat writes)."""
         if self._admin is None:
+            import redis.asyncio  # not at a server's start: it takes 50 ms
+            from redis.asyncio.retry import Retry
+            from redis.backoff import NoBackoff
+
             self._admin = redis.asyncio.Redis.from_url(
                 self.url,
                 decode_responses=False,
