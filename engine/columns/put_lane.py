@@ -63,7 +63,7 @@ class PutLane:
             if not await self._logs_fit():
                 return results
             batch = PutBatch(self._columns_now(), payload, spans)
-            batch.leave_buckets(self._store.full_buckets)
+            batch.leave_buckets(self._store.lengths.full)
             rows = batch.rows()
             parts = [rows[at : at + AT_ONCE] for at in range(0, len(rows), AT_ONCE)]
             works = [self._put(batch, part, results) for part in parts]

