@@ -198,7 +198,9 @@ def test_a_step_that_fails_loses_nothing_of_a_volume(
         one = worker(stores[0], rules)
         monkeypatch.setattr(take, "identify", identify)
         found = await one.decide(requests([0]))
-        assert one._volumes.left(next(iter(one._volumes._held.values()))[1]) is Left.SOME  # some are on hand
+        assert (
+            one.leases.volumes.left(next(iter(one.leases.volumes._held.values()))[1]) is Left.SOME
+        )  # some are on hand
         *more, failed = await one.decide(requests([1, 2, 3, 4, 5, 7]))
         assert isinstance(failed, Unavailable)
         found += more
@@ -251,7 +253,7 @@ def test_where_no_volume_can_be_leased_the_others_go_on(stores: list[RedisStore]
 
     async def scenario() -> None:
         one = worker(stores[0], bundle("  - {volume: 10, in: calendar day}"))
-        one.counters = Gone(stores[0])
+        one.leases.counters = Gone(stores[0])
         offers, pongs = await asyncio.gather(
             one.decide(requests(range(5))), one.decide(requests(range(10, 15), "ping"))
         )
