@@ -20,7 +20,7 @@ from engine.recovery.archived import Archived, Erasure
 from engine.state.log import DecisionEntry, ErasedEntry, OutcomeEntry, ProfileEntry, order
 from engine.state.model import Answer, ConsentEntry, Contact, Profile, Record, Touch, TouchFlag
 from engine.step.inputs import text_feature
-from engine.step.operations import ANSWER_KEPT_MS, Change, forget, keep_answer
+from engine.step.operations import ANSWER_KEPT_MS, Change, forget, keep_answer, narrow_withdrawals
 from engine.step.reasons import sentence
 from engine.step.take import REPORT_WITHIN_MS, SEND_FOR_MS, Subject
 
@@ -95,7 +95,9 @@ class Rebooking:
             self.told.entries += 1
             if order(log_id) <= order(since):
                 if isinstance(entry, ErasedEntry) and order(copied) < order(log_id):
-                    self.profile, self.without_profile = Profile(), True
+                    kept = narrow_withdrawals(self.profile.contact)
+                    self.profile, self.without_profile = Profile(contact=kept), True
+                    self.change.profile = kept is not None
             elif isinstance(entry, DecisionEntry):
                 answered.setdefault(entry.event, []).append(entry)
                 self._decision(entry)

@@ -32,6 +32,7 @@ AHEAD_MS_MAX = 5 * 60_000  # how far ahead of the engine's clock an event may li
 ANSWER_LIFE_MS = DAY_MS  # also the greatest age of an event
 SEND_FOR_MS = DAY_MS  # how long a SEND may be sent after send_after
 REPORT_WITHIN_MS = 2 * DAY_MS  # after send_before
+ASKED_AT_ONCE = 64  # counters of volumes: a turn that asks for one would be too many turns where many are exhausted
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +277,8 @@ def _consider_all(
             stops.append((message, verdict))
             continue
         fits.append(verdict)
-        best = best or (message.purpose.tier, waits(view, message), -rank_of(view, message))
+        if not 0 < len(view.wanted) < ASKED_AT_ONCE:  # else the step is taken again: what stands behind is asked too
+            best = best or (message.purpose.tier, waits(view, message), -rank_of(view, message))
     return fits, stops, []
 
 
