@@ -211,6 +211,8 @@ def rule_tables(bundle: Bundle, paths: Paths) -> RuleTables:
             or variant_end - variant_at > VARIANTS_MAX
             or (policy is not None and policy.sticky and len(step.keys) > 1)
             or bool(step.context)
+            or (policy is not None and (policy.enrolment is not None or policy.fixed_slice is not None))
+            or bool(step.report_by)
         )
         topic = words.span(step.message.topic) if step.message.topic is not None else (0, 0)
         unless = program.rules.outputs[plan.unless].column if plan.unless is not None else -1
