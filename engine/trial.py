@@ -78,7 +78,7 @@ def _enrolled(bundle: Bundle, in_trial: bool) -> Bundle:
     messages = []
     for step in bundle.steps.messages:
         policy = step.policy
-        if policy is not None and (policy.enrolment is not None or policy.fixed_slice is not None):
+        if policy is not None and policy.enrols:
             enrolment = policy.enrolment
             if enrolment is not None and enrolment.part is not None:
                 part = replace(enrolment.part, low=0, high=WHOLE if in_trial else 0)

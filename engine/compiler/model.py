@@ -477,6 +477,11 @@ class Policy:
     fixed_slice: FixedSlice | None = None
     report_by: tuple[Expression, ...] = ()
 
+    @property
+    def enrols(self) -> bool:
+        """Whether it depends on customer or time who is in the trial, or drawn by what was learnt."""
+        return self.enrolment is not None or self.fixed_slice is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Holdout:

@@ -148,9 +148,9 @@ def _check_variants(reading: Reading, policy: Policy, node: Node, messages: list
     """Control, fallbacks and weights must name variants of the messages that use the policy."""
     if not isinstance(node, MapNode) or not messages:
         return
-    for key in ("control", "outside", "then"):
-        named_one = node.get(key)
-        if not isinstance(named_one, Scalar) or (key != "control" and named_one.value == LEAVE_OUT):
+    for word in ("control", "outside", "then"):
+        named_one = node.get(word)
+        if not isinstance(named_one, Scalar) or (word != "control" and named_one.value == LEAVE_OUT):
             continue
         for message in messages:
             if named_one.value and named_one.value not in message.variants:

@@ -144,12 +144,15 @@ class Report:
 def make_report(log: TrialLog, wish: Wish, ruleset: RuleSet | None = None) -> Report:
     """Reads out a log. `ruleset` tells controls, rewards and which messages are held out.
 
-    Raises TactError where the log has nothing of the outcome that is asked for.
+    Raises TactError where the log has nothing of an outcome or event type that is asked for.
     """
     kinds = kinds_of(log)
     if wish.kind is not None and wish.kind not in kinds:
         there = ", ".join(k.name.lower() for k in kinds) or "none"
         raise TactError(f"the log has no outcome '{wish.kind.name.lower()}'; it has: {there}")
+    types = sorted({log.names.texts[c] for c in np.unique(log.event_type).tolist()})
+    if unknown := [e for e in wish.events if e not in types]:
+        raise TactError(f"the log has no event of the type '{unknown[0]}'; it has: {', '.join(types) or 'none'}")
     kind = wish.kind or (_rewarded(ruleset, kinds) if ruleset is not None else None) or (kinds[0] if kinds else None)
     messages: list[MessageReport] = []
     single: list[str] = []

@@ -159,9 +159,9 @@ def _context(view: View, step: MessageStep) -> tuple[int, ...]:
     return context_of([view.batch.value(root, view.i) for root in step.context]) if step.context else ()
 
 
-def _reported(view: View, step: MessageStep) -> dict[str, object]:
+def reported(batch: Batch, i: int, step: MessageStep) -> dict[str, object]:
     """What the readout splits by; `?` where it has no value."""
-    values = ((path, view.batch.value(root, view.i)) for path, root in step.report_by)
+    values = ((path, batch.value(root, i)) for path, root in step.report_by)
     return {path: "?" if value is None or value != value else value for path, value in values}
 
 
@@ -323,5 +323,5 @@ def consider(view: View, step: MessageStep) -> Fit | Stop:
         return _stop(RANK, (Reason.DATA_MISSING, Details(cause=cause)), step)
     return Fit(
         step, at, channel, rank, variants, texts, unfit, shares[0], shares[1], segment, about, volumes, context, how,
-        _reported(view, step),
+        reported(view.batch, view.i, step),
     )  # fmt: skip
