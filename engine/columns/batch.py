@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 
+import msgpack
 import numpy as np
 import numpy.typing as npt
 
@@ -21,6 +22,7 @@ from engine.columns.rules import RuleColumns
 from engine.columns.shares import ShareTable
 from engine.columns.texts import ColumnPool, codes
 from engine.columns.values import Values
+from engine.compiler.model import Policy
 from engine.compiler.plan import Batch, Plan
 from engine.compiler.program import Funnel
 from engine.compiler.reference import Inputs
@@ -38,6 +40,8 @@ from engine.kernels.fill import Inputs as Columns
 from engine.kernels.fill import fill
 from engine.kernels.profiles import UNKNOWN_SCHEMA, profiles
 from engine.kernels.requests import read_requests
+from engine.learning.enrolment import Assignment, assignment
+from engine.step.filters import reported
 from engine.step.operations import ANSWER_KEPT_MS, ANSWERS_KEPT
 from engine.step.reasons import stopped_by_rules
 from engine.step.take import World
@@ -260,12 +264,19 @@ class ColumnBatch:
                 break
             for i in wanted:
                 m, fit = int(self.chosen.rows[i, c.MESSAGE]), int(self.chosen.rows[i, c.FITTING])
-                by = bool(steps[m].by)
-                row = self._shares.row(m, fit, self._segment(m, i), by)
-                if by:
+                policy = steps[m].policy
+                own_shares = policy is not None and (bool(policy.by) or policy.enrols)
+                row = self._shares.row(m, fit, self._segment(m, i), own_shares, self._assignment(policy, i))
+                if own_shares:
                     own.append((i, row))
         left = self.chosen.rows[:, c.STATUS] == c.TO_PYTHON
         self.status[left] = LEFT
+
+    def _assignment(self, policy: Policy | None, i: int) -> Assignment:
+        """As step.filters has it."""
+        if policy is None or not policy.enrols:
+            return Assignment.POLICY
+        return assignment(policy, self.requests.customer[i].tobytes(), int(self.now_ms[i]))
 
     def _segment(self, m: int, i: int) -> str:
         """As step.filters has it."""
@@ -293,7 +304,7 @@ class ColumnBatch:
         for i in events[(status[events] == c.REFUSED) | (status[events] == c.BY_RULES)].tolist():
             piece[i], self.reasons[i] = self._refused(i, rows[i].tolist())
         texts, text = self._texts_said(events[status[events] == c.SENDS], piece)
-        self.segments = self._segments_of(events)
+        self.segments, self.reports = self._segments_of(events), self._reports_of(events)
         self.body = np.zeros((n, 2), np.int64)
         pieces = bodies.pieces()
         out = np.empty(int(_bodies_room(events, piece, text, pieces)), np.uint8)
@@ -343,6 +354,20 @@ class ColumnBatch:
                     end += len(parts[-1])
         return np.frombuffer(b"".join(parts) or b"\0", np.uint8), spans
 
+    def _reports_of(self, events: I64) -> tuple[U8, I64]:
+        """What policies report by, for the log, and where each customer's is."""
+        steps, spans = self.rules.bundle.steps.messages, np.zeros((self.events, 2), np.int64)
+        parts: list[bytes] = []
+        end = 0
+        for i in events.tolist() if self.rules.reports else ():
+            row = self.chosen.rows[i]
+            step = steps[int(row[c.MESSAGE])]
+            if row[c.STATUS] in (c.SENDS, c.HELD_OUT) and step.report_by:
+                parts.append(msgpack.packb(reported(self._batch, i, step)))
+                spans[i] = end, end + len(parts[-1])
+                end += len(parts[-1])
+        return np.frombuffer(b"".join(parts) or b"\0", np.uint8), spans
+
     def _refused(self, i: int, row: list[int]) -> tuple[int, Reason]:
         language = int(self._language[i])
         if row[c.STATUS] == c.BY_RULES:
@@ -376,7 +401,7 @@ class ColumnBatch:
         versions = np.frombuffer(os.urandom(8 * n), np.uint64) | np.uint64(1)
         batch = w.Batch(
             r.ids, r.kind, r.content, self.profiles.version, self.reasons, self.bodies, self.body, *self.segments,
-            versions,
+            *self.reports, versions,
         )  # fmt: skip
         store = _store(prefix)
         total = np.zeros(1, np.int64)

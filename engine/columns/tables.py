@@ -49,6 +49,7 @@ _REASONS = {
     (c.TRIAL, c.NOT_FIT): Reason.NOT_IN_TRIAL,
     (c.TRIAL, c.ASSIGNED_UNFIT): Reason.VARIANT_UNAVAILABLE,
     (c.TRIAL, c.NO_WEIGHT): Reason.VARIANT_UNAVAILABLE,
+    **{(c.TRIAL, c.LEFT_OUT + how): Reason.NOT_IN_TRIAL for how in range(c.OUTSIDE, c.OVER + 1)},
     (c.TEXT, c.NOT_FIT): Reason.TEXT_UNAVAILABLE,
     (c.RANK, 0): Reason.DATA_MISSING,
 }
@@ -201,7 +202,8 @@ def rule_tables(bundle: Bundle, paths: Paths) -> RuleTables:
         channel_at, channel_end = built.channel_rows(step)
         variant_at, variant_end, known = built.variant_rows(m, step)
         policy, plan = step.policy, program.messages[m]
-        own = policy is not None and bool(policy.by)
+        enrols = policy is not None and policy.enrols
+        own = enrols or (policy is not None and bool(policy.by))
         leave = (
             not known
             or step.about is not None
@@ -222,6 +224,7 @@ def rule_tables(bundle: Bundle, paths: Paths) -> RuleTables:
             _hash(name_hash(policy.name)) if policy else 0, policy is not None and policy.sticky,
             policy is not None and policy.kind == "fixed" and policy.if_unfit == "leave_out", own,
             *topic, step.purpose.holdout, leave, by_name, step.suppressions.outcomes, step.suppressions.ignored,
+            enrols,
         )  # fmt: skip
     messages = Messages(
         table=table,

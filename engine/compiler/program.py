@@ -61,6 +61,7 @@ class Program:
         ("channel.when", channel)                  the channel's own
         ("policy.by:" + policy, place)             place in `by`, as text
         ("policy.context:" + policy, place)        place in `context`, as text
+        ("policy.report_by:" + policy, place)      place in `report_by`, as text
     """
 
     windows: Plan

@@ -106,6 +106,8 @@ class Batch(NamedTuple):
     body: I64  # (events, 2): spans in `bodies`
     segments: U8  # the customers' segments, where a policy goes by them
     segment: I64  # (events, 2): spans in `segments`
+    reports: U8  # what their policies report by, as MessagePack
+    reported: I64  # (events, 2): spans in `reports`
     versions: U64  # of the records to be written
 
 
@@ -303,7 +305,8 @@ def _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends): 
     at = pack_text(out, at, labels.names, labels.variants[variant, 0], labels.variants[variant, 1])
     at = pack_text(out, at, messages.names, messages.channels[channel, 3], messages.channels[channel, 4])
     at = pack_text(out, at, labels.names, labels.policies[m, 0], labels.policies[m, 1])
-    at = pack_integer(out, at, np.int64(0) if rows[i, c.IS_STICKY] else given.shares[shares, 2])
+    version = np.int64(0) if rows[i, c.IS_STICKY] else given.shares[shares, 2]
+    at = pack_integer(out, at, max(np.int64(0), version))
     at = pack_text(out, at, batch.segments, batch.segment[i, 0], batch.segment[i, 1])
     fit, count = rows[i, c.FITTING], 0
     for v in range(first, messages.table[m, c.VARIANT_END]):
@@ -322,7 +325,23 @@ def _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends): 
     at = pack_integer(out, at, rows[i, c.AT_MS])
     at = pack_integer(out, at, labels.attribution_s[m] if sends else 0)
     out[at], out[at + 1] = 0xC2 if sends else 0xC3, 0xC3 if rows[i, c.IS_STICKY] else 0xC2
-    return at + 2
+    at += 2
+    reports = batch.reported[i, 1] > batch.reported[i, 0]
+    if version < 0 or reports:
+        out[at], out[at + 1], out[at + 2] = 0x90, 0, max(np.int64(0), -version)  # no context, about nothing
+        at += 3
+    return put(out, at, batch.reports, batch.reported[i, 0], batch.reported[i, 1])
+
+
+@inlined
+def _fields(i, status, batch, chosen, given):  # type: ignore[no-untyped-def]
+    """How many fields an entry has behind its head: it is cut after the last that is not default."""
+    if status not in (c.SENDS, c.HELD_OUT):
+        return 8
+    if batch.reported[i, 1] > batch.reported[i, 0]:
+        return 24
+    row = chosen.rows[i]
+    return 20 if row[c.IS_STICKY] or given.shares[row[c.SHARES], 2] >= 0 else 23
 
 
 @inlined
@@ -336,7 +355,7 @@ def _entry(out, at, i, batch, labels, chosen, messages, given, inputs, customers
     at = put_word(out, put_word(out, at, customers.customer[i, 0]), customers.customer[i, 1])
     at = put_word(out, put_word(out, at, customers.event[i]), batch.content[i])
     at = put_word(out, put_word(out, at, _U(records.rec[i, a.VERSION])), batch.profile_version[i])
-    at = pack_array(out, at, 20 if drawn else 8)
+    at = pack_array(out, at, _fields(i, status, batch, chosen, given))
     at = pack_text(out, at, labels.names, labels.kinds[kind, 0], labels.kinds[kind, 1])
     at = pack_text(out, at, labels.names, labels.revision[0], labels.revision[1])
     out[at], out[at + 1], out[at + 2] = SEND if sends else NO_MESSAGE, batch.reasons[i], 0
@@ -410,7 +429,7 @@ def _commit_room(events, batch, labels, chosen, records, store, inputs):  # type
         first, rows = chosen.rows[i, c.SEEN_AT], chosen.rows
         looked_at = rows[i, c.FITS] + rows[i, c.STOPS]
         room += ENTRY_ROOM + (looked_at + rows[i, c.OUTRANKED]) * (message + 32) + 64 * (variant + 16)
-        room += batch.segment[i, 1] - batch.segment[i, 0]
+        room += batch.segment[i, 1] - batch.segment[i, 0] + batch.reported[i, 1] - batch.reported[i, 0]
         for k in range(first, first + looked_at):
             m = chosen.seen[k, c.SEEN_MESSAGE]
             room += (labels.reads_at[m + 1] - labels.reads_at[m]) * (path + unit + 64)

@@ -3,7 +3,7 @@
 A trial closes when its attribution window has passed since it was to be sent. Per bucket the fold
 stops at the first trial that is still open, so the offset says exactly what has been learnt, and
 everything before it may be trimmed. Not learnt from: what was withheld, sticky draws, fixed weights,
-and decisions nobody reported as having arrived.
+decisions outside of the trial, and those that nobody reported as having arrived.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from engine.compiler.model import Policy
 from engine.decision import Outcome, OutcomeKind
+from engine.learning.enrolment import Assignment
 from engine.learning.linear import REWARD_UNIT, moments_of
 from engine.learning.policies import learnt_message, scaled_reward
 from engine.learning.posteriors import ArmKey, ArmState
@@ -65,7 +66,7 @@ class BucketFold:
         for place, (log_id, entry) in enumerate(self.ahead):
             if isinstance(entry, DecisionEntry) and entry.outcome == Outcome.SEND and entry.policy:
                 policy = policies.get(entry.policy)
-                if policy is not None and policy.kind != "fixed" and not entry.withheld and not entry.sticky:
+                if policy is not None and policy.kind != "fixed" and _is_trial(entry):
                     closes_ms = max(entry.at_ms, entry.send_at_ms) + entry.attribution_s * 1000
                     if now_ms < closes_ms:
                         break
@@ -100,3 +101,7 @@ class BucketFold:
             arm = ArmKey(policy.name, learnt_message(policy, trial.message), trial.segment, trial.variant, hour)
             context = trial.context if len(trial.context) == 1 + len(policy.context) else ()
             increments.add(arm, scaled_reward(policy, kinds), policy.context_key, context)
+
+
+def _is_trial(entry: DecisionEntry) -> bool:
+    return not entry.withheld and not entry.sticky and entry.assignment < Assignment.OUTSIDE

@@ -26,7 +26,7 @@ F64 = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 _CANDIDATE, _VARIANT = "candidates.list.element.message", "variants.list.element.variant"
-_NAMES = ("event_type", "revision", "message", "variant", "channel", "policy", "segment")
+_NAMES = ("event_type", "revision", "message", "variant", "channel", "policy", "segment", "reported", "category")
 _REMOVED = b"tact.removed"  # in a file's metadata: entries that erasures took out
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _HIDDEN = {"log_id", "fingerprint", "record_version", "profile_version", "values_read"}  # read where asked
@@ -186,7 +186,7 @@ def read_decisions(log: Path, names: Names, more: tuple[str, ...] = ()) -> Itera
 def read_outcomes(log: Path, names: Names) -> Iterator[Outcomes]:
     """The log's outcomes, file by file."""
     for path in files_of(log, "outcome"):
-        table = _table(path, "outcome", set(), ["message", "variant", "policy", "segment"])
+        table = _table(path, "outcome", set(), ["message", "variant", "policy", "segment", "category"])
         columns = _columns(table, names)
         yield Outcomes(
             path,

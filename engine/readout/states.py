@@ -18,6 +18,7 @@ import numpy as np
 from engine.compiler.model import Policy
 from engine.compiler.sections_learning import LINEAR
 from engine.decision import Outcome, OutcomeKind
+from engine.learning.enrolment import Assignment
 from engine.learning.fold import ARRIVED
 from engine.learning.linear import REWARD_UNIT, moments_of
 from engine.learning.policies import learnt_message, scaled_reward, variant_shares
@@ -43,6 +44,7 @@ class Used:
     context: tuple[int, ...]
     shares: tuple[int, ...]
     count: int
+    how: Assignment = Assignment.POLICY
     examples: list[tuple[str, str, str]] = field(default_factory=list)  # decision id, log id, path
 
 
@@ -94,7 +96,8 @@ class StateBook:
         learns = np.array([n in self.policies and self.policies[n].kind != "fixed" for n in texts])
         rows = np.flatnonzero(
             learns[d["policy"]] & (d["outcome"] == int(Outcome.SEND)) & (d["withheld"] == 0) & (d["sticky"] == 0)
-        )
+            & (d["assignment"] < Assignment.OUTSIDE)
+        )  # fmt: skip
         parts = np.stack([d[n][rows] for n in ("policy", "message", "segment", "variant")])
         kinds, place = np.unique(parts, axis=1, return_inverse=True)
         codes = []

@@ -18,6 +18,7 @@ CHECKS: Mapping[str, str] = {
     "uniform": "the uniform is not the draw's of this customer, event and slot",
     "message_shares": "the messages' shares are not what the candidates' ranks give",
     "variant_shares": "the variants' shares are not what the policy gives",
+    "assignment": "the customer is, or is not, in the trial or its slice, unlike the log says",
     "learnt_shares": "the variants' shares are not those of any state that the policy can have learnt by then",
     "same_state": "the same policy state gave other shares elsewhere in the log",
     "reason": "outcome, reason, draw and candidates contradict each other",

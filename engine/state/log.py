@@ -49,7 +49,7 @@ class DecisionEntry:
     `record_version` and `profile_version` are what was read, b"" where there was none.
     `values_read` maps paths (`event.x`, `features.x`, `windows.x`) to bool, int, float, str, a list of str or
     None; times, dates, durations and money as text (see compiler.written). `context`: what a linear policy looked
-    at, in parts of 1,024 (learning.linear).
+    at, in parts of 1,024 (learning.linear). `reported`: values for the readout, by the text of `report_by`.
     """
 
     at_ms: int
@@ -80,6 +80,8 @@ class DecisionEntry:
     sticky: bool = False
     context: list[int] = field(default_factory=list)
     about: int = 0  # hash of what the message is about, as in the touch
+    assignment: int = 0  # by what the variant was drawn: learning.enrolment
+    reported: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -99,6 +101,7 @@ class OutcomeEntry:
     policy: str = ""
     policy_version: int = 0
     segment: str = ""
+    category: str = ""  # what a reply was about, as the bank says
 
 
 @dataclass(slots=True)

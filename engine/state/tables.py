@@ -63,6 +63,8 @@ SCHEMAS = {
             ("sticky", pa.bool_()),
             ("context", pa.list_(pa.int32())),
             ("about", pa.uint64()),
+            ("assignment", pa.int8()),
+            ("reported", _TEXT),  # a JSON object
         ]
     ),
     "outcome": pa.schema(
@@ -81,6 +83,7 @@ SCHEMAS = {
             ("policy", _TEXT),
             ("policy_version", pa.uint64()),
             ("segment", _TEXT),
+            ("category", _TEXT),
         ]
     ),
     "profile": pa.schema(
@@ -128,7 +131,7 @@ def _values(row: LogRow) -> tuple[str, dict[str, Any]]:
         entry = decode(row.d)
         kind = _KIND_OF[type(entry)]
         values = asdict(entry)
-        for name in ("values_read", "consents"):
+        for name in ("values_read", "reported", "consents"):
             if name in values:
                 values[name] = orjson.dumps(values[name]).decode()
         if isinstance(entry, DecisionEntry):

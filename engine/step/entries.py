@@ -87,4 +87,6 @@ def _entry(
         about=fit_drawn.about if fit_drawn is not None else 0,
         values_read=values_read(step, considered),
         attribution_s=policy.attribution_s if policy is not None and d.outcome is Outcome.SEND else 0,
+        assignment=int(fit_drawn.assignment) if fit_drawn is not None else 0,
+        reported=fit_drawn.reported if fit_drawn is not None else {},
     )

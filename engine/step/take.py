@@ -141,8 +141,8 @@ def take(world: World, steps: Sequence[Step]) -> None:
         language = text_feature(ruleset, profile, "language", s.subject.now_ms)
         withheld = held_out(s.subject.key, ruleset.holdout)
         view = View(
-            world.bundle, world.pauses, world.posteriors, batch, i, profile, s.subject.record, s.subject.now_ms,
-            s.zone, language, withheld, world.history.unknown_before_ms(s.subject.record.since_ms),
+            s.subject.key, world.bundle, world.pauses, world.posteriors, batch, i, profile, s.subject.record,
+            s.subject.now_ms, s.zone, language, withheld, world.history.unknown_before_ms(s.subject.record.since_ms),
             None if s.stateless else world.volumes, s.wanted,
         )  # fmt: skip
         candidates = [world.bundle.steps.messages[m] for m in funnel.candidates(i)]
@@ -320,7 +320,7 @@ def _book(s: Step, view: View, choice: Choice, slot: int, withheld: bool) -> Dec
         )  # fmt: skip
         view.record.touches.append(touch)
         view.live = None
-        if policy is not None and policy.sticky and not fit.sticky:
+        if policy is not None and policy.sticky and not fit.sticky and fit.assignment.in_trial:
             share = fit.shares.shares[choice.variant]
             view.record.assignments[name_hash(policy.name), step.key] = (step.variant_keys[variant], share)
     if withheld:

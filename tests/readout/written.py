@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow.parquet as pq
 
@@ -123,7 +124,9 @@ START_MS = 1_767_225_600_000  # 2026-01-01
 DAY_MS = 86_400_000
 
 
-def write_log(directory: Path, customers: int, events: int, seed: int = 1) -> None:
+def write_log(
+    directory: Path, customers: int, events: int, seed: int = 1, rules: Mapping[str, bytes] = MappingProxyType(RULES)
+) -> None:
     """Archives what the pipeline decides for random customers, `events` each, and learns meanwhile."""
     rng = random.Random(seed)
     moments = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=m) for m in range(customers * events)]
@@ -137,7 +140,7 @@ def write_log(directory: Path, customers: int, events: int, seed: int = 1) -> No
         work = Path(temporary)
         (work / "t.csv").write_text("\n".join(lines) + "\n")
         (work / "m.yaml").write_bytes(_MAPPING)
-        bundle = compile_bundle(RULES)
+        bundle = compile_bundle(rules)
         embedded = EmbeddedStore(work, persist=False)
         url = embedded.start()
         try:
@@ -184,10 +187,15 @@ def decision(
     )
 
 
-def outcome(of: DecisionEntry, kind: int, after_ms: int = 3_600_000, value: float = 0.0) -> OutcomeEntry:
+def outcome(
+    of: DecisionEntry, kind: int, after_ms: int = 3_600_000, value: float = 0.0, category: str = ""
+) -> OutcomeEntry:
     """A report on a decision."""
     at_ms = of.send_at_ms + after_ms
-    return OutcomeEntry(at_ms, at_ms, of.customer, of.event, 0, value, kind, of.slot, of.message, of.variant, of.policy)
+    return OutcomeEntry(
+        at_ms, at_ms, of.customer, of.event, 0, value, kind, of.slot, of.message, of.variant, of.policy,
+        category=category,
+    )  # fmt: skip
 
 
 def archive(directory: Path, entries: Iterable[Entry]) -> Path:
