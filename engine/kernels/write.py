@@ -91,7 +91,8 @@ class Labels(NamedTuple):
     units: I64  # (.., 2)
     reasons: I64  # (STAGES, 8): reasons by stage and code
     attribution_s: I64  # (M,)
-    longest: tuple[int, int, int, int]  # bytes that a message's, variant's, path's name and a unit take at most
+    terms: I64  # (M, 2): on which a decision is learnt from, empty where there is no policy
+    longest: tuple[int, int, int, int, int]  # bytes at most: of a message, a variant, a path, a unit, of terms
 
 
 class Batch(NamedTuple):
@@ -325,23 +326,24 @@ def _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends): 
     at = pack_integer(out, at, rows[i, c.AT_MS])
     at = pack_integer(out, at, labels.attribution_s[m] if sends else 0)
     out[at], out[at + 1] = 0xC2 if sends else 0xC3, 0xC3 if rows[i, c.IS_STICKY] else 0xC2
-    at += 2
+    out[at + 2], out[at + 3] = 0x90, 0  # no context, about nothing
+    at = pack_text(out, at + 4, labels.names, labels.terms[m, 0], labels.terms[m, 1])
     reports = batch.reported[i, 1] > batch.reported[i, 0]
     if version < 0 or reports:
-        out[at], out[at + 1], out[at + 2] = 0x90, 0, max(np.int64(0), -version)  # no context, about nothing
-        at += 3
+        out[at] = max(np.int64(0), -version)
+        at += 1
     return put(out, at, batch.reports, batch.reported[i, 0], batch.reported[i, 1])
 
 
 @inlined
 def _fields(i, status, batch, chosen, given):  # type: ignore[no-untyped-def]
-    """How many fields an entry has behind its head: it is cut after the last that is not default."""
+    """How many fields an entry has behind its head: it is cut after the last that may be none of the defaults."""
     if status not in (c.SENDS, c.HELD_OUT):
         return 8
     if batch.reported[i, 1] > batch.reported[i, 0]:
-        return 24
+        return 25
     row = chosen.rows[i]
-    return 20 if row[c.IS_STICKY] or given.shares[row[c.SHARES], 2] >= 0 else 23
+    return 23 if row[c.IS_STICKY] or given.shares[row[c.SHARES], 2] >= 0 else 24
 
 
 @inlined
@@ -416,7 +418,7 @@ def _put_writes(  # type: ignore[no-untyped-def]
 @inlined
 def _commit_room(events, batch, labels, chosen, records, store, inputs):  # type: ignore[no-untyped-def]
     """Bytes that the transaction takes at most. To be asked before the answers are kept in the records."""
-    message, variant, path, unit = labels.longest
+    message, variant, path, unit, terms = labels.longest
     room = np.int64(1024)
     for n in range(len(events)):
         i = events[n]
@@ -428,7 +430,7 @@ def _commit_room(events, batch, labels, chosen, records, store, inputs):  # type
         room += 6 * (len(store.prefix) + KEY_ROOM) + 128
         first, rows = chosen.rows[i, c.SEEN_AT], chosen.rows
         looked_at = rows[i, c.FITS] + rows[i, c.STOPS]
-        room += ENTRY_ROOM + (looked_at + rows[i, c.OUTRANKED]) * (message + 32) + 64 * (variant + 16)
+        room += ENTRY_ROOM + terms + (looked_at + rows[i, c.OUTRANKED]) * (message + 32) + 64 * (variant + 16)
         room += batch.segment[i, 1] - batch.segment[i, 0] + batch.reported[i, 1] - batch.reported[i, 0]
         for k in range(first, first + looked_at):
             m = chosen.seen[k, c.SEEN_MESSAGE]
