@@ -19,10 +19,8 @@ from engine.bundle import Active, Bundle
 from engine.clock import Clock, SystemClock
 from engine.contact.caps import KEPT_MS_MIN
 from engine.contact.consent import with_stops
-from engine.contact.volume import Counter, Volumes
 from engine.decision import DecideRequest, Decision, Event, OutcomeResult, Outcomes
 from engine.errors import (
-    CommitUnknown,
     InvalidInput,
     StoreUnavailable,
     TactError,
@@ -31,9 +29,10 @@ from engine.errors import (
 )
 from engine.identity import CustomerKey, customer_key, event_hash, parse_decision_id
 from engine.learning.snapshot import Learnt
+from engine.leases import Leases
 from engine.metrics import Metrics
 from engine.state.history import NO_HISTORY, note_history
-from engine.state.model import Commit, Profile, ReadBatch, ReadRequest, Store
+from engine.state.model import Commit, CommitStatus, Profile, ReadBatch, ReadRequest, Store
 from engine.state.profile import decode as decode_profile
 from engine.state.record import decode as decode_record
 from engine.state.volume import Counters, counters_of
@@ -96,8 +95,7 @@ class Decider:
         self.metrics = metrics or Metrics()
         self.journal = journal
         self.clock = clock or SystemClock()
-        self.counters = counters or counters_of(store)
-        self._volumes = Volumes()
+        self.leases = Leases(counters or counters_of(store))
         self._history = NO_HISTORY
         self._noted: Bundle | None = None  # the rules whose spans the history knows
         self._waiting: dict[CustomerKey, deque[Pending]] = {}
@@ -206,12 +204,12 @@ class Decider:
             return await explain_decision(self.store, bundle, ref, record, batch.entries[0])
         key = customer_key(subject.event.customer_id, self.settings.secret)
         batch = await self.store.read([ReadRequest(key, ())])
-        self._volumes.doubt(asyncio.get_running_loop().time())
+        self.leases.doubt()
         while True:  # what volumes have left is asked once for each message that they hold
             found = explain_what_if(self.world(bundle), key, subject, batch, locale, traced)
             if not found.wanted:
                 return found
-            await self._lease(found.wanted, batch.now_ms)
+            await self.leases.ask(found.wanted, batch.now_ms)
 
     async def drain(self) -> None:
         """Waits until everything accepted is answered; what comes now is refused with Unavailable."""
@@ -219,12 +217,7 @@ class Decider:
             hand_over()
         self._draining = True
         await self._idle.wait()
-        unused = self._volumes.unused()
-        if unused:
-            try:
-                await self.counters.give_back(unused)
-            except StoreUnavailable as error:
-                log.warning("%s", error)
+        await self.leases.give_back()
 
     # ---- batching ---------------------------------------------------------------------------------
 
@@ -320,15 +313,18 @@ class Decider:
         """What decisions depend on at this moment, under the active rule set or another."""
         bundle = bundle or self.active.bundle
         return World(
-            bundle, self.active.pauses, self.learnt.posteriors, self.settings.salt, self._history, self._volumes
+            bundle, self.active.pauses, self.learnt.posteriors, self.settings.salt, self._history, self.leases.volumes
         )
 
     async def note_history(self) -> None:
-        """To be called before deciding by rules that are new here. Raises StoreUnavailable."""
-        bundle = self.active.bundle
-        if bundle is not self._noted:
-            self._history = await note_history(self.store, bundle.steps.touches_kept_ms, KEPT_MS_MIN)
-            self._noted = bundle
+        """To be called before deciding by rules that are new here. Raises StoreUnavailable.
+
+        What `world` says afterwards, before anything is awaited, is of the same rules.
+        """
+        while (bundle := self.active.bundle) is not self._noted:
+            history = await note_history(self.store, bundle.steps.touches_kept_ms, KEPT_MS_MIN)
+            if bundle is self.active.bundle:  # else they were swapped meanwhile
+                self._history, self._noted = history, bundle
 
     async def _run(self, groups: list[Group]) -> None:
         try:
@@ -338,7 +334,7 @@ class Decider:
             self.metrics.store_error("read")
             self._decide_without_state(self.world(), groups, str(error) or "the store did not answer in time")
             return
-        self._volumes.doubt(asyncio.get_running_loop().time())
+        self.leases.doubt()
         world = self.world()
         self.metrics.batch(sum(len(g.pending) for g in groups))
         left = groups
@@ -379,7 +375,7 @@ class Decider:
         try:
             commits = apply_groups(world, groups, read, self.settings.virtual_time)
         except Exception:
-            self._not_said(groups)
+            self.leases.not_said(groups)
             await self._isolate(groups)
             return []
         again = await self._commit([(g, c) for g, c in zip(groups, commits, strict=True) if c is not None], world, read)
@@ -389,32 +385,14 @@ class Decider:
         wanting = [g for g in groups if g.wanted]
         if not wanting:
             return again
-        needed = [counter for g in wanting for counter in (*g.taken, *g.wanted)]  # what was booked is given back first
-        self._not_said(wanting)
         try:
-            await self._lease(needed, read.now_ms)
+            await self.leases.ask_for(wanting, read.now_ms)
         except StoreUnavailable as error:
             self.metrics.store_error("lease")
             for group in wanting:
                 group.fail(error)
             return again
         return again + wanting
-
-    def _not_said(self, groups: Sequence[Group]) -> None:
-        """What was booked of volumes for these groups was not committed."""
-        for group in groups:
-            self._volumes.give_back(group.taken)
-            group.taken = []
-
-    async def _lease(self, wanted: Sequence[Counter], now_ms: int) -> None:
-        """Asks for more of these counters. Raises StoreUnavailable."""
-        self._volumes.forget(now_ms)
-        asks = self._volumes.asks(wanted)
-        if not asks:  # somebody else asked meanwhile
-            return
-        grants = await self.counters.lease([ask for _, ask in asks])
-        for (counter, _), grant in zip(asks, grants, strict=True):
-            self._volumes.granted(counter, grant, asyncio.get_running_loop().time())
 
     async def _commit(self, writing: Sequence[tuple[Group, Commit]], world: World, read: ReadBatch) -> list[Group]:
         """Answers the groups that were committed or never will be; returns the others."""
@@ -425,11 +403,13 @@ class Decider:
             statuses = await self.store.commit([c for _, c in writing], not_after_ms)
         except StoreUnavailable as unreachable:
             self.metrics.store_error("commit")
-            self._not_said([g for g, _ in writing])
+            self.leases.not_said([g for g, _ in writing])
             for group, _ in writing:
                 group.fail(unreachable)
             return []
-        self._not_said([g for (g, _), s in zip(writing, statuses, strict=True) if not s.done and s.status != "unknown"])
+        self.leases.not_said(
+            [g for (g, _), s in zip(writing, statuses, strict=True) if not s.done and s.status != "unknown"]
+        )
         again = []
         for (group, _), status in zip(writing, statuses, strict=True):
             if status.done:
@@ -441,26 +421,27 @@ class Decider:
                 self._finish(group)
             else:
                 self.metrics.store_error(status.status)
-                error = CommitUnknown(
-                    f"the store did not confirm the commit ({status.status}); retry with the same ids"
-                )
-                if status.after_s:  # the others of the batch are not held up by it
-                    self._fail_later(group, error, status.after_s)
-                else:
-                    group.fail(error)
+                pending, group.pending = group.pending, []
+                self.tell_unknown(status, [p.finish for p in pending])
         return again
 
-    def _fail_later(self, group: Group, error: TactError, after_s: float) -> None:
-        pending, group.pending = group.pending, []
+    def tell_unknown(self, status: CommitStatus, callers: Sequence[Callable[[Unavailable], None]]) -> None:
+        """Tells callers what became of their commit once it can be executed no more; nobody else is held up by it."""
         self._late += 1
+        self._idle.clear()
 
-        def fail() -> None:
-            for p in pending:
-                p.finish(error)
+        def tell() -> None:
             self._late -= 1
-            self._settle()
+            try:
+                for caller in callers:
+                    caller(status.error())
+            finally:
+                self._settle()
 
-        asyncio.get_running_loop().call_later(after_s, fail)
+        if status.after_s:
+            asyncio.get_running_loop().call_later(status.after_s, tell)
+        else:
+            tell()
 
     async def _isolate(self, groups: list[Group]) -> None:
         """Something unforeseen happened in the step: by halves, until whoever fails alone is found and pays alone."""

@@ -75,7 +75,7 @@ async def keep(settings: Settings, url: str, stop: asyncio.Event) -> None:
     """Learns from the log and archives it until told to stop. Raises RulesInvalid, and whatever ends one of the two."""
     store = kind_of_store(url)(url, max_log_length=settings.max_log, max_loss_ms=settings.max_loss * 1000)
     revisions = Revisions(store.side, store.key, settings.data / "last_good" / "rules")
-    active = await revisions.start(settings.rules)
+    active = await revisions.follow(settings.rules)
     learner = Learner(store, active)
     archiver = Archiver(store, settings.data / "archive", learner.safe_id)
     now_ms = SystemClock().now_ms

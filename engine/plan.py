@@ -65,6 +65,7 @@ class MessageStep:
     about: int | None  # root
     by: tuple[int, ...]  # roots
     context: tuple[int, ...]  # roots
+    report_by: tuple[tuple[str, int], ...]  # as written, and root
     eligible: tuple[Condition, ...]
     otherwise: Mapping[str, str]
     channels: tuple[ChannelPlan, ...]
@@ -196,6 +197,11 @@ def _message_step(
         about=root_of["message.about", message.name] if message.about is not None else None,
         by=tuple(root_of["policy.by:" + policy.name, str(k)] for k in range(len(policy.by))) if policy else (),
         context=tuple(root_of["policy.context:" + policy.name, str(k)] for k in range(len(policy.context)))
+        if policy
+        else (),
+        report_by=tuple(
+            (e.text, root_of["policy.report_by:" + policy.name, str(k)]) for k, e in enumerate(policy.report_by)
+        )
         if policy
         else (),
         eligible=product.eligible if product else (),

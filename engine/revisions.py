@@ -48,6 +48,7 @@ class Revisions:
         self._serving = ""  # the store's name of what is served
         self._refused = ""  # a stored revision that did not load; not tried again
         self._directory: Path | None = None  # to be taken over once the store is back
+        self._follower = False
         self.connected = False
 
     # Start
@@ -66,6 +67,29 @@ class Revisions:
             logger.error("starting without the store: %s", error)
             self._directory = directory
             await self._first_that_loads([partial(self._serve_directory, directory), self._serve_last_good])
+        return self.active
+
+    async def follow(self, directory: Path) -> Active:
+        """The same for who leaves no trace, such as the log's keeper: a changed directory is its server's to deploy.
+
+        What is active, or was served last from here, else the directory. Raises RulesInvalid.
+        """
+        self._follower = True
+        choices: list[Callable[[], Awaitable[None]]] = [
+            self._serve_last_good,
+            partial(self._serve_directory, directory),
+        ]
+        try:
+            control = await self._store.control()
+        except StoreUnavailable as error:
+            logger.error("starting without the store: %s", error)
+            await self._first_that_loads(choices)
+            return self.active
+        self.connected = True
+        if control.active:
+            choices.insert(0, partial(self._serve_stored, control.active))
+        await self._first_that_loads(choices)
+        self.active.pauses = control.pauses
         return self.active
 
     async def _take_over(self, directory: Path) -> None:
@@ -133,7 +157,7 @@ class Revisions:
             await asyncio.to_thread(self._remember, bundle)
 
     def _remember(self, bundle: Bundle) -> None:
-        if self._last_good is None:
+        if self._last_good is None or self._follower:
             return
         try:
             self._last_good.parent.mkdir(parents=True, exist_ok=True)
@@ -193,7 +217,8 @@ class Revisions:
                 logger.info("the store is back")
                 self.connected = True
             if not control.active:
-                await self._restore()
+                if not self._follower:
+                    await self._restore()
                 return
             self._hold(control.pauses)
             if control.active and control.active not in (self._serving, self._refused):

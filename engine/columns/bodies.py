@@ -23,6 +23,7 @@ from engine.kernels import hours as k_hours
 from engine.kernels import limits as k_limits
 from engine.kernels import messages as c
 from engine.kernels.bodies import LIMIT, MESSAGE, PIECE, REFUSAL, WHOLE, Pieces
+from engine.learning.enrolment import Assignment, why_not
 from engine.plan import MessageStep, SlotPlan
 from engine.step.reasons import ELIGIBILITY, UNLESS, WHEN, Stop, below_reserve, said, sentence
 from engine.step.render import fill, language_for, pieces, shown, slots_used
@@ -229,6 +230,10 @@ class Bodies:
             return
         if row[c.STOP_CODE] == c.NO_WEIGHT:
             details.cause = "no variant with weight is left"
+            return
+        if row[c.STOP_STAGE] == c.TRIAL and row[c.STOP_CODE] > c.NO_WEIGHT:
+            assert step.policy is not None
+            details.cause = why_not(step.policy, Assignment(row[c.STOP_CODE] - c.LEFT_OUT))
             return
         default = self._bundle.ruleset.default_language
         name, variant = list(step.message.variants.items())[row[c.STOP_X]]

@@ -22,18 +22,18 @@ from engine.columns.batch import ColumnBatch, Draw
 from engine.columns.rules import RuleColumns
 from engine.columns.shares import ShareTable
 from engine.decider import Decider
-from engine.errors import CommitUnknown, StoreUnavailable, TactError
+from engine.errors import StoreUnavailable, TactError
 from engine.identity import CustomerKey
 from engine.kernels.arena import FINE
 from engine.learning.posteriors import Posteriors
 from engine.learning.shares import salt_keys
+from engine.state.lengths import EVERY_S
 from engine.state.model import CommitStatus
 from engine.state.redis import RedisStore
 
 log = logging.getLogger("tact.lane")
 
 OVERLAP = 2  # batches under way: one computes while another waits for the store
-MEASURE_EVERY_S = 2.0
 _AT_ONCE = 200  # messages of a rule set whose tables are made without more ado: some 20 ms
 LOG_MIN = 20_000  # shorter logs than this may fill between two measurements: those are left to the ordinary way
 
@@ -69,6 +69,7 @@ class Lane:
         self._scheduled = False
         self._slots = list(range(OVERLAP))  # of the store's connections, those that are free
         self._measured_at = -math.inf
+        self._measuring = asyncio.Lock()
         decider.before_drain.append(self._hand_over)
 
     def submit(self, asks: Sequence[Ask]) -> None:
@@ -156,10 +157,12 @@ class Lane:
         except Exception:
             log.exception("a batch could not be decided in columns")
         finally:
-            for i, ask in asks.items():  # whoever has no answer: before the customer is free for others
-                ask.handed_back(i in keys)
-            self._decider.release(keys.values())
-            self._slots.append(slot)
+            try:
+                for i, ask in asks.items():  # whoever has no answer: before the customer is free for others
+                    ask.handed_back(i in keys)
+            finally:
+                self._slots.append(slot)
+                self._decider.release(keys.values())
 
     async def logs_fit(self) -> bool:
         """Whether the lane may log; every so often it looks which logs are nearly full.
@@ -168,14 +171,16 @@ class Lane:
         """
         if self._store.max_log_length < LOG_MIN:
             return False
-        now = asyncio.get_running_loop().time()
-        if now - self._measured_at > MEASURE_EVERY_S:
-            self._measured_at = now
-            try:
-                await self._store.measure_logs()
-            except StoreUnavailable as error:
-                log.debug("left to the ordinary way: %s", error)
-                return False
+        time_s = asyncio.get_running_loop().time
+        if time_s() - self._measured_at > EVERY_S:
+            async with self._measuring:  # nobody goes on without what it finds
+                if time_s() - self._measured_at > EVERY_S:
+                    try:
+                        await self._store.measure_logs()
+                    except StoreUnavailable as error:
+                        log.debug("left to the ordinary way: %s", error)
+                        return False
+                    self._measured_at = time_s()
         return True
 
     def _claim(self, batch: ColumnBatch, asks: dict[int, Ask], keys: dict[int, CustomerKey]) -> None:
@@ -186,7 +191,7 @@ class Lane:
         found, fine = batch.keys(), (batch.status == FINE).tolist()
         here = [key for key, is_fine in zip(found, fine, strict=True) if is_fine]
         twice = {key for key, times in Counter(here).items() if times > 1} if len(set(here)) < len(here) else ()
-        full, claim = self._store.full_buckets, self._decider.claim
+        full, claim = self._store.lengths.full, self._decider.claim
         for i, (key, is_fine) in enumerate(zip(found, fine, strict=True)):
             if is_fine and key not in twice and key.bucket not in full and claim(key):
                 keys[i] = key
@@ -231,8 +236,7 @@ class Lane:
             await self._by_halves(batch.rules, done.tolist(), asks, slot)
         elif status == "unknown":
             decider.metrics.store_error("unknown")
-            for i in done.tolist():
-                asks.pop(i).answered(_unknown())
+            decider.tell_unknown(CommitStatus("unknown"), [asks.pop(i).answered for i in done.tolist()])
 
     def _answer(self, batch: ColumnBatch, done: npt.NDArray[np.int64], asks: dict[int, Ask]) -> None:
         answers, ends = batch.answers(done)
@@ -254,8 +258,8 @@ class Lane:
         if done.any():
             self._answer(batch, events[done], asks)
         for i, status in zip(events.tolist(), statuses, strict=True):
-            if status.status == "unknown":  # the others are not held up by it
-                asyncio.get_running_loop().call_later(status.after_s, asks.pop(i).answered, _unknown())
+            if status.status == "unknown":
+                self._decider.tell_unknown(status, [asks.pop(i).answered])
         for word in {status.status for status in statuses} - {"done"}:
             self._decider.metrics.store_error("collision" if word == "moved" else word)
 
@@ -270,7 +274,3 @@ class Lane:
                 for k, i in enumerate(part):
                     if k not in own:
                         del asks[i]
-
-
-def _unknown() -> CommitUnknown:
-    return CommitUnknown("the store did not confirm the commit (unknown); retry with the same ids")

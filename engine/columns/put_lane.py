@@ -16,17 +16,19 @@ import numpy.typing as npt
 from engine.columns.lane import OVERLAP
 from engine.columns.puts import PutBatch, PutColumns
 from engine.decider import Decider
-from engine.errors import CommitUnknown, StoreUnavailable
+from engine.errors import StoreUnavailable, Unavailable
 from engine.kernels.puts import find_items
+from engine.state.model import CommitStatus
 from engine.state.redis import RedisStore
 
 log = logging.getLogger("tact.puts")
 
 AT_ONCE = 256  # profiles of a transaction: 2 ms of the store's, which others wait for
 MAX_ITEMS = 1000  # of a request, as service.codec
+_AGAIN = "put the profile again"
 _PARTS = 2  # under way: one is computed while another waits for the store
 I64 = npt.NDArray[np.int64]
-Result = bytes | CommitUnknown | None
+Result = bytes | Unavailable | None
 
 
 class PutLane:
@@ -61,7 +63,7 @@ class PutLane:
             if not await self._logs_fit():
                 return results
             batch = PutBatch(self._columns_now(), payload, spans)
-            batch.leave_buckets(self._store.full_buckets)
+            batch.leave_buckets(self._store.lengths.full)
             rows = batch.rows()
             parts = [rows[at : at + AT_ONCE] for at in range(0, len(rows), AT_ONCE)]
             works = [self._put(batch, part, results) for part in parts]
@@ -106,7 +108,7 @@ class PutLane:
             _stored(batch, committed[[s.done for s in status]], results)
             for i, one in zip(committed.tolist(), status, strict=True):
                 if one.status == "unknown":
-                    results[i] = _unknown()
+                    results[i] = one.error(_AGAIN)
             await asyncio.sleep(max((s.after_s for s in status), default=0.0))
         elif status == "done":
             _stored(batch, batch.rows_of(rows), results)
@@ -118,7 +120,7 @@ class PutLane:
         elif status == "unknown":
             self._decider.metrics.store_error(status)
             for i in batch.rows_of(rows).tolist():
-                results[i] = _unknown()
+                results[i] = CommitStatus(status).error(_AGAIN)
 
 
 def _stored(batch: PutBatch, rows: I64, results: list[Result]) -> None:
@@ -127,7 +129,3 @@ def _stored(batch: PutBatch, rows: I64, results: list[Result]) -> None:
     for i, end in zip(rows.tolist(), ends, strict=True):
         results[i] = answer[begin:end]
         begin = end
-
-
-def _unknown() -> CommitUnknown:
-    return CommitUnknown("the store did not confirm the commit (unknown); put the profile again")

@@ -8,6 +8,7 @@ import msgpack
 import numpy as np
 import numpy.typing as npt
 
+from engine.learning.enrolment import Assignment
 from engine.learning.posteriors import Posteriors
 from engine.learning.ranks import learnt_worth
 from engine.plan import MessageStep
@@ -33,6 +34,7 @@ class Rates:
         segment: str,
         variants: Sequence[str],
         shares: Sequence[int],
+        how: Assignment,
         posteriors: Posteriors,
     ) -> None:
         """The rate of a message with these shares."""
@@ -44,7 +46,7 @@ class Rates:
             self.spans = np.concatenate((self.spans, np.zeros_like(self.spans)))
         self.rates[row] = worth.value, worth.rate
         ahead = b"".join(msgpack.packb(part) for part in (posteriors.version, segment, ",".join(variants), ""))
-        behind = b"".join(msgpack.packb(part) for part in worth[1:])
+        behind = b"".join(msgpack.packb(part) for part in (*worth[1:], int(how)))
         self.spans[row] = self._put(ahead), self._end, self._put(behind) + len(behind)
 
     def _put(self, piece: bytes) -> int:

@@ -94,6 +94,7 @@ class RuleColumns:
             times=np.zeros(MAX_TOUCHES, np.int64),
         )
         self.segmented = any(step.by for step in steps.messages)
+        self.reports = any(step.report_by for step in steps.messages)
         self._history = NO_HISTORY
         self._paused: tuple[Pauses, npt.NDArray[np.uint8]] | None = None
 

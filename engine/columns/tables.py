@@ -21,6 +21,7 @@ from engine.kernels import messages as c
 from engine.kernels import suppression as k_suppression
 from engine.kernels.messages import Messages
 from engine.kernels.write import Labels
+from engine.learning.terms import written
 from engine.plan import MessageStep
 from engine.step.render import slots_used
 
@@ -49,6 +50,7 @@ _REASONS = {
     (c.TRIAL, c.NOT_FIT): Reason.NOT_IN_TRIAL,
     (c.TRIAL, c.ASSIGNED_UNFIT): Reason.VARIANT_UNAVAILABLE,
     (c.TRIAL, c.NO_WEIGHT): Reason.VARIANT_UNAVAILABLE,
+    **{(c.TRIAL, c.LEFT_OUT + how): Reason.NOT_IN_TRIAL for how in range(c.OUTSIDE, c.OVER + 1)},
     (c.TEXT, c.NOT_FIT): Reason.TEXT_UNAVAILABLE,
     (c.RANK, 0): Reason.DATA_MISSING,
     (c.RESERVE, 0): Reason.BELOW_RESERVE,
@@ -202,7 +204,8 @@ def rule_tables(bundle: Bundle, paths: Paths) -> RuleTables:
         channel_at, channel_end = built.channel_rows(step)
         variant_at, variant_end, known = built.variant_rows(m, step)
         policy, plan = step.policy, program.messages[m]
-        own = policy is not None and bool(policy.by)
+        enrols = policy is not None and policy.enrols
+        own = enrols or (policy is not None and bool(policy.by))
         leave = (
             not known
             or step.about is not None
@@ -225,7 +228,7 @@ def rule_tables(bundle: Bundle, paths: Paths) -> RuleTables:
             _hash(name_hash(policy.name)) if policy else 0, policy is not None and policy.sticky,
             policy is not None and policy.kind == "fixed" and policy.if_unfit == "leave_out", own,
             *topic, step.purpose.holdout, leave, by_name, step.suppressions.outcomes, step.suppressions.ignored,
-            step.message.learned,
+            enrols, step.message.learned,
         )  # fmt: skip
     messages = Messages(
         table=table,
@@ -297,6 +300,7 @@ def _labels(
     messages = _columns([words.span(s.message.name) for s in steps], 2)
     spoken = _columns([words.span(name) for _, name in variants], 2)
     read, units_of = _columns([words.span(p.path) for p in paths.known], 2), _columns(units, 2)
+    terms = _columns([words.span(written(s.policy)) if s.policy else (0, 0) for s in steps], 2)
     return Labels(
         names=np.zeros(0, np.uint8),
         messages=messages,
@@ -313,7 +317,8 @@ def _labels(
         units=units_of,
         reasons=reasons,
         attribution_s=np.array([s.policy.attribution_s if s.policy else 0 for s in steps], np.int64),
-        longest=(_longest(messages), _longest(spoken), _longest(read), _longest(units_of)),
+        terms=terms,
+        longest=(_longest(messages), _longest(spoken), _longest(read), _longest(units_of), _longest(terms)),
     )
 
 

@@ -420,12 +420,54 @@ class VolumeCap:
 
 
 @dataclass(frozen=True, slots=True)
+class Slice:
+    """A part of all customers: those whose hash, salted by `owner` and `salt`, lies within [low, high) of 2^64."""
+
+    owner: str
+    salt: str
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Trials that exclude each other: a customer is in one slice at most. `slices` by policy, as written."""
+
+    name: str
+    salt: str
+    slices: Mapping[str, Slice]
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """Who is in a policy's trial: from `from_ms` until before `until_ms` (None: always), the customers of `part`
+    (None: all). Others get the variant `outside`, when it is over `then`; "": the message is not said.
+    """
+
+    from_ms: int | None
+    until_ms: int | None
+    part: Slice | None
+    outside: str
+    then: str
+
+
+@dataclass(frozen=True, slots=True)
+class FixedSlice:
+    """Customers of a policy that learns who are drawn by `weights` (empty: all the same), whatever was learnt."""
+
+    part: Slice
+    weights: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """How a variant is chosen. `kind` is fixed, or one of `engine.learning.kinds`.
 
     `reward` maps outcome kinds in lower case to values; `weights` variant names to weights (fixed).
     `by` keys the learned state; `if_unfit` is leave_out or drop. `context` is what linear policies look at,
-    `context_key` its meaning as a hash (0: none).
+    `context_key` its meaning as a hash (0: none). `enrolment` None: everybody is in the trial, for ever.
+    `report_by` are values that are logged for the readout.
     """
 
     name: str
@@ -443,6 +485,14 @@ class Policy:
     learning: Learning = field(default_factory=Learning)
     context: tuple[Expression, ...] = ()
     context_key: int = 0
+    enrolment: Enrolment | None = None
+    fixed_slice: FixedSlice | None = None
+    report_by: tuple[Expression, ...] = ()
+
+    @property
+    def enrols(self) -> bool:
+        """Whether it depends on customer or time who is in the trial, or drawn by what was learnt."""
+        return self.enrolment is not None or self.fixed_slice is not None
 
 
 @frozen
@@ -499,6 +549,7 @@ class Test:
     expect: Expect
     holdout: bool
     position: Position
+    in_trial: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -525,4 +576,5 @@ class RuleSet:
     warnings: tuple[Finding, ...] = field(default=())
     suppressions: tuple[Suppression, ...] = field(default=())
     volumes: tuple[VolumeCap, ...] = field(default=())
+    layers: Mapping[str, Layer] = field(default_factory=dict)
     arbitration: Arbitration = field(default_factory=Arbitration)

@@ -11,11 +11,12 @@ from pathlib import Path, PurePosixPath
 from engine.compiler import document
 from engine.compiler.analysis import analyse
 from engine.compiler.collector import without_collector
-from engine.compiler.model import COUNTING, Arbitration, Holdout, Message, Policy, Position, RuleSet
+from engine.compiler.model import COUNTING, Arbitration, Holdout, Layer, Message, Policy, Position, RuleSet
 from engine.compiler.reading import Reading
 from engine.compiler.scopes import Expressions, On
 from engine.compiler.sections_arbitration import check_ranks, read_arbitration
 from engine.compiler.sections_contact import (
+    is_zone,
     read_caps,
     read_channels,
     read_gaps,
@@ -28,6 +29,7 @@ from engine.compiler.sections_policies import read_holdout, read_policies
 from engine.compiler.sections_products import read_products
 from engine.compiler.sections_schema import read_events, read_features
 from engine.compiler.sections_tests import Schema, read_tests
+from engine.compiler.sections_trials import read_layers, slices_of
 from engine.compiler.sections_windows import read_windows
 from engine.compiler.source import ERROR, SURE, Finding, closest, sort_findings, with_other_lines
 from engine.compiler.tables.section import TABLES, is_table, read_table
@@ -39,7 +41,7 @@ FORMAT = "tact-rules-1"  # part of every revision: another meaning of the same f
 FILES_MAX = 200
 _MAPS = (
     "events", "features", "windows", "facts", "products", "messages", "purposes", "channels", "quiet_hours",
-    "topics", "policies",
+    "topics", "policies", "layers",
 )  # fmt: skip
 _LISTS = ("caps", "gaps", "suppress", "tests")
 _SINGLE = ("holdout", "defaults", "arbitration")
@@ -210,23 +212,29 @@ def _users(maps: Mapping[str, tuple[Scalar, MapNode]], ons: Mapping[str, On], ke
 def _policies(
     reading: Reading, sections: _Sections, expressions: Expressions,
     maps: Mapping[str, tuple[Scalar, MapNode]], ons: Mapping[str, On], messages: Mapping[str, Message],
+    layers: Mapping[str, Layer], zone: str,
 ) -> dict[str, Policy]:  # fmt: skip
     served = _served(_users(maps, ons, "policy"), expressions.events)
     users: dict[str, list[Message]] = {}
     for message in messages.values():
         if message.policy is not None:
             users.setdefault(message.policy, []).append(message)
-    return read_policies(reading, sections.maps["policies"], expressions, served, users)
+    slices = slices_of(layers)
+    return read_policies(reading, sections.maps["policies"], expressions, served, users, slices, zone)
 
 
-def _single(reading: Reading, sections: _Sections) -> tuple[Holdout | None, str]:
+def _single(reading: Reading, sections: _Sections) -> tuple[Holdout | None, str, str]:
+    """Holdout, the default language, and the zone of the rule set's dates."""
     holdout = read_holdout(reading, sections.single["holdout"][1]) if "holdout" in sections.single else None
-    language = "en"
+    language, zone = "en", "UTC"
     if "defaults" in sections.single:
-        fields = reading.fields(sections.single["defaults"][1], "'defaults'", ("language",))
+        fields = reading.fields(sections.single["defaults"][1], "'defaults'", ("language", "zone"))
         if fields and "language" in fields:
             language = reading.name(fields["language"][1], "'language'") or language
-    return holdout, language
+        written = reading.scalar(fields["zone"][1], "'zone'") if fields and "zone" in fields else None
+        if written is not None and is_zone(reading, written):
+            zone = written.value
+    return holdout, language, zone
 
 
 def _arbitration(reading: Reading, sections: _Sections) -> Arbitration:
@@ -266,8 +274,9 @@ def _assemble(reading: Reading, sections: _Sections, files: Mapping[str, bytes])
     messages = {
         name: replace(m, former_topics=topics[m.topic]) if m.topic in topics else m for name, m in messages.items()
     }
-    policies = _policies(reading, sections, expressions, message_maps, ons, messages)
-    holdout, language = _single(reading, sections)
+    holdout, language, zone = _single(reading, sections)
+    layers = read_layers(reading, maps["layers"], sections.names("policies"))
+    policies = _policies(reading, sections, expressions, message_maps, ons, messages, layers, zone)
     arbitration = _arbitration(reading, sections)
     check_ranks(reading, arbitration, messages, message_maps, policies, purposes, events)
     schema = Schema(events, features, expressions.windows, expressions.broken, declared, messages, products)
@@ -291,5 +300,6 @@ def _assemble(reading: Reading, sections: _Sections, files: Mapping[str, bytes])
         tests=read_tests(reading, sections.lists["tests"], schema),
         suppressions=read_suppressions(reading, sections.lists["suppress"], declared["purpose"]),
         volumes=read_volumes(reading, sections.lists["caps"], declared["purpose"]),
+        layers=layers,
         arbitration=arbitration,
     )

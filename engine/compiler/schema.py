@@ -15,6 +15,7 @@ from engine.compiler.schema_values import (
     PERIOD,
     Schema,
     choice,
+    day,
     expression,
     fields,
     flag,
@@ -70,6 +71,7 @@ def _sections() -> Schema:
         "suppress": listed("Who is left alone after what came of earlier messages.", _suppression()),
         "topics": named("Topics that were called something else before.", _topic()),
         "policies": named("How a variant is chosen.", _policy()),
+        "layers": named("Trials that exclude each other: a customer is in one at most.", _layer()),
         "holdout": fields(
             "A share of customers who are held out, to measure against.",
             {"share": share("The share held out."), "salt": text("Another salt draws other customers.")},
@@ -85,7 +87,11 @@ def _sections() -> Schema:
             ("kind",),
         ),
         "defaults": fields(
-            "What counts where nothing is said.", {"language": name("The language texts fall back to.")}
+            "What counts where nothing is said.",
+            {
+                "language": name("The language texts fall back to."),
+                "zone": text("The IANA zone whose days `from` and `until` are; absent: UTC."),
+            },
         ),
         "tests": listed("What the rules must decide; `tact test` runs them.", _test()),
     }
@@ -376,6 +382,14 @@ def _gap() -> Schema:
     return fields("A gap.", own | _limit_keys(), ("at_least", "per"))
 
 
+def _layer() -> Schema:
+    own = {
+        "salt": text("Another salt draws other customers."),
+        "slices": named("Per policy its share of the customers, one behind another.", share("A share.")),
+    }
+    return fields("A layer.", own, ("salt", "slices"))
+
+
 def _policy() -> Schema:
     weight = number("The variant's weight.", minimum=0)
     keys = {
@@ -414,6 +428,24 @@ def _policy() -> Schema:
         },
         "explore": number("Of linear kinds: how far single rewards spread.", minimum=0),
         "values": named("What each variant's reward is multiplied by.", number("A factor above zero.", minimum=0)),
+        "report_by": {
+            "description": "Values that are logged with each decision, for the report to split by.",
+            "type": "array",
+            "items": expression("A text, bool, integer or number."),
+        },
+        "from": day("First day of the trial"),
+        "until": day("Last day of the trial"),
+        "outside": name("The variant for customers who are not in the trial, or `leave_out`; absent: the control."),
+        "then": name("The variant for everybody once the trial is over, or `leave_out`; absent: as `outside`."),
+        "trial": fields(
+            "Of policies that learn: customers who are drawn by fixed weights.",
+            {
+                "share": share("So many customers."),
+                "weights": named("Weight per variant; absent: all the same.", weight),
+                "salt": text("Another salt draws other customers."),
+            },
+            ("share",),
+        ),
     }
     return fields("A policy.", keys, ("kind",))
 
@@ -449,5 +481,6 @@ def _test() -> Schema:
         "event": event,
         "expect": fields("What must come of it.", expect) | {"minProperties": 1},
         "holdout": flag("true: everybody is held out; else nobody."),
+        "in_trial": flag("false: in no slice of a layer; else in those of all trials."),
     }
     return fields("A test.", keys, ("name", "event", "expect"))

@@ -138,11 +138,11 @@ class Volumes:
 
     def granted(self, counter: Counter, grant: Granted, now_s: float) -> None:
         """Takes what came of a lease; seconds are of the loop's clock."""
-        if grant.more:
-            self.give_back([counter] * grant.more)
-            self._full.pop(counter.number, None)
-        else:
+        self.give_back([counter] * grant.more)
+        if grant.used >= counter.limit or not grant.more:  # once what was granted is booked, nobody need ask again
             self._full[counter.number] = grant.used, now_s
+        else:
+            self._full.pop(counter.number, None)
 
     def doubt(self, now_s: float) -> None:
         """Believes no longer what was heard a while ago. To be called before steps, not between their turns."""

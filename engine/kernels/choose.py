@@ -37,6 +37,7 @@ from engine.kernels.messages import (
     MESSAGE_SHARE,
     NO_RULE,
     OUTRANKED,
+    OUTSIDE,
     POLICY,
     PRODUCT,
     PURPOSE,
@@ -241,6 +242,8 @@ def _book(i, m, messages, given, hours, own_from, own_to, records, customers, zo
     rows[i, IS_DEFERRED] = deferred
     rows[i, STATUS] = HELD_OUT if withheld else SENDS
     version = np.int64(0) if rows[i, IS_STICKY] else given.shares[rows[i, SHARES], 2]
+    in_trial = version > -OUTSIDE
+    version = max(np.int64(0), version)
     touch = records.touches[records.rec[i, a.TOUCH_AT] + records.rec[i, a.TOUCH_N]]
     records.rec[i, a.TOUCH_N] += 1
     touch[a.AT_MS], touch[a.EVENT], touch[a.SLOT] = at_ms, np.int64(customers.event[i]), 0
@@ -253,7 +256,7 @@ def _book(i, m, messages, given, hours, own_from, own_to, records, customers, zo
     touch[a.ABOUT], touch[a.POLICY], touch[a.POLICY_VERSION] = 0, table[m, POLICY], version
     touch[a.SEND_BEFORE_MS], touch[a.REPORT_BY_MS] = send_before, send_before + 2 * DAY_MS
     touch[a.FLAGS] = (WITHHELD if withheld else 0) | (DEFERRED if deferred else 0)
-    if table[m, STICKY] and not rows[i, IS_STICKY]:
+    if table[m, STICKY] and not rows[i, IS_STICKY] and in_trial:
         row = records.assigned[records.rec[i, a.ASSIGN_AT] + records.rec[i, a.ASSIGN_N]]
         records.rec[i, a.ASSIGN_N] += 1
         row[0], row[1], row[2], row[3] = table[m, POLICY], table[m, KEY], variant, rows[i, VARIANT_SHARE]

@@ -22,12 +22,14 @@ from engine.kernels.messages import (
     CHANNEL_ROW,
     CONDITION,
     CONSENT,
+    ENROLS,
     FITTING,
     FLOATING,
     HOURS,
     IS_STICKY,
     KEY,
     LEARNED,
+    LEFT_OUT,
     LIMITS,
     MESSAGE,
     NEVER,
@@ -35,6 +37,8 @@ from engine.kernels.messages import (
     NO_WEIGHT,
     NOT_FIT,
     OUTCOMES,
+    OUTSIDE,
+    OVER,
     OWN_SHARES,
     PAUSE,
     POLICY,
@@ -225,6 +229,22 @@ def _variants(m, c, i, row, messages, given, facts, records, customers, out):  #
         say(out, i, m, c, TEXT, NOT_FIT, unfit, unfit_slot, 0, 0)
         return False
     rows[i, FITTING], rows[i, IS_STICKY], rows[i, SHARES] = fit, 0, -1
+    if table[m, ENROLS]:
+        shares = _shares(m, fit, i, messages, given)
+        if shares < 0:
+            rows[i, STATUS], rows[i, MESSAGE] = SHARES_WANTED, m
+            return False
+        how = -given.shares[shares, 2]
+        if how > OVER:
+            rows[i, STATUS] = TO_PYTHON
+            return False
+        if how >= OUTSIDE:
+            rows[i, SHARES] = shares
+            for k in range(3, given.shares.shape[1]):
+                if given.shares[shares, k] > 0:
+                    return True
+            say(out, i, m, c, TRIAL, LEFT_OUT + how, -1, -1, 0, 0)
+            return False
     if table[m, STICKY]:
         found = _assigned(m, i, messages, records)
         if found >= 0:

@@ -26,8 +26,9 @@ ELIGIBLE_AT, ELIGIBLE_END, WHEN_AT, UNLESS_AT, CHANNEL_AT, CHANNEL_END, VARIANT_
 POLICY, STICKY, ALL_FIT, OWN_SHARES, TOPIC_AT, TOPIC_END, HOLDOUT, LEAVE, BY_NAME = range(16, 25)
 # What may suppress the message: a touch with one of these bits, or so many touches (0: none).
 OUTCOMES, TOUCHES_MAX = 25, 26
-LEARNED = 27  # it ranks by what it has learnt
-MESSAGE_COLUMNS = 28
+ENROLS = 27  # not everybody is in the policy's trial, or drawn by what it learnt
+LEARNED = 28  # it ranks by what it has learnt
+MESSAGE_COLUMNS = 29
 # Kinds of slots: a value, a double (which must be finite), a condition, a constant, a constant that is none.
 PLAIN, FLOATING, CONDITION, ALWAYS, NEVER = range(5)
 
@@ -47,6 +48,9 @@ SEEN = 7
 # Codes of stops that are not another kernel's.
 NO_CHANNEL, BLOCKED_CHANNEL = 1, 2
 NOT_FIT, ASSIGNED_UNFIT, NO_WEIGHT = 1, 2, 3
+LEFT_OUT = 2  # and the assignment: who is not in the trial hears nothing
+# By what a variant was drawn, as in learning.enrolment: from OUTSIDE on it is no part of the trial.
+OUTSIDE, OVER = 2, 4
 
 
 class Messages(NamedTuple):
@@ -71,7 +75,9 @@ class Given(NamedTuple):
     paused: U8  # (M,)
     places: I64  # (languages, sets): a language's place among a set's, -1 where it has none
     share_slots: NDArray[np.int32]  # a power of two: rows of `shares`, by message and variants; -1
-    shares: I64  # (rows, 3 + most variants): message, fitting variants (bits), version, the shares
+    # (rows, 3 + most variants): message, fitting variants (bits), version, the shares. Where they are not what the
+    # policy learnt, minus the assignment stands for the version; less OVER, where the variant for that is not fit.
+    shares: I64
     rates: F64  # (rows, 2): by row of `shares`, of messages that rank by them: the best reward, and the rate
     rate_spans: I64  # (rows, 3): in `rate_texts`: what stands ahead of the value in the log, and behind it
     rate_texts: U8

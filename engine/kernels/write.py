@@ -91,7 +91,8 @@ class Labels(NamedTuple):
     units: I64  # (.., 2)
     reasons: I64  # (STAGES, 8): reasons by stage and code
     attribution_s: I64  # (M,)
-    longest: tuple[int, int, int, int]  # bytes that a message's, variant's, path's name and a unit take at most
+    terms: I64  # (M, 2): on which a decision is learnt from, empty where there is no policy
+    longest: tuple[int, int, int, int, int]  # bytes at most: of a message, a variant, a path, a unit, of terms
 
 
 class Batch(NamedTuple):
@@ -106,6 +107,8 @@ class Batch(NamedTuple):
     body: I64  # (events, 2): spans in `bodies`
     segments: U8  # the customers' segments, where a policy goes by them
     segment: I64  # (events, 2): spans in `segments`
+    reports: U8  # what their policies report by, as MessagePack
+    reported: I64  # (events, 2): spans in `reports`
     versions: U64  # of the records to be written
 
 
@@ -293,7 +296,7 @@ def _pack_seen(out, at, i, reason, labels, chosen):  # type: ignore[no-untyped-d
 
 
 @inlined
-def _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends):  # type: ignore[no-untyped-def]
+def _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends, learnt):  # type: ignore[no-untyped-def]
     """The fields of an entry behind `message`, of a decision that was drawn."""
     rows = chosen.rows
     first = messages.table[m, c.VARIANT_AT]
@@ -303,7 +306,8 @@ def _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends): 
     at = pack_text(out, at, labels.names, labels.variants[variant, 0], labels.variants[variant, 1])
     at = pack_text(out, at, messages.names, messages.channels[channel, 3], messages.channels[channel, 4])
     at = pack_text(out, at, labels.names, labels.policies[m, 0], labels.policies[m, 1])
-    at = pack_integer(out, at, np.int64(0) if rows[i, c.IS_STICKY] else given.shares[shares, 2])
+    version = np.int64(0) if rows[i, c.IS_STICKY] else given.shares[shares, 2]
+    at = pack_integer(out, at, max(np.int64(0), version))
     at = pack_text(out, at, batch.segments, batch.segment[i, 0], batch.segment[i, 1])
     fit, count = rows[i, c.FITTING], 0
     for v in range(first, messages.table[m, c.VARIANT_END]):
@@ -322,7 +326,27 @@ def _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends): 
     at = pack_integer(out, at, rows[i, c.AT_MS])
     at = pack_integer(out, at, labels.attribution_s[m] if sends else 0)
     out[at], out[at + 1] = 0xC2 if sends else 0xC3, 0xC3 if rows[i, c.IS_STICKY] else 0xC2
-    return at + 2
+    out[at + 2], out[at + 3] = 0x90, 0  # no context, about nothing
+    at = pack_text(out, at + 4, labels.names, labels.terms[m, 0], labels.terms[m, 1])
+    reports = batch.reported[i, 1] > batch.reported[i, 0]
+    if version < 0 or reports or learnt:
+        out[at] = max(np.int64(0), -version)
+        at += 1
+    if learnt and not reports:
+        out[at] = 0x80
+        at += 1
+    return put(out, at, batch.reports, batch.reported[i, 0], batch.reported[i, 1])
+
+
+@inlined
+def _fields(i, status, batch, chosen, given):  # type: ignore[no-untyped-def]
+    """How many fields an entry has behind its head: it is cut after the last that may be none of the defaults."""
+    if status not in (c.SENDS, c.HELD_OUT):
+        return 8
+    if batch.reported[i, 1] > batch.reported[i, 0]:
+        return 25
+    row = chosen.rows[i]
+    return 23 if row[c.IS_STICKY] or given.shares[row[c.SHARES], 2] >= 0 else 24
 
 
 @inlined
@@ -336,15 +360,15 @@ def _learnt(i, chosen):  # type: ignore[no-untyped-def]
 
 @inlined
 def _pack_ranks(out, at, i, learnt, chosen, given):  # type: ignore[no-untyped-def]
-    """The fields of an entry from `context` to `ranks`: no context, about nothing, the best."""
+    """The last two fields of an entry: the best was taken, and what ranks were made of."""
     first, values = chosen.rows[i, c.SEEN_AT], chosen.seen[:, c.SEEN_VALUE].view(np.float64)
-    out[at], out[at + 1], out[at + 2] = 0x90, 0, 0xA0
-    at = pack_array(out, at + 3, learnt)
+    out[at] = 0xA0
+    at = pack_array(out, at + 1, learnt)
     for k in range(first, first + chosen.rows[i, c.FITS] + chosen.rows[i, c.STOPS]):
         row = chosen.seen[k, c.SEEN_ROW]
         if row < 0:
             continue
-        at = pack_integer(out, pack_array(out, at, 9), k - first)
+        at = pack_integer(out, pack_array(out, at, 10), k - first)
         at = put(out, at, given.rate_texts, given.rate_spans[row, 0], given.rate_spans[row, 1])
         at = pack_double(out, at, np.float64(values[k] * given.rates[row, 0]).view(np.int64))
         at = put(out, at, given.rate_texts, given.rate_spans[row, 1], given.rate_spans[row, 2])
@@ -363,7 +387,7 @@ def _entry(out, at, i, batch, labels, chosen, messages, given, inputs, customers
     at = put_word(out, put_word(out, at, customers.event[i]), batch.content[i])
     at = put_word(out, put_word(out, at, _U(records.rec[i, a.VERSION])), batch.profile_version[i])
     learnt = _learnt(i, chosen) if status != c.NO_RULE else 0
-    at = pack_array(out, at, 24 if learnt else 20 if drawn else 8)
+    at = pack_array(out, at, 27 if learnt else _fields(i, status, batch, chosen, given))
     at = pack_text(out, at, labels.names, labels.kinds[kind, 0], labels.kinds[kind, 1])
     at = pack_text(out, at, labels.names, labels.revision[0], labels.revision[1])
     out[at], out[at + 1], out[at + 2] = SEND if sends else NO_MESSAGE, batch.reasons[i], 0
@@ -374,9 +398,9 @@ def _entry(out, at, i, batch, labels, chosen, messages, given, inputs, customers
         return at + 1
     at = pack_text(out, at, labels.names, labels.messages[m, 0], labels.messages[m, 1])
     if drawn:
-        at = _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends)
-    elif learnt:
-        for byte in (0xA0, 0xA0, 0xA0, 0, 0xA0, 0x90, 0, 0, 0, 0, 0xC2, 0xC2):  # nothing was drawn
+        at = _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends, learnt)
+    elif learnt:  # nothing was drawn
+        for byte in (0xA0, 0xA0, 0xA0, 0, 0xA0, 0x90, 0, 0, 0, 0, 0xC2, 0xC2, 0x90, 0, 0xA0, 0, 0x80):
             out[at] = byte
             at += 1
     if learnt:
@@ -430,7 +454,7 @@ def _put_writes(  # type: ignore[no-untyped-def]
 @inlined
 def _commit_room(events, batch, labels, chosen, given, records, store, inputs):  # type: ignore[no-untyped-def]
     """Bytes that the transaction takes at most. To be asked before the answers are kept in the records."""
-    message, variant, path, unit = labels.longest
+    message, variant, path, unit, terms = labels.longest
     room = np.int64(1024)
     for n in range(len(events)):
         i = events[n]
@@ -442,8 +466,8 @@ def _commit_room(events, batch, labels, chosen, given, records, store, inputs): 
         room += 6 * (len(store.prefix) + KEY_ROOM) + 128
         first, rows = chosen.rows[i, c.SEEN_AT], chosen.rows
         looked_at = rows[i, c.FITS] + rows[i, c.STOPS]
-        room += ENTRY_ROOM + (looked_at + rows[i, c.OUTRANKED]) * (message + 32) + 64 * (variant + 16)
-        room += batch.segment[i, 1] - batch.segment[i, 0]
+        room += ENTRY_ROOM + terms + (looked_at + rows[i, c.OUTRANKED]) * (message + 32) + 64 * (variant + 16)
+        room += batch.segment[i, 1] - batch.segment[i, 0] + batch.reported[i, 1] - batch.reported[i, 0]
         for k in range(first, first + looked_at):
             m, row = chosen.seen[k, c.SEEN_MESSAGE], chosen.seen[k, c.SEEN_ROW]
             if row >= 0:

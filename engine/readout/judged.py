@@ -58,10 +58,11 @@ def from_trials(
 ) -> Ready:
     """The decisions of one policy whose horizon has passed. Raises TactError: slates, nothing there, unknown outcomes.
 
-    Sticky repetitions are left out: nothing was drawn. Actions are variants, message by message.
+    Sticky repetitions, and decisions outside of the trial, are left out: nothing was drawn. Actions are variants,
+    message by message.
     """
     names = log.names.texts
-    which = (log.policy == names.index(policy)) & ~log.withheld & ~log.sticky & log.closed(days)
+    which = (log.policy == names.index(policy)) & ~log.withheld & ~log.sticky & log.closed(days) & log.in_trial
     if message:
         which &= np.array([n == message for n in names])[log.message]
     rows = np.flatnonzero(which)

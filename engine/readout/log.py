@@ -26,7 +26,10 @@ F64 = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 _CANDIDATE, _VARIANT = "candidates.list.element.message", "variants.list.element.variant"
-_NAMES = ("event_type", "revision", "message", "variant", "channel", "policy", "segment", "arbitration")
+_NAMES = (
+    "event_type", "revision", "message", "variant", "channel", "policy", "segment", "reported", "category",
+    "arbitration",
+)  # fmt: skip
 _REMOVED = b"tact.removed"  # in a file's metadata: entries that erasures took out
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _HIDDEN = {"log_id", "fingerprint", "record_version", "profile_version", "values_read", "ranks"}  # read where asked
@@ -141,6 +144,7 @@ class Ranks:
     rate: F64
     deviation: F64
     normal: Flags
+    assignment: I64
 
     def __len__(self) -> int:
         return len(self.row)
@@ -207,7 +211,7 @@ def read_decisions(log: Path, names: Names, more: tuple[str, ...] = ()) -> Itera
 def read_outcomes(log: Path, names: Names) -> Iterator[Outcomes]:
     """The log's outcomes, file by file."""
     for path in files_of(log, "outcome"):
-        table = _table(path, "outcome", set(), ["message", "variant", "policy", "segment"])
+        table = _table(path, "outcome", set(), ["message", "variant", "policy", "segment", "category"])
         columns = _columns(table, names)
         yield Outcomes(
             path,
@@ -275,7 +279,7 @@ def _list(column: pa.ChunkedArray) -> tuple[I64, Any]:
 def ranks_of(d: Decisions) -> Ranks:
     """The column `ranks` of decisions that were read with it."""
     at, flat = _list(d.table["ranks"])
-    candidate, version, segment, variants, context, value, rate, deviation, normal = flat.flatten()
+    candidate, version, segment, variants, context, value, rate, deviation, normal, assignment = flat.flatten()
     segments, variants, contexts = (d.names.codes(column) for column in (segment, variants, context))
     values, rates, deviations = (column.to_numpy(zero_copy_only=False) for column in (value, rate, deviation))
     return Ranks(
@@ -289,6 +293,7 @@ def ranks_of(d: Decisions) -> Ranks:
         rates,
         deviations,
         normal.to_numpy(zero_copy_only=False).astype(np.bool_),
+        assignment.to_numpy(zero_copy_only=False).astype(np.int64),
     )
 
 

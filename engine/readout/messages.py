@@ -17,10 +17,12 @@ from engine.compiler.nodes import Const, Fact
 from engine.decision import SHARE_UNIT, Reason
 from engine.identity import name_hash
 from engine.learning import arbitration
+from engine.learning.enrolment import Assignment, assignment
 from engine.learning.posteriors import Posteriors
 from engine.learning.ranks import Worth, learnt_worth
 from engine.readout.log import F64, I64, U64, Decisions, Flags, Ranks, mixed, ranks_of
 from engine.readout.states import NEAR, StateBook, Used, units_apart
+from engine.readout.vectors import assignment_of
 from engine.readout.verdict import EXAMPLES, Verdict, same
 
 _NO_ARBITRATION = 0  # the code of the empty text: the best
@@ -168,7 +170,7 @@ class Messages:
         if self._book is not None:
             self._book.note(ranks.version[good], d["at_ms"][ranks.row[good]])
         codes = (d["revision"][ranks.row], message, ranks.version, ranks.segment, ranks.variants, ranks.context)
-        words = [column.astype(np.uint64) for column in (*codes, ranks.normal)]
+        words = [column.astype(np.uint64) for column in (*codes, ranks.normal, ranks.assignment)]
         words += [_bits(column) for column in (ranks.value, ranks.rate, ranks.deviation)]
         for members in _alike(mixed(*words), good):
             k = int(members[0])
@@ -182,6 +184,7 @@ class Messages:
                 _numbers(d.names.texts[ranks.context[k]]),
                 (),
                 len(members),
+                assignment_of(ranks.assignment[k]),
                 rate=(float(ranks.rate[k]), float(ranks.deviation[k])),
             )
             self._judge(d, ranks, members, revision, used)
@@ -189,7 +192,7 @@ class Messages:
     def _judge(self, d: Decisions, ranks: Ranks, members: I64, revision: str, used: Used) -> None:
         assert used.rate is not None
         rows, k, verdict = ranks.row[members], int(members[0]), self._verdict
-        state = (revision, used.message, used.segment, used.version, used.variants, used.context)
+        state = (revision, used.message, used.segment, used.version, used.variants, used.context, used.how)
         if self._rates.setdefault(state, used.rate) != used.rate:
             self._tell(d, "same_state", rows, (_shown(used.rate), _shown(self._rates[state])))
             return
@@ -203,6 +206,13 @@ class Messages:
             self._tell(d, "rank", rows, (",".join(used.variants), "variants and a context of the message"))
             return
         used.policy = policy.name
+        other = np.zeros(0, np.int64)
+        if policy.enrols or ranks.assignment[k] != Assignment.POLICY:
+            expected = [assignment(policy, d.customer[i].tobytes(), int(d["at_ms"][i])) for i in rows.tolist()]
+            other = rows[ranks.assignment[members] != np.array(expected, np.int64)]
+        if len(other):
+            self._tell(d, "assignment", other, (used.how.name, "the assignment of this customer at that time"))
+            return
         constant, most = _constant(message), max(policy.learning.values.get(v, 1.0) for v in used.variants)
         empty = learnt_worth(
             policy, used.message, constant, used.segment, used.variants, (0,) * len(used.variants), Posteriors(),

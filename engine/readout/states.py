@@ -18,9 +18,10 @@ import numpy as np
 from engine.compiler.model import Policy
 from engine.compiler.sections_learning import LINEAR
 from engine.decision import SHARE_UNIT, Outcome, OutcomeKind
+from engine.learning.enrolment import Assignment, assigned_shares
 from engine.learning.fold import ARRIVED
 from engine.learning.linear import REWARD_UNIT, moments_of
-from engine.learning.policies import learnt_message, scaled_reward, variant_shares
+from engine.learning.policies import learnt_message, scaled_reward
 from engine.learning.posteriors import ArmKey, ArmState, Posteriors
 from engine.learning.ranks import learnt_worth
 from engine.readout.log import I64, U64, Decisions, Outcomes, decision_keys
@@ -47,13 +48,16 @@ class Used:
     context: tuple[int, ...]
     shares: tuple[int, ...]
     count: int
+    how: Assignment = Assignment.POLICY
     examples: list[tuple[str, str, str]] = field(default_factory=list)  # decision id, log id, path
     rate: tuple[float, float] | None = None
 
 
 def units_apart(policy: Policy, used: Used, state: Posteriors) -> int:
     """How far a vector, or a rate, is from what a state gives: in units of 2^-30."""
-    expected = variant_shares(policy, used.message, used.segment, used.variants, state, used.context)
+    expected = assigned_shares(
+        policy, used.how, used.message, used.segment, used.variants, state, used.context
+    )  # fmt: skip
     if used.rate is None:
         return max(abs(a - b) for a, b in zip(expected.shares, used.shares, strict=True))
     worth = learnt_worth(
@@ -111,7 +115,8 @@ class StateBook:
         learns = np.array([n in self.policies and self.policies[n].kind != "fixed" for n in texts])
         rows = np.flatnonzero(
             learns[d["policy"]] & (d["outcome"] == int(Outcome.SEND)) & (d["withheld"] == 0) & (d["sticky"] == 0)
-        )
+            & (d["assignment"] < Assignment.OUTSIDE)
+        )  # fmt: skip
         parts = np.stack([d[n][rows] for n in ("policy", "message", "segment", "variant")])
         kinds, place = np.unique(parts, axis=1, return_inverse=True)
         codes = []

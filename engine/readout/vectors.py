@@ -7,12 +7,14 @@ import numpy as np
 from engine.compiler.model import RuleSet
 from engine.decision import SHARE_UNIT
 from engine.identity import name_hash
-from engine.learning.policies import variant_shares
+from engine.learning.enrolment import Assignment, assigned_shares, assignment
 from engine.learning.posteriors import Posteriors
 from engine.learning.shares import shares_of
 from engine.readout.log import I64, Decisions, Flags, Outcomes, mixed
 from engine.readout.states import NEAR, StateBook, Used
 from engine.readout.verdict import EXAMPLES, Difference, Verdict, same
+
+_SAME = ("revision", "policy", "message", "segment", "policy_version", "assignment")
 
 
 class Vectors:
@@ -35,6 +37,7 @@ class Vectors:
         self._revisions |= {d.names.texts[c] for c in np.unique(d["revision"][drawn]).tolist()}
         if self.book is not None:
             self.book.take(d)
+        self._assigned(d, drawn)
         rows = np.flatnonzero(drawn & (d["sticky"] == 0))
         if not len(rows):
             return
@@ -46,12 +49,26 @@ class Vectors:
         key = mixed(
             content,
             x.sums(mixed(x.name.astype(np.uint64), at.astype(np.uint64))),
-            *(d[n].astype(np.uint64) for n in ("revision", "policy", "message", "segment", "policy_version")),
+            *(d[n].astype(np.uint64) for n in _SAME),
         )
         _, inverse, count = np.unique(key[rows], return_inverse=True, return_counts=True)
         alike = np.split(rows[np.argsort(inverse, kind="stable")], np.cumsum(count)[:-1])
         for members in alike:
             self._take_alike(d, members)
+
+    def _assigned(self, d: Decisions, drawn: Flags) -> None:
+        """Who was in a trial, and in its slices: by the hash of the customer and the time of the decision."""
+        if self._ruleset is None or self._ruleset.revision not in d.names.texts:
+            return
+        policies = [self._ruleset.policies.get(name) for name in d.names.texts]
+        some = np.array([p is not None and p.enrols for p in policies])
+        ours = drawn & (d["revision"] == d.names.texts.index(self._ruleset.revision))
+        expected = np.where(ours, int(Assignment.POLICY), d["assignment"])
+        for i in np.flatnonzero(ours & some[d["policy"]]).tolist():
+            digest, now_ms = d.customer[i].tobytes(), int(d["at_ms"][i])
+            expected[i] = assignment(policies[d["policy"][i]], digest, now_ms)
+        bad = d["assignment"] != expected
+        self._verdict.tell(d, "assignment", bad, lambda i: (_how(d["assignment"][i]), _how(expected[i])))
 
     def _take_alike(self, d: Decisions, members: I64) -> None:
         """Rows that agree in all that shares depend on, and in their shares."""
@@ -66,6 +83,7 @@ class Vectors:
             tuple(x.name[x.at[i] : x.at[i + 1]].tolist()),
             tuple(v.share[v.at[i] : v.at[i + 1]].tolist()),
             len(members),
+            assignment_of(d["assignment"][i]),
         )
         check, expected = self._judged(revision, used)
         if check:
@@ -79,7 +97,9 @@ class Vectors:
 
     def _judged(self, revision: str, used: Used) -> tuple[str, str]:
         """(the check that fails, what it expects); ("", "") if none."""
-        state = (revision, used.policy, used.message, used.segment, used.version, used.variants, used.context)
+        state = (
+            revision, used.policy, used.message, used.segment, used.version, used.variants, used.context, used.how,
+        )  # fmt: skip
         known = self._states.setdefault(state, used.shares)
         expected = self._recomputed(revision, used)
         if expected is None:
@@ -143,4 +163,15 @@ class Vectors:
             self._verdict.open_shares += used.count
             self._verdict.other_revision += used.count if self._ruleset is not None and not self._ours(revision) else 0
             return None
-        return variant_shares(found, used.message, used.segment, used.variants, Posteriors(), used.context).shares
+        return assigned_shares(
+            found, used.how, used.message, used.segment, used.variants, Posteriors(), used.context
+        ).shares
+
+
+def assignment_of(number: np.int64) -> Assignment:
+    """What a log's number means; one that none has is found out by the check of assignments."""
+    return Assignment(int(number)) if int(number) in set(Assignment) else Assignment.POLICY
+
+
+def _how(number: np.int64) -> str:
+    return Assignment(int(number)).name if int(number) in set(Assignment) else str(number)

@@ -20,6 +20,7 @@ CHECKS: Mapping[str, str] = {
     "rank": "a rank is not what it was made of, what the rules say, or on the right side of the reserve",
     "learnt_rank": "a rank was made of what its policy cannot have learnt by then",
     "variant_shares": "the variants' shares are not what the policy gives",
+    "assignment": "the customer is, or is not, in the trial or its slice, unlike the log says",
     "learnt_shares": "the variants' shares are not those of any state that the policy can have learnt by then",
     "same_state": "the same policy state gave other shares elsewhere in the log",
     "reason": "outcome, reason, draw and candidates contradict each other",

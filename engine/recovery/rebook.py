@@ -15,12 +15,13 @@ from engine.bundle import Bundle
 from engine.contact.hours import closes
 from engine.decision import Decision, Details, Outcome, OutcomeKind, Reason
 from engine.identity import CustomerKey, name_hash
+from engine.learning.enrolment import Assignment
 from engine.plan import MessageStep
 from engine.recovery.archived import Archived, Erasure
 from engine.state.log import DecisionEntry, ErasedEntry, OutcomeEntry, ProfileEntry, order
 from engine.state.model import Answer, ConsentEntry, Contact, Profile, Record, Touch, TouchFlag
 from engine.step.inputs import text_feature
-from engine.step.operations import ANSWER_KEPT_MS, Change, forget, keep_answer
+from engine.step.operations import ANSWER_KEPT_MS, Change, forget, keep_answer, narrow_withdrawals
 from engine.step.reasons import sentence
 from engine.step.take import REPORT_WITHIN_MS, SEND_FOR_MS, Subject
 
@@ -95,7 +96,9 @@ class Rebooking:
             self.told.entries += 1
             if order(log_id) <= order(since):
                 if isinstance(entry, ErasedEntry) and order(copied) < order(log_id):
-                    self.profile, self.without_profile = Profile(), True
+                    kept = narrow_withdrawals(self.profile.contact)
+                    self.profile, self.without_profile = Profile(contact=kept), True
+                    self.change.profile = kept is not None
             elif isinstance(entry, DecisionEntry):
                 answered.setdefault(entry.event, []).append(entry)
                 self._decision(entry)
@@ -126,7 +129,8 @@ class Rebooking:
             variant = step.variant_keys.get(entry.variant, name_hash(entry.variant))
             purpose = name_hash(message.purpose)
             touch = self._touch(entry, step.key, variant, purpose, step.topic, step.product, step.stage, closes_ms)
-            if step.policy is not None and step.policy.sticky and not entry.sticky:
+            in_trial = entry.assignment < Assignment.OUTSIDE
+            if step.policy is not None and step.policy.sticky and not entry.sticky and in_trial:
                 share = next((v.share for v in entry.variants if v.variant == entry.variant), 0)
                 self.record.assignments[name_hash(step.policy.name), step.key] = (variant, share)
         self.record.touches.append(touch)

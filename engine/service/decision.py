@@ -24,7 +24,7 @@ from engine.service.guard import Guard
 from engine.service.limiter import Limiter, Waiting
 from engine.service.status import item_status, rpc_error
 from engine.service.values import Violations
-from engine.transport import Awaited, Call, Method, Reply, RpcError, cancelled
+from engine.transport import Awaited, Call, Method, Reply, cancelled
 
 STREAM_IN_FLIGHT = 256
 _PATH = "/tact.v1.DecisionService/"
@@ -109,30 +109,38 @@ class DecisionService:
         try:
             one.enter(self._submit, (one,), patient=True)
             return await reply.future
-        except (TactError, RpcError) as error:
-            return to_bytes(_failed(error, "", index))
+        except Exception as error:  # whatever it is: a stream has a place for each answer
+            return to_bytes(_failed(error, _event_id(payload), index))
 
     # ---- the ordinary way -------------------------------------------------------------------------
 
     def begin(self, item: _Item | _One, ahead: bool) -> None:
-        """Decodes a request, and decides by the step in Python. What is wrong is told at once."""
+        """Decodes a request, and decides by the step in Python. What is wrong is told at once, unforeseen errors too:
+        who is not told keeps a place."""
         message = pb.DecideRequest()
         try:
             message = parse(pb.DecideRequest, item.payload)
             request = decode_request(message, self._active.bundle.ruleset)
+            future = self._decider.submit(request, ahead)
         except InvalidInput as error:
             self._tasks.add(task := asyncio.ensure_future(self._repeat(item, message, error)))
             task.add_done_callback(self._tasks.discard)
             return
-        future = self._decider.submit(request, ahead)
+        except Exception as error:
+            item.failed(error, message.event.event_id)
+            return
         future.add_done_callback(partial(self._decided, item, request))
 
     def _decided(self, item: _Item | _One, request: DecideRequest, future: asyncio.Future[object]) -> None:
-        result = cast("list[Decision] | TactError", future.result())
-        if isinstance(result, TactError):
-            item.failed(result, request.event.event_id)
+        try:
+            result = cast("list[Decision] | TactError", future.result())
+            if isinstance(result, TactError):
+                raise result
+            response = to_bytes(encode_response(result, request.event.event_id, item.index))
+        except Exception as error:
+            item.failed(error, request.event.event_id)
         else:
-            item.told(to_bytes(encode_response(result, request.event.event_id, item.index)))
+            item.told(response)
 
     async def _repeat(self, item: _Item | _One, message: pb.DecideRequest, error: InvalidInput) -> None:
         """What was answered before to an event that no longer fits the schema; `error` where nothing was.
@@ -140,13 +148,18 @@ class DecisionService:
         A retry gets its answer also when a deploy changed the schema in between.
         """
         event, known = message.event, None
-        if not message.dry_run and event.event_id and event.customer_id:
-            with suppress(TactError):
-                known = await self._decider.repeat(event.customer_id, event.event_id, content_fingerprint(message))
-        if known is None:
+        try:
+            if not message.dry_run and event.event_id and event.customer_id:
+                with suppress(TactError):
+                    known = await self._decider.repeat(event.customer_id, event.event_id, content_fingerprint(message))
+            response = None if known is None else to_bytes(encode_response(known, event.event_id, item.index))
+        except Exception as unforeseen:
+            item.failed(unforeseen, event.event_id)
+            return
+        if response is None:
             item.failed(error, event.event_id)
         else:
-            item.told(to_bytes(encode_response(known, event.event_id, item.index)))
+            item.told(response)
 
     async def confirm_send(self, payload: bytes, call: Call) -> bytes:
         """Whether a deferred message may still be sent."""
@@ -313,7 +326,7 @@ class _Item:
     def answered(self, answer: bytes | TactError) -> None:
         """By the lane: a response without its index."""
         if isinstance(answer, TactError):
-            self.failed(answer, parse(pb.DecideRequest, self.payload).event.event_id)
+            self.failed(answer, _event_id(self.payload))
         else:
             self.told(answer + b"\x20" + varint(self.index) if self.index else answer)
 
@@ -325,7 +338,7 @@ class _Item:
         """The item's DecideResponse."""
         self._answers.put(self.index, response)
 
-    def failed(self, error: TactError, event_id: str) -> None:
+    def failed(self, error: Exception, event_id: str) -> None:
         """The item's error."""
         self._answers.put(self.index, to_bytes(_failed(error, event_id, self.index)))
 
@@ -359,10 +372,17 @@ class _One(_Turn):
         self.leave()
         self._reply.answer(response)
 
-    def failed(self, error: TactError, event_id: str) -> None:
+    def failed(self, error: Exception, event_id: str) -> None:
         """The request's error."""
         self.leave()
         self._reply.fail(rpc_error(error))
+
+
+def _event_id(payload: bytes) -> str:
+    """Of a DecideRequest; "" where it is none."""
+    with suppress(InvalidInput):
+        return parse(pb.DecideRequest, payload).event.event_id
+    return ""
 
 
 def _failed(error: BaseException, event_id: str, index: int) -> pb.DecideResponse:

@@ -6,7 +6,7 @@ from engine.answer import to_bytes
 from engine.bundle import Active
 from engine.columns.put_lane import PutLane
 from engine.decider import Decider
-from engine.errors import CommitUnknown, InvalidInput, NotFound
+from engine.errors import InvalidInput, NotFound, Unavailable
 from engine.pb.tact.v1 import profile_pb2 as pb
 from engine.service.codec import parse, split
 from engine.service.guard import Guard
@@ -51,7 +51,7 @@ class ProfileService:
             others = iter(await self._put(left) if left else ())
         parts = []
         for result, (begin, end) in zip(results, spans.tolist(), strict=True):
-            if isinstance(result, CommitUnknown):
+            if isinstance(result, Unavailable):
                 failed = pb.PutProfileResult(customer_id=parse(pb.Profile, payload[begin:end]).customer_id)
                 failed.error.CopyFrom(item_status(result))
                 result = to_bytes(pb.PutProfilesResponse(results=[failed]))

@@ -28,7 +28,7 @@ from engine.errors import StoreUnavailable
 from engine.identity import BUCKETS
 from engine.state.connection import Command, Reply
 from engine.state.log import order
-from engine.state.losses import Loss, ends
+from engine.state.losses import Kept, ends, loss_of
 from engine.state.redis import RedisStore
 from engine.state.runs import (
     ArchiveError,
@@ -141,10 +141,14 @@ class Archiver:
         lasts = [ends(about)[1] for about in replies]
         lost = [b for b in range(BUCKETS) if order(lasts[b]) < order(offsets[b])]
         if lost:
-            until_ms = max(order(offsets[b])[0] for b in lost)
-            left_ms = max(at for at in (order(last)[0] for last in (*lasts, _START)) if at <= until_ms)
-            if theirs and theirs == self._generation:
-                await self._store.notice(Loss(len(lost), BUCKETS, until_ms, until_ms - left_ms))
+            by_server: dict[object, list[Kept]] = {}
+            for b, last in enumerate(lasts):
+                gone = order(last) < order(offsets[b])
+                server = self._link.server_of(self._keys[b])
+                by_server.setdefault(server, []).append(Kept(order(offsets[b])[0], gone, order(last)[0]))
+            loss = loss_of(by_server.values())
+            if theirs and theirs == self._generation and loss is not None:
+                await self._store.notice(loss)
             for b in lost:
                 offsets[b] = lasts[b]
         if lost or theirs != self._generation:

@@ -22,7 +22,7 @@ import hiredis
 from engine.errors import StoreUnavailable
 from engine.state.address import Address, Endpoint
 from engine.state.connection import Command, Connection, Reply, pack
-from engine.state.slots import SLOTS, joined, split
+from engine.state.slots import SLOTS, joined, slot_of, split
 from engine.state.topology import Member, members
 
 log = logging.getLogger(__name__)
@@ -149,17 +149,32 @@ class Cluster:
 
         Nothing is sent twice where it may have been executed. Raises StoreUnavailable.
         """
-        parts = [split(command) for command in commands]
-        calls = [[Call(slot, pack(one)) for slot, one in part] for part in parts]
-        until_s = asyncio.get_running_loop().time() + 2 * self._timeout_s
-        await self.run([call for some in calls for call in some], until_s, repeat=False)
+        calls = await self._run_all(commands, repeat=False)
+        for call in (call for some in calls for call in some):
+            if isinstance(call.reply, StoreUnavailable):
+                raise call.reply
+        return [joined([call.reply for call in some]) for some in calls]
+
+    async def ask(self, commands: Sequence[Command]) -> list[Reply]:
+        """See `Link`. Raises StoreUnavailable."""
         replies = []
-        for some in calls:
-            for call in some:
-                if isinstance(call.reply, StoreUnavailable):
-                    raise call.reply
-            replies.append(joined([call.reply for call in some]))
+        for some in await self._run_all(commands, repeat=True):
+            failed = next((call for call in some if isinstance(call.reply, StoreUnavailable)), None)
+            replies.append(joined([call.reply for call in some]) if failed is None else failed.reply)
+            if failed is not None and (owner := self._owners[failed.slot]) is not None:
+                owner.connection.drop("it did not answer")
         return replies
+
+    async def _run_all(self, commands: Sequence[Command], *, repeat: bool) -> list[list[Call]]:
+        """The calls that each command became, with their replies."""
+        calls = [[Call(slot, pack(one)) for slot, one in split(command)] for command in commands]
+        until_s = asyncio.get_running_loop().time() + 2 * self._timeout_s
+        await self.run([call for some in calls for call in some], until_s, repeat=repeat)
+        return calls
+
+    def server_of(self, key: bytes) -> object:
+        """See `Link`."""
+        return self._owners[slot_of(key)]
 
     async def run(
         self, calls: Sequence[Call], until_s: float, *, repeat: bool, tail: Sequence[Command] = ()

@@ -40,7 +40,7 @@ class ClusterStore(RedisStore):
         super().__init__(url, prefix, **settings)
         self._cluster = cast(Cluster, self._link)
         self._cluster.take_time = self._checked_time
-        self._lengths: list[Call] = []
+        self._asks: list[Call] = []  # for the length of each log
 
     async def read(self, requests: Sequence[ReadRequest]) -> ReadBatch:
         """See `model.Store`; customers whose node cannot be reached are `lost`. Raises where all are."""
@@ -115,13 +115,13 @@ class ClusterStore(RedisStore):
                 commits[-1].profile = rest[0]
         return await self.commit(commits, look.not_after_ms)
 
-    async def measure_logs(self) -> None:
-        """See `RedisStore.measure_logs`."""
-        if not self._lengths:
+    async def _lengths_of(self, buckets: Sequence[int]) -> list[Reply]:
+        if not self._asks:
             keys = [self.bucket_key(b, "log") for b in range(BUCKETS)]
-            self._lengths = [Call(slot, pack(("XLEN", k))) for slot, k in zip(SLOT_OF_BUCKET, keys, strict=True)]
-        await self._cluster.run(self._lengths, self._soon(), repeat=True)
-        self._note_lengths([call.reply for call in self._lengths])
+            self._asks = [Call(slot, pack(("XLEN", k))) for slot, k in zip(SLOT_OF_BUCKET, keys, strict=True)]
+        calls = [self._asks[b] for b in buckets]
+        await self._cluster.run(calls, self._soon(), repeat=True)
+        return [call.reply for call in calls]
 
     async def lacks(self) -> str:
         """See `RedisStore.lacks`; also where one node alone lost its data."""
@@ -132,13 +132,9 @@ class ClusterStore(RedisStore):
                 self._misread(reply)
         if lost:
             return str(lost.decode(errors="replace"))
-        if found[0] is None:
-            return "the store is empty"
-        return (
-            ""
-            if len(set(found)) == 1
-            else "a node of the cluster lost its data (the generation of its buckets is gone)"
-        )
+        if len(set(found)) > 1:
+            return "a node of the cluster lost its data (the generation of its buckets is gone)"
+        return "the store is empty" if found[0] is None else ""
 
     async def check(self) -> list[str]:
         """See `RedisStore.check`; of all masters."""
@@ -155,7 +151,7 @@ class ClusterStore(RedisStore):
         if without := self._cluster.uncovered():
             found.append(f"warning: {without} of {SLOTS} slots have no master")
         found = [*await self._check_generation(), *found]
-        if (lacks := await self.lacks()) and not found:
+        if not any(sentence.startswith("refused") for sentence in found) and (lacks := await self.lacks()):
             found.append(f"refused: {lacks}")
         return found
 

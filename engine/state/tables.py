@@ -63,6 +63,9 @@ SCHEMAS = {
             ("sticky", pa.bool_()),
             ("context", pa.list_(pa.int32())),
             ("about", pa.uint64()),
+            ("terms", _TEXT),
+            ("assignment", pa.int8()),
+            ("reported", _TEXT),  # a JSON object
             ("arbitration", _TEXT),
             (
                 "ranks",
@@ -78,6 +81,7 @@ SCHEMAS = {
                             ("rate", pa.float64()),
                             ("deviation", pa.float64()),
                             ("normal", pa.bool_()),
+                            ("assignment", pa.int8()),
                         ]
                     )
                 ),
@@ -100,6 +104,7 @@ SCHEMAS = {
             ("policy", _TEXT),
             ("policy_version", pa.uint64()),
             ("segment", _TEXT),
+            ("category", _TEXT),
         ]
     ),
     "profile": pa.schema(
@@ -147,7 +152,7 @@ def _values(row: LogRow) -> tuple[str, dict[str, Any]]:
         entry = decode(row.d)
         kind = _KIND_OF[type(entry)]
         values = asdict(entry)
-        for name in ("values_read", "consents"):
+        for name in ("values_read", "reported", "consents"):
             if name in values:
                 values[name] = orjson.dumps(values[name]).decode()
         if isinstance(entry, DecisionEntry):

@@ -85,6 +85,9 @@ class _History:
         self.past: list[_Past] = []
         seen: set[int] = set()
         for event in operation.events:
+            if event.type not in world.bundle.ruleset.events:  # the rule set was swapped since the request was read
+                told = f"event '{event.event_id}' is of type '{event.type}', which the rule set has not"
+                raise InvalidInput([Violation("events", told)])
             assert event.occurred_at_ns is not None
             at_ms, arrived_ms = event.occurred_at_ns // 1_000_000, answered.get(event_hash(event.event_id))
             if arrived_ms is not None and at_ms <= arrived_ms - ANSWER_LIFE_MS:

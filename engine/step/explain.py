@@ -14,6 +14,7 @@ from engine.contact.volume import Counter
 from engine.decision import DecideRequest, Decision, Details, Event, Reason
 from engine.errors import InvalidInput, NotFound, Violation
 from engine.identity import CustomerKey, DecisionRef, event_hash
+from engine.learning.enrolment import why_not
 from engine.plan import MessageStep
 from engine.state.log import DecisionEntry
 from engine.state.model import ReadBatch, ReadEntry, Record, Store
@@ -141,6 +142,8 @@ def _fit_view(step: Step, fit: Fit, k: int, drawn: Drawn) -> CandidateView:
         reason = Reason.HOLDOUT if drawn.withheld else Reason.SELECTED
     details = Details(message=fit.step.message.name)
     share = choice.message_shares[k] if choice is not None else 0
+    if fit.step.policy is not None and not fit.assignment.in_trial:
+        details.cause = why_not(fit.step.policy, fit.assignment)
     return CandidateView(
         message=fit.step.message.name,
         stopped_by=reason,

@@ -18,9 +18,10 @@ from engine.contact.hours import send_time
 from engine.contact.suppression import stopped_by_outcomes
 from engine.contact.volume import Counter, Left, Volumes, counters
 from engine.decision import Details, Reason
-from engine.identity import name_hash
+from engine.identity import CustomerKey, name_hash
+from engine.learning.enrolment import Assignment, assigned_shares, assignment, fallback, why_not
 from engine.learning.linear import context_of
-from engine.learning.policies import VariantShares, variant_shares
+from engine.learning.policies import VariantShares
 from engine.learning.posteriors import Posteriors
 from engine.learning.ranks import Worth, learnt_worth
 from engine.plan import ChannelPlan, MessageStep
@@ -51,6 +52,7 @@ class View:
     any, what came of the filters does not hold.
     """
 
+    customer: CustomerKey
     bundle: Bundle
     pauses: Pauses
     posteriors: Posteriors
@@ -100,6 +102,8 @@ class Fit:
     about: int
     volumes: tuple[Counter, ...]
     context: tuple[int, ...] = ()
+    assignment: Assignment = Assignment.POLICY
+    reported: dict[str, object] = field(default_factory=dict)
 
     @property
     def rank(self) -> float:
@@ -163,6 +167,12 @@ def _context(view: View, step: MessageStep) -> tuple[int, ...]:
     return context_of([view.batch.value(root, view.i) for root in step.context]) if step.context else ()
 
 
+def reported(batch: Batch, i: int, step: MessageStep) -> dict[str, object]:
+    """What the readout splits by; `?` where it has no value."""
+    values = ((path, batch.value(root, i)) for path, root in step.report_by)
+    return {path: "?" if value is None or value != value else value for path, value in values}
+
+
 def _unfit(view: View, step: MessageStep, template: str) -> str:
     """The first slot of the template that has no value (an empty list is none), or ""."""
     for slot in slots_used(template):
@@ -197,10 +207,16 @@ def _renderable(
 
 
 def _shares(
-    view: View, step: MessageStep, variants: list[str], unfit: list[Unfit], segment: str, context: tuple[int, ...]
-) -> tuple[VariantShares, bool] | Stop:
+    view: View, step: MessageStep, variants: list[str], unfit: list[Unfit], segment: str, context: tuple[int, ...],
+    how: Assignment,
+) -> tuple[VariantShares, bool] | Stop:  # fmt: skip
     """The shares of the variants left, and whether they come from an earlier assignment."""
     policy = step.policy
+    if not how.in_trial:
+        stop = _outside(step, variants, unfit, how)
+        if stop is not None:
+            return stop
+        return assigned_shares(policy, how, step.message.name, segment, variants, view.posteriors, context), False
     if policy is not None and policy.sticky:
         owner = name_hash(policy.name)
         found = (view.record.assignments.get((owner, key)) for key in (step.key, *step.keys))
@@ -215,10 +231,25 @@ def _shares(
     if policy is not None and policy.kind == "fixed" and policy.if_unfit == "leave_out" and unfit:
         cause = f"left out of the trial: variant '{unfit[0].variant}': {unfit[0].cause}"
         return _stop(TRIAL, (Reason.NOT_IN_TRIAL, Details(cause=cause)), step)
-    shares = variant_shares(policy, step.message.name, segment, variants, view.posteriors, context)
+    shares = assigned_shares(policy, how, step.message.name, segment, variants, view.posteriors, context)
     if not any(shares.shares):
         return _stop(TRIAL, (Reason.VARIANT_UNAVAILABLE, Details(cause="no variant with weight is left")), step)
     return shares, False
+
+
+def _outside(step: MessageStep, variants: list[str], unfit: list[Unfit], how: Assignment) -> Stop | None:
+    """Why a customer who is not in the trial is told nothing, or None."""
+    policy = step.policy
+    assert policy is not None
+    assert policy.enrolment is not None
+    variant, why = fallback(policy.enrolment, how), why_not(policy, how)
+    if not variant:
+        return _stop(TRIAL, (Reason.NOT_IN_TRIAL, Details(cause=why)), step, policy.position)
+    if variant not in variants:
+        cause = next((u.cause for u in unfit if u.variant == variant), "there is no such variant")
+        told = f"{why}, so the variant is '{variant}': {cause}"
+        return _stop(TRIAL, (Reason.VARIANT_UNAVAILABLE, Details(cause=told)), step)
+    return None
 
 
 def value_of(view: View, step: MessageStep) -> float:
@@ -307,7 +338,8 @@ def consider(view: View, step: MessageStep) -> Fit | Stop:
         return _stop(TEXT, (Reason.TEXT_UNAVAILABLE, Details(slot=slot, cause=f"variant '{name}': {cause}")), step)
     segment = _segment(view, step)
     context = _context(view, step)
-    shares = _shares(view, step, variants, unfit, segment, context)
+    how = assignment(step.policy, view.customer.digest, view.now_ms)
+    shares = _shares(view, step, variants, unfit, segment, context, how)
     if isinstance(shares, Stop):
         return shares
     worth = _worth(view, step, segment, variants, shares[0], context)
@@ -315,16 +347,17 @@ def consider(view: View, step: MessageStep) -> Fit | Stop:
         cause = "the message's value could not be computed"
         return _stop(RANK, (Reason.DATA_MISSING, Details(cause=cause)), step)
     fit = Fit(
-        step, at, channel, worth, variants, texts, unfit, shares[0], shares[1], segment, about, volumes, context
+        step, at, channel, worth, variants, texts, unfit, shares[0], shares[1], segment, about, volumes, context, how,
+        reported(view.batch, view.i, step),
     )  # fmt: skip
     if message.reserve is not None and worth.rank < message.reserve.least:
-        return replace(below_reserve(message, worth.rank), made_of=made_of(fit))
+        return replace(below_reserve(message, worth.rank), made_of=made_of(fit, view.posteriors.version))
     return fit
 
 
-def made_of(fit: Fit) -> RankEntry | None:
-    """What a learned rank is made of, for the log; None where the rank is the value."""
+def made_of(fit: Fit, version: int) -> RankEntry | None:
+    """What a learned rank is made of, for the log; None where the rank is the value. `version`: of what was learnt."""
     if not fit.step.message.learned:
         return None
-    context = ",".join(map(str, fit.context))
-    return RankEntry(0, fit.shares.version, fit.segment, ",".join(fit.variants), context, *fit.worth)
+    variants, context = ",".join(fit.variants), ",".join(map(str, fit.context))
+    return RankEntry(0, version, fit.segment, variants, context, *fit.worth, int(fit.assignment))

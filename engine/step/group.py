@@ -196,11 +196,14 @@ def _wave(world: World, items: list[tuple[_Open, Pending]], virtual_time: bool) 
             p.result = error
     if not steps:
         return
-    take(world, [s for _, _, s in steps])
+    try:
+        take(world, [s for _, _, s in steps])
+    finally:
+        for o, _, s in steps:  # of all of them, also where it broke off: whoever gives back looks there
+            o.group.wanted += s.wanted
+            o.group.taken += s.taken
     for o, p, s in steps:
         assert isinstance(p.operation, Decide)
-        o.group.wanted += s.wanted
-        o.group.taken += s.taken
         _keep(world, o, p, p.operation, s)
 
 

@@ -209,6 +209,7 @@ class RecordOutcome:
             policy=step.message.policy or "" if step is not None else "",
             policy_version=touch.policy_version,
             segment="",
+            category=self.report.category,
         )
 
 
@@ -345,7 +346,10 @@ class PutProfile:
 
 @dataclass(slots=True)
 class Erase:
-    """Deletes what is kept of a customer, but for the opt-outs under the customer's keyed hash."""
+    """Deletes what is kept of a customer, but for the opt-outs under the customer's keyed hash.
+
+    Those of whole purposes are in the record; of a topic or channel alone, in a profile that holds nothing else.
+    """
 
     def apply(self, world: World, subject: Subject, spilled: dict[int, bytes], change: Change) -> bool:
         """Whether there was anything. Leaves a tombstone that fails commits begun before."""
@@ -356,24 +360,33 @@ class Erase:
 
 def forget(subject: Subject, spilled: dict[int, bytes], change: Change) -> bool:
     """Takes away what is kept of a customer but for opt-outs; whether there was anything."""
-    r = subject.record
-    existed = bool(subject.profile.version or r.windows or r.touches or r.answers or r.assignments)
-    opt_outs = dict(subject.record.opt_outs)
-    for consent in subject.profile.contact.consents if subject.profile.contact is not None else ():
-        if not consent.granted:
+    r, profile = subject.record, subject.profile
+    kept = narrow_withdrawals(profile.contact)
+    told = bool(profile.version) and (not kept or bool(profile.cells) or profile.contact != kept)
+    existed = bool(told or r.windows or r.touches or r.answers or r.assignments)
+    opt_outs = dict(r.opt_outs)
+    for consent in profile.contact.consents if profile.contact is not None else ():
+        if not (consent.granted or consent.topic or consent.channel):
             key = name_hash(consent.purpose)
             opt_outs[key] = max(opt_outs.get(key, 0), consent.changed_at_ms)
-    subject.profile = Profile(version=subject.profile.version)
+    subject.profile = Profile(version=profile.version, contact=kept)
     subject.record = Record(
         version=subject.record.version, last_ms=subject.now_ms, since_ms=subject.now_ms, opt_outs=opt_outs
     )
     change.erased = change.record = True
-    change.profile = False
+    change.profile = kept is not None
     # what has a key of its own goes at once
     gone = {event for event, _, _ in change.spills} | r.spilled.keys() | spilled.keys()
     change.spills[:] = [(event, b"", 1) for event in sorted(gone)]
     spilled.clear()
     return existed
+
+
+def narrow_withdrawals(contact: Contact | None) -> Contact | None:
+    """Withdrawals of a topic or a channel alone, which a record has no place for; None where there are none."""
+    said = contact.consents if contact is not None else ()
+    kept = [c._replace(source="", wording_version="") for c in said if not c.granted and (c.topic or c.channel)]
+    return Contact(kept) if kept else None
 
 
 Operation = RecordOutcome | ConfirmSend | PutProfile | Erase

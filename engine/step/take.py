@@ -33,6 +33,7 @@ AHEAD_MS_MAX = 5 * 60_000  # how far ahead of the engine's clock an event may li
 ANSWER_LIFE_MS = DAY_MS  # also the greatest age of an event
 SEND_FOR_MS = DAY_MS  # how long a SEND may be sent after send_after
 REPORT_WITHIN_MS = 2 * DAY_MS  # after send_before
+ASKED_AT_ONCE = 64  # counters of volumes: a turn that asks for one would be too many turns where many are exhausted
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +142,8 @@ def take(world: World, steps: Sequence[Step]) -> None:
         language = text_feature(ruleset, profile, "language", s.subject.now_ms)
         withheld = held_out(s.subject.key, ruleset.holdout)
         view = View(
-            world.bundle, world.pauses, world.posteriors, batch, i, profile, s.subject.record, s.subject.now_ms,
-            s.zone, language, withheld, world.history.unknown_before_ms(s.subject.record.since_ms),
+            s.subject.key, world.bundle, world.pauses, world.posteriors, batch, i, profile, s.subject.record,
+            s.subject.now_ms, s.zone, language, withheld, world.history.unknown_before_ms(s.subject.record.since_ms),
             None if s.stateless else world.volumes, s.wanted,
         )  # fmt: skip
         candidates = [world.bundle.steps.messages[m] for m in funnel.candidates(i)]
@@ -279,7 +280,9 @@ def _consider_all(
             stops.append((message, verdict))
             continue
         fits.append(verdict)
-        best = min(best, (tier, wait, -verdict.rank)) if best is not None else (tier, wait, -verdict.rank)
+        if not 0 < len(view.wanted) < ASKED_AT_ONCE:  # else the step is taken again: what stands behind is asked too
+            found = (tier, wait, -verdict.rank)
+            best = found if best is None else min(best, found)
     return fits, stops, []
 
 
@@ -326,7 +329,7 @@ def _book(s: Step, view: View, choice: Choice, slot: int, withheld: bool) -> Dec
         )  # fmt: skip
         view.record.touches.append(touch)
         view.live = None
-        if policy is not None and policy.sticky and not fit.sticky:
+        if policy is not None and policy.sticky and not fit.sticky and fit.assignment.in_trial:
             share = fit.shares.shares[choice.variant]
             view.record.assignments[name_hash(policy.name), step.key] = (step.variant_keys[variant], share)
     if withheld:

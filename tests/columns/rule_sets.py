@@ -71,6 +71,25 @@ def _between(made: Mapping[str, dict[str, object]], plain: bool) -> dict[str, ob
     return chance.choice(({}, {}, {"arbitration": softmax}, {"arbitration": {"kind": "thompson", "floor": "2%"}}))
 
 
+def _enrol(policies: Mapping[str, dict[str, object]], seed: str) -> dict[str, object]:
+    """Gives some policies dates, fixed slices and values to report by, and some a slice of a layer; the layers."""
+    chance = random.Random(f"trials {seed}")
+    slices: dict[str, object] = {}
+    for name, policy in policies.items():
+        if chance.random() < 0.4:
+            slices[name] = chance.choice(("12%", "15%", "0"))
+        days = chance.choice(({}, {}, {"from": "2026-03-10"}, {"until": "2027-01-05"}, {"until": "2026-01-31"}))
+        if slices.get(name) or days:
+            policy |= {**days, "outside": chance.choice(("control", "a", "leave_out"))}
+            if "until" in days and chance.random() < 0.5:
+                policy["then"] = chance.choice(("b", "leave_out"))
+        if policy["kind"] != "fixed" and chance.random() < 0.4:
+            policy["trial"] = {"share": "40%", "weights": {"control": 1, "a": chance.choice((0, 3)), "b": 0.5}}
+        if chance.random() < 0.4:
+            policy["report_by"] = ["features.region", "features.n0 * 2.0", "features.b0"][: chance.randint(1, 3)]
+    return {"layer": {"salt": seed, "slices": slices}} if slices else {}
+
+
 class _RuleSet:
     def __init__(self, chance: random.Random, plain: bool, messages: int | None, windows: bool) -> None:
         self.chance = chance
@@ -125,6 +144,9 @@ class _RuleSet:
             "policies.yaml": {"policies": {name: p for name, p in policies.items() if name in used}},
         }
         parts["policies.yaml"] |= how
+        layers = _enrol(parts["policies.yaml"]["policies"], str(self.chance.random()))  # type: ignore[arg-type]
+        if layers:
+            parts["policies.yaml"]["layers"] = layers
         if self.chance.random() < 0.5:
             share = self.chance.choice(("5%", "30%", "0", "0.999"))
             parts["policies.yaml"]["holdout"] = {"share": share, "salt": "salt"}

@@ -533,7 +533,7 @@ def test_a_log_that_is_full(
         assert reasons(await short.answers([event("e1")])) == {Reason.SELECTED: 1}
         assert len(short.service.handed) == 1  # so short a log fills too fast
         monkeypatch.setattr(lane, "LOG_MIN", 0)
-        monkeypatch.setattr(lane, "MEASURE_EVERY_S", -1.0)
+        monkeypatch.setattr(lane, "EVERY_S", -1.0)
         w, other = worker(strict, bundle), worker(easy, bundle)
         told = [(await w.answers([event(f"e{k}"), event(f"f{k}", "bo")])) for k in range(40)]
         assert {said(ana).reason for ana, _ in told[:30]} == {Reason.SELECTED, Reason.CAP_REACHED}

@@ -197,7 +197,7 @@ def test_what_is_not_known_to_be_done_says_so(store_url: str, key_prefix: str, b
 def test_nearly_full_logs_and_drain_are_for_the_ordinary_way(store_url: str, key_prefix: str, bundle: Bundle) -> None:
     async def work(store: Hooked, w: World) -> None:
         await w.put(profile("bo", a=1))
-        store.full_buckets = frozenset((customer_key("ana").bucket,))
+        store.lengths.full = frozenset((customer_key("ana").bucket,))
         results = await w.put(profile("ana", a=1), profile("bo", a=2))
         assert not any(r.HasField("error") for r in results)
         assert [c.customer_id for c in w.left] == ["ana"]

@@ -27,8 +27,12 @@ policies:
     by: [features.region]
     values: {b: 1.4}
     prior: {rate: 5%, weight: 8}
+    trial: {share: 30%}
+    outside: c
     MODEL
-  one: {kind: epsilon_greedy, reward: {replied: 1}}
+  one: {kind: epsilon_greedy, reward: {replied: 1}, trial: {share: 40%, weights: {a: 1, b: 3}}}
+layers:
+  autumn: {salt: "2026", slices: {words: 70%}}
 messages:
   offer:
     purpose: ads
@@ -93,6 +97,7 @@ def test_what_was_learnt_ranks_in_kernels(model: str, monkeypatch: pytest.Monkey
     beaten = [c for e in entries for c in e.candidates if c.stopped_by == 0 and c.share == 0]
     assert len(beaten) > 100  # asked, as nobody knew its rank
     assert sum(len(e.ranks) for e in entries if e.reason == Reason.BELOW_RESERVE) > 5
+    assert {rank.assignment for e in entries for rank in e.ranks} == {0, 1, 2}  # the policy, its slice, outside
     for e in entries:
         for rank in e.ranks:
             assert e.candidates[rank.candidate].rank == rank.value * rank.rate

@@ -23,6 +23,7 @@ from engine.decision import (
 from engine.errors import InvalidInput, NotFound, StoreUnavailable, TactError, Unavailable
 from engine.state.model import ConsentEntry, Contact
 from engine.state.redis import RedisStore
+from engine.step.backfill import Backfill
 from engine.step.operations import ProfileChange
 
 RULES = {
@@ -282,6 +283,18 @@ def test_one_bad_event_costs_itself_only(decider: Decider, runner: asyncio.Runne
         assert only(results[2]).reason is Reason.EVENT_TOO_OLD
         assert isinstance(results[3], InvalidInput)
         assert only(results[0]).reason is only(results[4]).reason is Reason.DATA_MISSING
+
+    runner.run(scenario())
+
+
+def test_a_history_of_events_that_the_rules_no_longer_have(decider: Decider, runner: asyncio.Runner) -> None:
+    """The rule set was swapped after the request was read."""
+
+    async def scenario() -> None:
+        gone = Event("e1", "ana", "gone", 10**18, {})
+        [error] = await decider.backfill([("ana", Backfill([gone], 10**12 - 1, 10**12 + 1))])
+        assert isinstance(error, InvalidInput)
+        assert "of type 'gone', which the rule set has not" in str(error)
 
     runner.run(scenario())
 

@@ -95,3 +95,45 @@ def test_the_opt_out_stays_under_a_hash_for_ever(store: RedisStore, runner: asyn
         }
 
     runner.run(scenario())
+
+
+NARROW = {
+    "rules.yaml": b"""
+events: {ping: {}, pang: {}}
+features: {balance: number}
+purposes: {marketing: {consent: required}}
+channels: {push: {}, sms: {}}
+messages:
+  card: {purpose: marketing, topic: cards, on: [ping], channels: [push], variants: {plain: {en: "A card."}}}
+  loan: {purpose: marketing, topic: loans, on: [pang], channels: [sms, push], variants: {plain: {en: "A loan."}}}
+"""
+}
+
+
+def test_a_withdrawal_of_one_topic_or_channel_stays_what_it_was(store: RedisStore, runner: asyncio.Runner) -> None:
+    async def scenario() -> None:
+        decider = create_decider(Active(compile_bundle(NARROW)), store)
+        granted = ConsentEntry("marketing", True, 0, "app", "v1")
+        narrow = [
+            ConsentEntry("marketing", False, 0, "call", "v1", "cards"),
+            ConsentEntry("marketing", False, 0, "call", "v1", "", "sms"),
+        ]
+        await decider.put_profiles([ProfileChange("ana", {"balance": 1.0}, [], Contact([granted, *narrow], ["loans"]))])
+        assert await decider.erase("ana")
+        assert not await decider.erase("ana")
+        left = await decider.get_profile("ana")
+        assert left is not None
+        assert (left.cells, left.contact.blocked_topics if left.contact else None) == ({}, [])
+        assert [(c.scope, c.source) for c in left.contact.consents if not c.granted] == [  # type: ignore[union-attr]
+            (("marketing", "cards", ""), ""),
+            (("marketing", "", "sms"), ""),
+        ]
+        later = (await store.read([])).now_ms + 1000
+        yes = ConsentEntry("marketing", True, later, "app", "v2")
+        await decider.put_profiles([ProfileChange("ana", {}, [], Contact([yes]))])  # a customer again
+        found = await decider.decide([DecideRequest(Event(e, "ana", e, None, {})) for e in ("ping", "pang")])
+        [card], [loan] = found  # type: ignore[misc]
+        assert (card.reason, loan.reason) == (Reason.OPTED_OUT, Reason.SELECTED)
+        assert loan.channel == "push"
+
+    runner.run(scenario())

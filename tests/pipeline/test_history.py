@@ -12,7 +12,7 @@ from engine.compiler import ruleset
 from engine.contact.caps import HISTORY_SHORT
 from engine.decider import Decider, create_decider
 from engine.decision import DecideRequest, Decision, Event, Outcome, Reason
-from engine.errors import RulesInvalid
+from engine.errors import RulesInvalid, TactError
 from engine.state.model import ConsentEntry, Contact
 from engine.step.operations import ProfileChange
 from tests.manual_store import ManualStore
@@ -82,6 +82,25 @@ def test_a_cap_that_looks_further_back_than_was_kept_counts_as_reached(town: Tow
     assert town.at(0).decide(again).outcome is Outcome.SEND  # one of 80 days ago is remembered
     assert town.decide(again).details.cause == ""
     assert town.decide(again).reason is Reason.CAP_REACHED
+
+
+def test_rules_that_are_swapped_while_their_history_is_asked_for(town: Town) -> None:
+    short, long = rules(), rules("180 days")
+    assert town.at(-200).decide(town.decider(short)).outcome is Outcome.SEND
+    decider = town.at(0).decider(short)
+
+    async def scenario() -> list[Decision] | TactError:
+        task = asyncio.create_task(decider.decide([DecideRequest(Event("e", "ana", "deposit", None, {}))]))
+        for _ in range(3):  # until it has asked, and has no reply
+            await asyncio.sleep(0)
+        assert decider._batches
+        decider.active.bundle = long
+        [found] = await task
+        return found
+
+    found = town.runner.run(scenario())
+    assert isinstance(found, list), found
+    assert (found[0].reason, found[0].details.cause) == (Reason.CAP_REACHED, HISTORY_SHORT)
 
 
 def test_a_cap_that_was_there_from_the_beginning_is_exact_from_the_beginning(town: Town) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
 from engine.bundle import Active, Bundle, compile_bundle
+from engine.contact.volume import Left
 from engine.decider import Decider, create_decider
 from engine.decision import DecideRequest, Decision, Event, Outcome, Reason
-from engine.errors import StoreUnavailable, TactError
+from engine.errors import StoreUnavailable, TactError, Unavailable
+from engine.identity import CustomerKey, customer_key
 from engine.state.redis import RedisStore
 from engine.state.volume import LEASE_MAX, LeaseAsk, RedisCounters
+from engine.step import take
 
 DAY_MS = 86_400_000
 RULES = """
@@ -178,6 +182,48 @@ def test_what_is_not_committed_is_not_counted(stores: list[RedisStore], runner: 
     runner.run(scenario())
 
 
+def test_a_step_that_fails_loses_nothing_of_a_volume(
+    stores: list[RedisStore], runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One customer's step fails, whoever is in the batch with them, and what the others booked before is given back."""
+    real = take.identify
+
+    def identify(decision: Decision, key: CustomerKey, *rest: Any) -> None:
+        if key == customer_key("c7"):
+            raise ZeroDivisionError
+        real(decision, key, *rest)
+
+    async def scenario() -> None:
+        rules = bundle("  - {volume: 100, in: calendar day}")
+        one = worker(stores[0], rules)
+        monkeypatch.setattr(take, "identify", identify)
+        found = await one.decide(requests([0]))
+        assert (
+            one.leases.volumes.left(next(iter(one.leases.volumes._held.values()))[1]) is Left.SOME
+        )  # some are on hand
+        *more, failed = await one.decide(requests([1, 2, 3, 4, 5, 7]))
+        assert isinstance(failed, Unavailable)
+        found += more
+        await one.drain()
+        found += await worker(stores[0], rules).decide(requests(range(100, 250)))
+        assert told(found)["offer"] == 100
+
+    runner.run(scenario())
+
+
+def test_many_exhausted_volumes_are_learnt_of_together(stores: list[RedisStore], runner: asyncio.Runner) -> None:
+    async def scenario() -> None:
+        more = "".join(f"  m{k}: {{like: offer, value: {k}.5}}\n" for k in range(1, 40))
+        text = RULES % {"caps": BY_MESSAGE % 1, "holdout": "false"}
+        rules = compile_bundle({"a.yaml": text.replace("caps:\n", f"{more}caps:\n").encode()})
+        found = told(await worker(stores[0], rules).decide(requests(range(41))))
+        assert set(found.values()) == {1}
+        assert len(found) == 41
+        assert told(await worker(stores[1], rules).decide(requests([99]))) == {"VOLUME_REACHED": 1}
+
+    runner.run(scenario())
+
+
 def test_leases_get_smaller_and_are_exact(stores: list[RedisStore], runner: asyncio.Runner) -> None:
     async def scenario() -> None:
         counters = RedisCounters(stores[0])
@@ -207,7 +253,7 @@ def test_where_no_volume_can_be_leased_the_others_go_on(stores: list[RedisStore]
 
     async def scenario() -> None:
         one = worker(stores[0], bundle("  - {volume: 10, in: calendar day}"))
-        one.counters = Gone(stores[0])
+        one.leases.counters = Gone(stores[0])
         offers, pongs = await asyncio.gather(
             one.decide(requests(range(5))), one.decide(requests(range(10, 15), "ping"))
         )

@@ -101,7 +101,7 @@ def test_horizons_and_open_trials(tmp_path: Path) -> None:
     assert report.kind == "REPLIED"
     assert report.strays == 1
     a = only(report).arms[0]
-    assert [(t.days, t.trials, t.positive, t.count) for t in a.totals] == [
+    assert [(t.days, t.trials, t.positive, t.count) for t in a.totals if t.kind == "REPLIED"] == [
         (7, 20, 0, 0),
         (30, 20, 20, 40),
         (60, 0, 0, 0),

@@ -40,12 +40,16 @@ policies:
     by: [features.region]
     prior: {rate: 20%, weight: 4}
     values: {b: 1.5}
+    trial: {share: 20%}
+    outside: a
     MODEL
   line:
     kind: linear_thompson
     reward: {converted: 1}
     attribution: 4 hours
     context: ["ratio(double(features.age), 50.0)"]
+layers:
+  autumn: {salt: "2026", slices: {words: 80%}}
 messages:
   offer:
     purpose: marketing
@@ -111,6 +115,7 @@ def test_the_pipelines_own_log_holds(how: str, log: Path) -> None:
     rows = rows_of(log)
     assert verdict.ranks == sum(len(r["ranks"]) for r in rows) > 500
     assert verdict.open_ranks == verdict.open_shares == verdict.near == 0
+    assert {rank["assignment"] for r in rows for rank in r["ranks"]} == {0, 1, 2}
     assert len({rank["version"] for r in rows for rank in r["ranks"]}) > 3
     assert verdict.between == (0 if how == "best" else verdict.drawn)
     bare = verify(log)  # the shares follow from the log alone
@@ -246,6 +251,7 @@ ALTERED: list[tuple[str, Callable[[Row], bool], Edit, set[str], set[str]]] = [
     ("constant", _beside_news, _constant, {"rank"}, MADE_UP),
     ("message's share", _learnt, _moved, {"message_shares"}, {"message_shares", "message", "uniform"}),
     ("reserve", _stopped, _above, {"rank"}, MADE_UP),
+    ("assignment", _of_offer, lambda r: r["ranks"][0].update(assignment=3), {"assignment"}, MADE_UP | {"assignment"}),
     ("place", _learnt, lambda r: r["ranks"][0].update(candidate=30), {"rank"}, MADE_UP),
     ("entry gone", _learnt, lambda r: r["ranks"].pop(), {"rank"}, MADE_UP),
     ("arbitration", _learnt, lambda r: r.update(arbitration="softmax temperature=9.0"), {"message_shares"}, MADE_UP),

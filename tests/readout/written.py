@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow.parquet as pq
 
@@ -131,7 +132,7 @@ def write_log(
     customers: int,
     events: int,
     seed: int = 1,
-    rules: Mapping[str, bytes] = RULES,
+    rules: Mapping[str, bytes] = MappingProxyType(RULES),
     kinds: Sequence[str] = KINDS,
     apart_min: int = 1,
 ) -> None:
@@ -195,10 +196,15 @@ def decision(
     )
 
 
-def outcome(of: DecisionEntry, kind: int, after_ms: int = 3_600_000, value: float = 0.0) -> OutcomeEntry:
+def outcome(
+    of: DecisionEntry, kind: int, after_ms: int = 3_600_000, value: float = 0.0, category: str = ""
+) -> OutcomeEntry:
     """A report on a decision."""
     at_ms = of.send_at_ms + after_ms
-    return OutcomeEntry(at_ms, at_ms, of.customer, of.event, 0, value, kind, of.slot, of.message, of.variant, of.policy)
+    return OutcomeEntry(
+        at_ms, at_ms, of.customer, of.event, 0, value, kind, of.slot, of.message, of.variant, of.policy,
+        category=category,
+    )  # fmt: skip
 
 
 def archive(directory: Path, entries: Iterable[Entry]) -> Path:

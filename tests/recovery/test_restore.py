@@ -109,7 +109,8 @@ class Bank:
             await self.decide([self.event() for _ in range(10)])
             name = self.chance.choice(NAMES)
             granted = self.chance.random() < 0.8
-            contact = Contact([ConsentEntry("marketing", granted, 0, "branch", "v1")])
+            narrow = [ConsentEntry("marketing", False, 0, "branch", "v1", "", "sms")] * (self.chance.random() < 0.3)
+            contact = Contact([ConsentEntry("marketing", granted, 0, "branch", "v1"), *narrow])
             await self.decider.put_profiles([ProfileChange(name, {"balance": 50.0}, [], contact)])
             for decision_id in self.chance.sample(sorted(self.sent), min(2, len(self.sent))):
                 kind = self.chance.choice(

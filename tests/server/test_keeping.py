@@ -6,11 +6,14 @@ import asyncio
 from pathlib import Path
 
 import pytest
+import redis
 
 from engine import keeping
 from engine.learning.learner import Learner
+from engine.revisions import Revisions
 from engine.settings import parse
 from engine.state.embedded import EmbeddedStore
+from engine.state.redis import RedisStore
 from tests.server.process import RULES
 
 
@@ -38,5 +41,63 @@ def test_a_keeper_ends_with_its_work(tmp_path: Path, monkeypatch: pytest.MonkeyP
                 asyncio.run(work)
         else:
             asyncio.run(work)
+    finally:
+        embedded.stop()
+
+
+def test_a_keeper_deploys_nothing(tmp_path: Path, store: RedisStore, runner: asyncio.Runner) -> None:
+    """Somebody edits the rules while the server runs, and the keeper is started again."""
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    (rules / "rules.yaml").write_text(RULES)
+    last_good = tmp_path / "last_good"
+
+    async def scenario() -> None:
+        server = Revisions(store.side, store.key, last_good)
+        await server.start(rules)
+        kept = last_good.read_bytes()
+        (rules / "rules.yaml").write_text(RULES + "# edited\n")
+        keeper = Revisions(store.side, store.key, last_good)
+        active = await keeper.follow(rules)
+        await server.refresh()
+        assert keeper.serving == server.serving == active.bundle.revision
+        assert len(await server.list()) == 1
+        files = {"rules.yaml": (RULES + "# deployed\n").encode()}
+        await server.deploy(files, "", "", stage_only=False)
+        await keeper.refresh()
+        assert keeper.serving == server.serving == active.bundle.revision
+        last_good.write_bytes(kept)
+        await store.admin.delete(*await _keys(store))
+        await keeper.refresh()
+        assert await _keys(store) == []  # to write it again is the server's too
+        newcomer = Revisions(store.side, store.key, tmp_path / "none")
+        assert (await newcomer.follow(rules)).bundle.ruleset.files["rules.yaml"].endswith(b"# edited\n")
+        assert await _keys(store) == []
+        await server.refresh()
+        await newcomer.refresh()
+        assert newcomer.serving == server.serving
+        assert last_good.read_bytes() == kept
+
+    runner.run(scenario())
+
+
+async def _keys(store: RedisStore) -> list[bytes]:
+    return [key async for key in store.admin.scan_iter(f"{store.prefix}*", count=5000)]
+
+
+def test_a_keeper_is_no_server(tmp_path: Path) -> None:
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    (rules / "rules.yaml").write_text(RULES)
+    settings = parse(["--rules", str(rules), "--data", str(tmp_path / "data")], {})
+    settings.data.mkdir()
+    stop = asyncio.Event()
+    stop.set()
+    embedded = EmbeddedStore(settings.data)
+    try:
+        url = embedded.start()
+        asyncio.run(asyncio.wait_for(keeping.keep(settings, url, stop), 30))
+        with redis.Redis.from_url(url) as client:
+            assert client.hgetall("tact:{0}control") == {}
     finally:
         embedded.stop()

@@ -19,6 +19,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from engine.pb.tact.v1 import decision_pb2 as pb
 from engine.pb.tact.v1 import decision_pb2_grpc, profile_pb2
+from engine.service import decision
+from engine.state.log import OutcomeEntry, decode
 from engine.state.redis import RedisStore
 
 
@@ -174,12 +176,52 @@ def test_a_stream_answers_everything_by_index(
 
             async def requests() -> AsyncIterator[pb.DecideRequest]:
                 for i in range(600):  # more than may be under way at once
-                    yield kit.deposit("" if i == 7 else f"e{i}", f"c{i}")
+                    request = kit.deposit("" if i == 7 else f"e{i}", f"c{i}")
+                    if i == 9:
+                        request.event.type = "nonsense"
+                    yield request
 
             answers = {a.request_index: a async for a in s.decisions.DecideStream(requests())}
             assert sorted(answers) == list(range(600))
             assert reason_of(answers.pop(7).error) == "INVALID_REQUEST"
+            wrong = answers.pop(9)
+            assert (reason_of(wrong.error), wrong.event_id) == ("INVALID_REQUEST", "e9")
             assert all(a.decisions[0].customer_id == f"c{i}" for i, a in answers.items())
+
+    runner.run(scenario())
+
+
+@pytest.mark.parametrize("broken", ["encode_response", "decode_request", "content_fingerprint"])
+def test_an_unforeseen_error_gives_its_place_back(
+    runner: asyncio.Runner,
+    store: RedisStore,
+    tmp_path: Path,
+    kit: SimpleNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+    broken: str,
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async def scenario() -> None:
+        async with kit.serving(store, tmp_path) as s:
+            request = kit.deposit()
+            if broken == "content_fingerprint":  # asked for where a request no longer fits the schema
+                request.event.type = "nonsense"
+            with monkeypatch.context() as patch:
+                patch.setattr(decision, broken, fail)
+                code, _ = await failure(s.decisions.Decide(request, timeout=5))
+                assert code is grpc.StatusCode.INTERNAL
+                batch = await s.decisions.DecideBatch(pb.DecideBatchRequest(requests=[request] * 2), timeout=5)
+                assert [reason_of(r.error) for r in batch.responses] == ["INTERNAL"] * 2
+                stream = s.decisions.DecideStream()
+                await stream.write(request)
+                async with asyncio.timeout(5):
+                    answer = await stream.read()
+                assert (reason_of(answer.error), answer.event_id) == ("INTERNAL", "e1")
+                stream.cancel()
+            assert s.table._decisions._limiter.in_flight == 0
+            await s.decisions.Decide(kit.deposit("e2"))
 
     runner.run(scenario())
 
@@ -251,7 +293,14 @@ def test_outcomes_confirmation_and_explain(
             decision = (await s.decisions.Decide(kit.deposit())).decisions[0]
             report = pb.OutcomeReport(decision_id=decision.decision_id, kind=pb.OutcomeReport.DELIVERED)
             reports = [report, pb.OutcomeReport(decision_id="x", kind=pb.OutcomeReport.OPENED), report]
-            results = (await s.decisions.RecordOutcomes(pb.RecordOutcomesRequest(outcomes=reports))).results
+            replied = pb.OutcomeReport.REPLIED
+            reports += [pb.OutcomeReport(decision_id=decision.decision_id, kind=replied, category="fees")]
+            *results, reply = (await s.decisions.RecordOutcomes(pb.RecordOutcomesRequest(outcomes=reports))).results
+            assert not reply.repeated
+            keys = [key async for key in store.admin.scan_iter(match=f"{store.prefix}*log")]
+            rows = [row for key in keys for _, row in await store.admin.xrange(key)]
+            entries = [e for e in (decode(row[b"d"]) for row in rows) if isinstance(e, OutcomeEntry)]
+            assert [(e.kind, e.category) for e in entries] == [(pb.OutcomeReport.DELIVERED, ""), (replied, "fees")]
             assert [r.repeated for r in results] == [False, False, True]
             assert violations_of(results[1].error) == [
                 ("decision_id", 'found "x": expected a decision_id as a Decision gave it')

@@ -207,6 +207,7 @@ def test_how_much_is_lost_is_said_as_time() -> None:
     assert str(Loss(3, 40, 1_700_000_000_500, 1250)) == (
         "writes of at most 1.2 s before 2023-11-14T22:13:20.500+00:00 are gone (in 3 of 40 logs looked at)"
     )
+    assert str(Loss(3, 40, 5000, 5000)).startswith("all writes before 1970-01-01T00:00:05")
 
 
 def test_the_time_lost_decides(store: RedisStore, runner: asyncio.Runner) -> None:
@@ -216,27 +217,27 @@ def test_the_time_lost_decides(store: RedisStore, runner: asyncio.Runner) -> Non
         await store.admin.xadd(store.bucket_key(bucket, "log"), {"d": b"x"}, id=log_id)
 
     async def scenario() -> None:
-        pipeline = store._connection.pipeline
+        link = store._connection
         seen = Seen(store.bucket_key)
-        assert await seen.compare(pipeline) is None
+        assert await seen.compare(link) is None
         for bucket, log_id in ((1, "1000-0"), (2, "4000-0"), (3, "5000-0"), (4, "9000-3")):
             await entry(bucket, log_id)
             seen.note(bucket, log_id)
-        assert await seen.compare(pipeline) is None
+        assert await seen.compare(link) is None
         await store.admin.xtrim(store.bucket_key(3, "log"), maxlen=0)  # archived: it was there
-        assert await seen.compare(pipeline) is None
+        assert await seen.compare(link) is None
         seen.note(2, "7000-0")
-        assert await seen.compare(pipeline) == Loss(1, 4, 7000, 2000)  # 5000 is left; 9000 came after
+        assert await seen.compare(link) == Loss(1, 4, 7000, 2000)  # 5000 is left; 9000 came after
         seen.note(4, "9000-4")
-        assert await seen.compare(pipeline) == Loss(2, 4, 9000, 0)  # within the same millisecond
+        assert await seen.compare(link) == Loss(2, 4, 9000, 0)  # within the same millisecond
         await entry(2, "8000-0")  # others wrote after the loss: it is seen all the same
-        assert await seen.compare(pipeline) == Loss(2, 4, 9000, 0)
+        assert await seen.compare(link) == Loss(2, 4, 9000, 0)
         seen.note(77, "9500-0")  # a log that is not there at all
-        assert await seen.compare(pipeline) == Loss(3, 5, 9500, 500)
+        assert await seen.compare(link) == Loss(3, 5, 9500, 500)
         await store.admin.set(store.bucket_key(5, "log"), b"no log")
         seen.note(5, "1-0")
         with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
-            await seen.compare(pipeline)
+            await seen.compare(link)
 
     runner.run(scenario())
 
