@@ -43,6 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "revision_store": RULES | {"state", "bundle", "pb"},
     "revisions": RULES | {"state", "bundle", "apart", "revision_store"},
     "keeping": LEAVES | {"settings", "learning", "state", "revisions"},
+    "serving": PIPELINE | {"columns", "journal", "keeping", "revisions", "service", "settings", "transport"},
     "supervisor": LEAVES | {"settings", "metrics"},
     "transport": {"errors", "clock"},
     "service": PIPELINE | {"columns", "revisions", "revision_store", "transport", "pb"},
