@@ -10,9 +10,11 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from engine.columns.lane import Lane
@@ -20,7 +22,6 @@ from engine.columns.put_lane import PutLane
 from engine.decider import Decider, DeciderSettings, create_decider
 from engine.errors import StoreUnavailable
 from engine.journal import Journal
-from engine.keeping import keep_started
 from engine.learning.learner import keep_learnt_fresh
 from engine.learning.snapshot import Learnt
 from engine.metrics import Metrics
@@ -41,7 +42,11 @@ LEAST_S = 0.25  # for work without a caller, where calls took all of the grace
 REFRESH_EVERY_S = 2.0
 COUNT_EVERY_S = 1.0
 CANCEL_AGAIN_S = 0.5
+KEEPER_BEGIN_S = 2.0  # a server's first calls have the machine for themselves
+KEEPER_PAUSE_S = 1.0
+KEEPER_END_S = 5.0
 FILES_OF_OUR_OWN = 128  # store, rules, log, archive: never left to connections
+_ROOT = Path(__file__).resolve().parents[1]  # where `import engine` works from
 
 
 @dataclass(slots=True)
@@ -238,3 +243,34 @@ def _stop_with_supervisor(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) 
         loop.call_soon_threadsafe(stop.set)
 
     threading.Thread(target=watch, daemon=True, name="supervisor-watch").start()
+
+
+async def keep_started(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Keeps a keeper running, with the arguments of the server, until cancelled."""
+    await asyncio.sleep(KEEPER_BEGIN_S)
+    # in the server's own working directory: its paths may be relative
+    path = os.pathsep.join(filter(None, (str(_ROOT), environment.get("PYTHONPATH"))))
+    command = (sys.executable, "-m", "engine.keeping", *arguments)
+    while True:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command, stdin=PIPE, stdout=DEVNULL, env={**environment, "PYTHONPATH": path}
+            )
+        except OSError as error:
+            logger.error("the log's keeper cannot be started, and is tried again: %s", error)
+            await asyncio.sleep(KEEPER_PAUSE_S)
+            continue
+        try:
+            status = await process.wait()
+        finally:
+            if process.returncode is None:
+                assert process.stdin is not None
+                process.stdin.close()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(KEEPER_END_S):
+                        await process.wait()
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        logger.error("the log's keeper ended with status %d and is started again", status)
+        await asyncio.sleep(KEEPER_PAUSE_S)
