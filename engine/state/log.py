@@ -50,6 +50,7 @@ class DecisionEntry:
     `values_read` maps paths (`event.x`, `features.x`, `windows.x`) to bool, int, float, str, a list of str or
     None; times, dates, durations and money as text (see compiler.written). `context`: what a linear policy looked
     at, in parts of 1,024 (learning.linear). `reported`: values for the readout, by the text of `report_by`.
+    `measured`: what the event adds to KPIs, by name.
     """
 
     at_ms: int
@@ -82,6 +83,7 @@ class DecisionEntry:
     about: int = 0  # hash of what the message is about, as in the touch
     assignment: int = 0  # by what the variant was drawn: learning.enrolment
     reported: dict[str, object] = field(default_factory=dict)
+    measured: list[tuple[str, float]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -204,6 +206,7 @@ def decode(blob: bytes) -> Entry:
         if isinstance(entry, DecisionEntry):
             entry.candidates = [CandidateEntry(*c) for c in entry.candidates]
             entry.variants = [VariantEntry(*v) for v in entry.variants]
+            entry.measured = [(name, value) for name, value in entry.measured]
     except (struct.error, ValueError, TypeError, AttributeError, IndexError, KeyError) as e:
         raise CorruptBlob(f"a log entry of kind {form.kind}: {e}") from None
     return entry

@@ -89,4 +89,5 @@ def _entry(
         attribution_s=policy.attribution_s if policy is not None and d.outcome is Outcome.SEND else 0,
         assignment=int(fit_drawn.assignment) if fit_drawn is not None else 0,
         reported=fit_drawn.reported if fit_drawn is not None else {},
+        measured=step.measured if d.slot == 0 else [],
     )
