@@ -57,6 +57,8 @@ OUTRANKED = 44
 DECISION = 1  # kind of a log entry, as in state.log
 ENTRY_ROOM = 512  # of an entry beside what it names and reads
 _ALPHABET = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", np.uint8).copy()
+# The fields of an entry from `variant` to `reported` where nothing was drawn.
+_NOTHING_DRAWN = np.frombuffer(bytes.fromhex("a0a0a000a09000000000c2c29000a00080"), np.uint8).copy()
 _EXTENSION = np.array([0, 0, 0, 0, 1, 4, 2, 3])  # codes of state.log by type
 
 
@@ -109,6 +111,8 @@ class Batch(NamedTuple):
     segment: I64  # (events, 2): spans in `segments`
     reports: U8  # what their policies report by, as MessagePack
     reported: I64  # (events, 2): spans in `reports`
+    measures: U8  # what the events add to KPIs, as MessagePack
+    measured: I64  # (events, 2): spans in `measures`
     versions: U64  # of the records to be written
 
 
@@ -328,16 +332,22 @@ def _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends): 
     out[at], out[at + 1] = 0xC2 if sends else 0xC3, 0xC3 if rows[i, c.IS_STICKY] else 0xC2
     out[at + 2], out[at + 3] = 0x90, 0  # no context, about nothing
     at = pack_text(out, at + 4, labels.names, labels.terms[m, 0], labels.terms[m, 1])
-    reports = batch.reported[i, 1] > batch.reported[i, 0]
-    if version < 0 or reports:
+    reports, measures = batch.reported[i, 1] > batch.reported[i, 0], batch.measured[i, 1] > batch.measured[i, 0]
+    if version < 0 or reports or measures:
         out[at] = max(np.int64(0), -version)
         at += 1
-    return put(out, at, batch.reports, batch.reported[i, 0], batch.reported[i, 1])
+    if measures and not reports:
+        out[at] = 0x80
+        at += 1
+    at = put(out, at, batch.reports, batch.reported[i, 0], batch.reported[i, 1])
+    return put(out, at, batch.measures, batch.measured[i, 0], batch.measured[i, 1])
 
 
 @inlined
 def _fields(i, status, batch, chosen, given):  # type: ignore[no-untyped-def]
     """How many fields an entry has behind its head: it is cut after the last that may be none of the defaults."""
+    if batch.measured[i, 1] > batch.measured[i, 0]:
+        return 26
     if status not in (c.SENDS, c.HELD_OUT):
         return 8
     if batch.reported[i, 1] > batch.reported[i, 0]:
@@ -365,11 +375,14 @@ def _entry(out, at, i, batch, labels, chosen, messages, given, inputs, customers
     at = _pack_seen(out, at, i, batch.reasons[i], labels, chosen)
     if status == c.NO_RULE:
         out[at] = 0xA0
-        return at + 1
-    at = pack_text(out, at, labels.names, labels.messages[m, 0], labels.messages[m, 1])
+        at += 1
+    else:
+        at = pack_text(out, at, labels.names, labels.messages[m, 0], labels.messages[m, 1])
     if drawn:
-        at = _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends)
-    return at
+        return _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends)
+    if batch.measured[i, 1] > batch.measured[i, 0]:
+        at = put(out, at, _NOTHING_DRAWN, 0, len(_NOTHING_DRAWN))
+    return put(out, at, batch.measures, batch.measured[i, 0], batch.measured[i, 1])
 
 
 # ---- commits and answers ----------------------------------------------------------------------------
@@ -432,6 +445,7 @@ def _commit_room(events, batch, labels, chosen, records, store, inputs):  # type
         looked_at = rows[i, c.FITS] + rows[i, c.STOPS]
         room += ENTRY_ROOM + terms + (looked_at + rows[i, c.OUTRANKED]) * (message + 32) + 64 * (variant + 16)
         room += batch.segment[i, 1] - batch.segment[i, 0] + batch.reported[i, 1] - batch.reported[i, 0]
+        room += batch.measured[i, 1] - batch.measured[i, 0]
         for k in range(first, first + looked_at):
             m = chosen.seen[k, c.SEEN_MESSAGE]
             room += (labels.reads_at[m + 1] - labels.reads_at[m]) * (path + unit + 64)

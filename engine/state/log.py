@@ -50,6 +50,7 @@ class DecisionEntry:
     `values_read` maps paths (`event.x`, `features.x`, `windows.x`) to bool, int, float, str, a list of str or
     None; times, dates, durations and money as text (see compiler.written). `context`: what a linear policy looked
     at, in parts of 1,024 (learning.linear). `reported`: values for the readout, by the text of `report_by`.
+    `measured`: what the event adds to KPIs, by name.
     """
 
     at_ms: int
@@ -83,6 +84,7 @@ class DecisionEntry:
     terms: str = ""  # on which it is learnt from, of decisions by a policy (learning.terms)
     assignment: int = 0  # by what the variant was drawn: learning.enrolment
     reported: dict[str, object] = field(default_factory=dict)
+    measured: list[tuple[str, float]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -205,6 +207,7 @@ def decode(blob: bytes) -> Entry:
         if isinstance(entry, DecisionEntry):
             entry.candidates = [CandidateEntry(*c) for c in entry.candidates]
             entry.variants = [VariantEntry(*v) for v in entry.variants]
+            entry.measured = [(name, value) for name, value in entry.measured]
     except (struct.error, ValueError, TypeError, AttributeError, IndexError, KeyError) as e:
         raise CorruptBlob(f"a log entry of kind {form.kind}: {e}") from None
     return entry

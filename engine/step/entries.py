@@ -91,4 +91,5 @@ def _entry(
         terms=written(policy) if policy is not None else "",
         assignment=int(fit_drawn.assignment) if fit_drawn is not None else 0,
         reported=fit_drawn.reported if fit_drawn is not None else {},
+        measured=step.measured if d.slot == 0 else [],
     )

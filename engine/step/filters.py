@@ -25,6 +25,7 @@ from engine.learning.policies import VariantShares
 from engine.learning.posteriors import Posteriors
 from engine.plan import ChannelPlan, MessageStep
 from engine.state.model import Profile, Record, Touch
+from engine.step.measured import reported
 from engine.step.reasons import (
     CHANNEL,
     CONSENT,
@@ -157,12 +158,6 @@ def _segment(view: View, step: MessageStep) -> str:
 
 def _context(view: View, step: MessageStep) -> tuple[int, ...]:
     return context_of([view.batch.value(root, view.i) for root in step.context]) if step.context else ()
-
-
-def reported(batch: Batch, i: int, step: MessageStep) -> dict[str, object]:
-    """What the readout splits by; `?` where it has no value."""
-    values = ((path, batch.value(root, i)) for path, root in step.report_by)
-    return {path: "?" if value is None or value != value else value for path, value in values}
 
 
 def _unfit(view: View, step: MessageStep, template: str) -> str:

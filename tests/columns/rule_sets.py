@@ -123,6 +123,9 @@ class _RuleSet:
         layers = _enrol(parts["policies.yaml"]["policies"], str(self.chance.random()))  # type: ignore[arg-type]
         if layers:
             parts["policies.yaml"]["layers"] = layers
+        if self.chance.random() < 0.4:
+            sums = ("payment.paid", "payment.amount", "deposit.count")
+            parts["policies.yaml"]["kpis"] = {f"sum_{k}": of for k, of in enumerate(sums) if self.chance.random() < 0.7}
         if self.chance.random() < 0.5:
             share = self.chance.choice(("5%", "30%", "0", "0.999"))
             parts["policies.yaml"]["holdout"] = {"share": share, "salt": "salt"}
