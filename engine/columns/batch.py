@@ -252,8 +252,8 @@ class ColumnBatch:
         while True:
             mine = np.array(sorted(own), np.int64) if own else _NO_SPANS
             self.given = c.Given(
-                paused, rules.languages.places, self._shares.slots, self._shares.rows, mine, np.uint64(draw.key0),
-                np.uint64(draw.key1),
+                paused, rules.languages.places, self._shares.slots, self._shares.rows, self._shares.rates.rates,
+                self._shares.rates.spans, self._shares.rates.texts, mine, np.uint64(draw.key0), np.uint64(draw.key1),
             )  # fmt: skip
             _choose(
                 order, self.status, self.data, rules.tables.messages, self.given, rules.hours, rules.limits, facts,
@@ -386,6 +386,8 @@ class ColumnBatch:
         language = int(self._language[i])
         if row[c.STATUS] == c.BY_RULES:
             return self._by_rules(i, row, language)
+        if row[c.STOP_STAGE] == c.RESERVE:
+            return self.rules.bodies.below_reserve(row[c.MESSAGE], float(self.chosen.ranks[i]))
         return self.rules.bodies.refused(row, language, self.rules.languages.known[language])
 
     def _by_rules(self, i: int, row: Sequence[int], language: int) -> tuple[int, Reason]:

@@ -25,7 +25,7 @@ from engine.kernels import messages as c
 from engine.kernels.bodies import LIMIT, MESSAGE, PIECE, REFUSAL, WHOLE, Pieces
 from engine.learning.enrolment import Assignment, why_not
 from engine.plan import MessageStep, SlotPlan
-from engine.step.reasons import ELIGIBILITY, UNLESS, WHEN, Stop, said, sentence
+from engine.step.reasons import ELIGIBILITY, UNLESS, WHEN, Stop, below_reserve, said, sentence
 from engine.step.render import fill, language_for, pieces, shown, slots_used
 
 _TEXT, _SLOT, _VALUE = b"\x62", b"\x6a", b"\x12"  # fields 12 and 13 of a decision; 2 of an entry of 13
@@ -156,6 +156,10 @@ class Bodies:
         assert expression is not None
         reason = Reason.NOT_IN_AUDIENCE if stage == WHEN else Reason.LEFT_ALONE
         return Stop(WHEN if stage == WHEN else UNLESS, reason, Details(message=name, condition=expression.text))
+
+    def below_reserve(self, m: int, rank: float) -> tuple[int, Reason]:
+        """A message is not worth saying: every rank has words of its own."""
+        return self.remembered((m, c.RESERVE, rank), lambda: below_reserve(self._steps[m].message, rank))
 
     def refused(self, row: list[int], language: int, wanted: str | None) -> tuple[int, Reason]:
         """Of the message that got furthest through the filters, by its row of `kernels.messages`."""

@@ -87,7 +87,8 @@ class RuleColumns:
         self._seen = np.empty((4096, c.SEEN), np.int64)
         self.scratch = c.Scratch(
             waits=np.zeros((2 * len(self.hours.start) + 2, 4), np.int64),
-            order=np.zeros((max(1, len(steps.messages)), 3), np.int64),
+            order=np.zeros((max(1, len(steps.messages)), 4), np.int64),
+            values=np.zeros(max(1, len(steps.messages))),
             ranks=np.zeros(max(1, len(steps.messages))),
             live=np.zeros(MAX_TOUCHES, np.int64),
             times=np.zeros(MAX_TOUCHES, np.int64),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from engine.columns.rates import Rates
 from engine.columns.tables import VARIANTS_MAX
 from engine.kernels.filters import share_slot
 from engine.kernels.messages import OVER
@@ -26,6 +27,7 @@ class ShareTable:
         self._steps = steps
         most = max((len(step.message.variants) for step in steps), default=1)
         self._width = 3 + min(most, VARIANTS_MAX)
+        self.rates = Rates()
         self._known: dict[tuple[int, int, str, Assignment], int] = {}
         self.rows: I64 = np.zeros((64, self._width), np.int64)
         self.slots = np.full(128, -1, np.int32)
@@ -55,6 +57,7 @@ class ShareTable:
         names = list(step.message.variants)
         fitting = [names[k] for k in places]
         shares = assigned_shares(step.policy, how, step.message.name, segment, fitting, self.posteriors)
+        self.rates.add(len(self._known) - 1, step, segment, fitting, shares.shares, self.posteriors, how)
         version = shares.version
         if step.policy is not None and how is not Assignment.POLICY:
             enrolment = step.policy.enrolment

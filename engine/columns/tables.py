@@ -53,6 +53,7 @@ _REASONS = {
     **{(c.TRIAL, c.LEFT_OUT + how): Reason.NOT_IN_TRIAL for how in range(c.OUTSIDE, c.OVER + 1)},
     (c.TEXT, c.NOT_FIT): Reason.TEXT_UNAVAILABLE,
     (c.RANK, 0): Reason.DATA_MISSING,
+    (c.RESERVE, 0): Reason.BELOW_RESERVE,
 }
 
 
@@ -214,6 +215,8 @@ def rule_tables(bundle: Bundle, paths: Paths) -> RuleTables:
             or variant_end - variant_at > VARIANTS_MAX
             or (policy is not None and policy.sticky and len(step.keys) > 1)
             or bool(step.context)
+            or ruleset.arbitration.kind != "best"
+            or (step.message.learned and bool(step.context))
         )
         topic = words.span(step.message.topic) if step.message.topic is not None else (0, 0)
         unless = program.rules.outputs[plan.unless].column if plan.unless is not None else -1
@@ -225,11 +228,12 @@ def rule_tables(bundle: Bundle, paths: Paths) -> RuleTables:
             _hash(name_hash(policy.name)) if policy else 0, policy is not None and policy.sticky,
             policy is not None and policy.kind == "fixed" and policy.if_unfit == "leave_out", own,
             *topic, step.purpose.holdout, leave, by_name, step.suppressions.outcomes, step.suppressions.ignored,
-            enrols,
+            enrols, step.message.learned,
         )  # fmt: skip
     messages = Messages(
         table=table,
         constant=funnel.constant,
+        reserve=np.array([s.message.reserve.least if s.message.reserve else -np.inf for s in steps], np.float64),
         eligible=funnel.eligible.astype(np.int64),
         channels=_columns(built.channels, 5),
         conditions=np.array(built.conditions, np.int64),

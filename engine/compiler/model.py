@@ -240,8 +240,18 @@ class Variant:
 
 
 @frozen
+class Reserve:
+    """The least rank at which a message is said."""
+
+    least: float
+    position: Position
+
+
+@frozen
 class Message:
     """Something that can be said. `on` is None for every event type.
+
+    `learned`: it ranks by its value x what its policy has learnt (`engine.learning.ranks`), else by its value.
 
     `slots` holds every slot its texts use, declared or not: `{first_name}` that is no declared slot
     is the feature of that name, `{event.amount:money}` is the expression in full.
@@ -265,6 +275,8 @@ class Message:
     was: tuple[str, ...]
     position: Position
     former_topics: tuple[str, ...] = ()
+    learned: bool = False
+    reserve: Reserve | None = None
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -493,6 +505,18 @@ class Policy:
         return self.enrolment is not None or self.fixed_slice is not None
 
 
+@frozen
+class Arbitration:
+    """How one message of the best tier is taken: the largest rank (best), or drawn (softmax, thompson).
+
+    `floor`: no candidate that can be drawn gets less; `temperature`, of softmax, is in the unit of ranks.
+    """
+
+    kind: str = "best"
+    floor: float = 0.0
+    temperature: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Holdout:
     share: float
@@ -564,3 +588,4 @@ class RuleSet:
     volumes: tuple[VolumeCap, ...] = field(default=())
     layers: Mapping[str, Layer] = field(default_factory=dict)
     kpis: Mapping[str, Kpi] = field(default_factory=dict)
+    arbitration: Arbitration = field(default_factory=Arbitration)

@@ -11,9 +11,10 @@ from pathlib import Path, PurePosixPath
 from engine.compiler import document
 from engine.compiler.analysis import analyse
 from engine.compiler.collector import without_collector
-from engine.compiler.model import COUNTING, Holdout, Layer, Message, Policy, Position, RuleSet
+from engine.compiler.model import COUNTING, Arbitration, Holdout, Layer, Message, Policy, Position, RuleSet
 from engine.compiler.reading import Reading
 from engine.compiler.scopes import Expressions, On
+from engine.compiler.sections_arbitration import check_ranks, read_arbitration
 from engine.compiler.sections_contact import (
     is_zone,
     read_caps,
@@ -27,7 +28,7 @@ from engine.compiler.sections_limits import read_suppressions, read_topics, read
 from engine.compiler.sections_messages import Known, copied, events_of, read_messages
 from engine.compiler.sections_policies import read_holdout, read_policies
 from engine.compiler.sections_products import read_products
-from engine.compiler.sections_schema import not_yet, read_events, read_features
+from engine.compiler.sections_schema import read_events, read_features
 from engine.compiler.sections_tests import Schema, read_tests
 from engine.compiler.sections_trials import read_layers, slices_of
 from engine.compiler.sections_windows import read_windows
@@ -44,7 +45,7 @@ _MAPS = (
     "topics", "policies", "layers", "kpis",
 )  # fmt: skip
 _LISTS = ("caps", "gaps", "suppress", "tests")
-_SINGLE = ("holdout", "defaults")
+_SINGLE = ("holdout", "defaults", "arbitration")
 _SECTIONS = (*_MAPS, *_LISTS, *_SINGLE)
 _SKIPPED_DIRECTORIES = ("samples", "examples")
 _REPLAY_FILE = "mapping.yaml"  # for `tact replay`: says how columns become events, no rules
@@ -140,7 +141,7 @@ def _merge(reading: Reading, roots: Iterable[MapNode]) -> _Sections:
     sections = _Sections()
     for root in roots:
         for name, (key, node) in root.entries.items():
-            if name not in _SECTIONS and name != "arbitration":
+            if name not in _SECTIONS:
                 reading.unknown("unknown-key", key, f"no section is called '{name[:60]}'", _SECTIONS)
                 name = closest(name, _SECTIONS, SURE)  # and read as that: one mistake is one finding
             if name in sections.maps:
@@ -160,8 +161,6 @@ def _merge(reading: Reading, roots: Iterable[MapNode]) -> _Sections:
                     reading.add("duplicate-name", key, message, also=sections.single[name][0].position)
                 else:
                     sections.single[name] = (key, node)
-            elif name == "arbitration":
-                not_yet(reading, key, "'arbitration'", "'value' to rank messages")
     return sections
 
 
@@ -239,6 +238,11 @@ def _single(reading: Reading, sections: _Sections) -> tuple[Holdout | None, str,
     return holdout, language, zone
 
 
+def _arbitration(reading: Reading, sections: _Sections) -> Arbitration:
+    found = sections.single.get("arbitration")
+    return read_arbitration(reading, found[1]) if found is not None else Arbitration()
+
+
 def _assemble(reading: Reading, sections: _Sections, files: Mapping[str, bytes]) -> RuleSet:
     """Every section, in the order in which they need each other."""
     maps = sections.maps
@@ -274,6 +278,8 @@ def _assemble(reading: Reading, sections: _Sections, files: Mapping[str, bytes])
     holdout, language, zone = _single(reading, sections)
     layers = read_layers(reading, maps["layers"], sections.names("policies"))
     policies = _policies(reading, sections, expressions, message_maps, ons, messages, layers, zone)
+    arbitration = _arbitration(reading, sections)
+    check_ranks(reading, arbitration, messages, message_maps, policies, purposes, events)
     schema = Schema(events, features, expressions.windows, expressions.broken, declared, messages, products)
     return RuleSet(
         revision=revision_of(files),
@@ -297,4 +303,5 @@ def _assemble(reading: Reading, sections: _Sections, files: Mapping[str, bytes])
         volumes=read_volumes(reading, sections.lists["caps"], declared["purpose"]),
         layers=layers,
         kpis=read_kpis(reading, maps["kpis"], expressions),
+        arbitration=arbitration,
     )

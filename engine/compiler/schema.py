@@ -32,6 +32,7 @@ from engine.compiler.schema_values import (
     value,
     whole,
 )
+from engine.compiler.sections_arbitration import ARBITRATIONS, LEARNED
 from engine.compiler.sections_contact import PER
 from engine.compiler.sections_learning import CONTEXT_MAX, LEARNS, MODELS
 from engine.compiler.sections_limits import AFTER, SUPPRESS_PER, VOLUME_MAX, VOLUME_PER
@@ -76,6 +77,15 @@ def _sections() -> Schema:
             "A share of customers who are held out, to measure against.",
             {"share": share("The share held out."), "salt": text("Another salt draws other customers.")},
             ("share", "salt"),
+        ),
+        "arbitration": fields(
+            "How one message of the best tier is taken.",
+            {
+                "kind": choice("`best` takes the largest rank, the others draw.", ARBITRATIONS),
+                "floor": share("No message that can be drawn gets less."),
+                "temperature": number("Of softmax, in the unit of `value`: small ones take the best nearly always."),
+            },
+            ("kind",),
         ),
         "defaults": fields(
             "What counts where nothing is said.",
@@ -214,6 +224,8 @@ def _message() -> Schema:
         "policy": name("How a variant is chosen: one of `policies`; absent: equal weights."),
         "sender": text("Who says it, for people."),
         "about": expression("The id of what it is about, such as a loan; for caps per [customer, about]."),
+        "rank": choice("`learned`: it ranks by its value x what its policy has learnt; absent: by its value.", LEARNED),
+        "reserve": number("The least rank at which it is said."),
         "was": names("Former names of this message: their history counts."),
         "like": name("Copies the keys of this message; own keys replace them."),
     }

@@ -26,10 +26,11 @@ F64 = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 _CANDIDATE, _VARIANT = "candidates.list.element.message", "variants.list.element.variant"
-_NAMES = ("event_type", "revision", "message", "variant", "channel", "policy", "segment", "reported", "category")
+_NAMES: tuple[str, ...] = ("event_type", "revision", "message", "variant", "channel", "policy", "segment", "reported")
+_NAMES += ("category", "arbitration")
 _REMOVED = b"tact.removed"  # in a file's metadata: entries that erasures took out
 _ODD = np.uint64(0x9E3779B97F4A7C15)
-_HIDDEN = {"log_id", "fingerprint", "record_version", "profile_version", "values_read"}  # read where asked
+_HIDDEN = {"log_id", "fingerprint", "record_version", "profile_version", "values_read", "ranks"}  # read where asked
 
 
 class UnreadableLog(TactError):
@@ -124,6 +125,28 @@ class Outcomes:
 
     def __getitem__(self, name: str) -> I64:
         return self.columns[name]
+
+
+@dataclass(slots=True)
+class Ranks:
+    """What learned ranks were made of, flat: the row of the decision, the place of the candidate in its row, and the
+    fields of `state.log.RankEntry`, texts as codes.
+    """
+
+    row: I64
+    candidate: I64
+    version: I64
+    segment: I64
+    variants: I64
+    context: I64
+    value: F64
+    rate: F64
+    deviation: F64
+    normal: Flags
+    assignment: I64
+
+    def __len__(self) -> int:
+        return len(self.row)
 
 
 class RunCount(NamedTuple):
@@ -251,6 +274,27 @@ def _list(column: pa.ChunkedArray) -> tuple[I64, Any]:
     offsets = array.offsets.to_numpy().astype(np.int64)
     flat = array.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
     return offsets - offsets[0], flat
+
+
+def ranks_of(d: Decisions) -> Ranks:
+    """The column `ranks` of decisions that were read with it."""
+    at, flat = _list(d.table["ranks"])
+    candidate, version, segment, variants, context, value, rate, deviation, normal, assignment = flat.flatten()
+    segments, variants, contexts = (d.names.codes(column) for column in (segment, variants, context))
+    values, rates, deviations = (column.to_numpy(zero_copy_only=False) for column in (value, rate, deviation))
+    return Ranks(
+        np.repeat(np.arange(len(d)), np.diff(at)),
+        candidate.to_numpy(zero_copy_only=False).astype(np.int64),
+        version.to_numpy(zero_copy_only=False).astype(np.int64),
+        segments,
+        variants,
+        contexts,
+        values,
+        rates,
+        deviations,
+        normal.to_numpy(zero_copy_only=False).astype(np.bool_),
+        assignment.to_numpy(zero_copy_only=False).astype(np.int64),
+    )
 
 
 def _integers(column: pa.ChunkedArray) -> Lists:

@@ -7,7 +7,7 @@ import numpy as np
 from engine.compiler.model import RuleSet
 from engine.decision import SHARE_UNIT
 from engine.identity import name_hash
-from engine.learning.enrolment import Assignment, assigned_shares, assignment
+from engine.learning.enrolment import Assignment, assigned_shares, assignment, known_assignment
 from engine.learning.posteriors import Posteriors
 from engine.learning.shares import shares_of
 from engine.readout.log import I64, Decisions, Flags, Outcomes, mixed
@@ -24,19 +24,19 @@ class Vectors:
         self._ruleset = ruleset
         self._verdict = verdict
         self._states: dict[tuple[object, ...], tuple[int, ...]] = {}
-        self._book = StateBook(ruleset.policies) if ruleset is not None else None
+        self.book = StateBook(ruleset.policies) if ruleset is not None else None
         self._revisions: set[str] = set()
 
     def report(self, o: Outcomes) -> None:
         """Outcomes, which rewards are made of."""
-        if self._book is not None:
-            self._book.report(o)
+        if self.book is not None:
+            self.book.report(o)
 
     def take(self, d: Decisions, drawn: Flags) -> None:
         """Checks one file. Rows alike in everything that shares depend on are looked at once."""
         self._revisions |= {d.names.texts[c] for c in np.unique(d["revision"][drawn]).tolist()}
-        if self._book is not None:
-            self._book.take(d)
+        if self.book is not None:
+            self.book.take(d)
         self._assigned(d, drawn)
         rows = np.flatnonzero(drawn & (d["sticky"] == 0))
         if not len(rows):
@@ -83,17 +83,17 @@ class Vectors:
             tuple(x.name[x.at[i] : x.at[i + 1]].tolist()),
             tuple(v.share[v.at[i] : v.at[i + 1]].tolist()),
             len(members),
-            _assignment(d["assignment"][i]),
+            known_assignment(d["assignment"][i]),
         )
         check, expected = self._judged(revision, used)
         if check:
             bad = np.zeros(len(d), np.bool_)
             bad[members] = True
             self._verdict.tell(d, check, bad, same((str(list(used.shares)), expected)))
-        elif self._book is not None and self._ours(revision) and used.version and self._learns(policy):
+        elif self.book is not None and self._ours(revision) and used.version and self._learns(policy):
             for k in members[:EXAMPLES].tolist():
                 used.examples.append((d.decision_id(k), str(d.table["log_id"][k]), str(d.path)))
-            self._book.use(used)
+            self.book.use(used)
 
     def _judged(self, revision: str, used: Used) -> tuple[str, str]:
         """(the check that fails, what it expects); ("", "") if none."""
@@ -113,28 +113,30 @@ class Vectors:
         off = max((abs(a - b) for a, b in zip(used.shares, expected, strict=True)), default=0)
         if off > (NEAR if self._learns(used.policy) else 0):
             return "variant_shares", str(list(expected))
-        self._count_off(off, used.count)
+        self._verdict.count_off(off, used.count)
         return "", ""
-
-    def _count_off(self, off: int, count: int) -> None:
-        self._verdict.units += count if off == 1 else 0
-        self._verdict.near += count if off > 1 else 0
 
     def finish(self, begins: bool) -> None:
         """Folds the log again, and compares what policies had learnt with what they drew from. `begins`: as `judge`."""
-        if self._book is None or len(self._revisions) > 1 or self._verdict.erased:
+        if self.book is None or len(self._revisions) > 1 or self._verdict.erased:
             return
-        for found in self._book.judge(begins):
-            used = found.used
+        for found in self.book.judge(begins):
+            used, verdict = found.used, self._verdict
+            check = "learnt_shares" if used.rate is None else "learnt_rank"
+            if found.off is not None and used.rate is None:
+                verdict.open_shares -= used.count
+                verdict.recomputed += used.count
+            elif found.off is not None:
+                verdict.open_ranks -= used.count
+                verdict.ranks += used.count
             if found.off is not None:
-                self._verdict.open_shares -= used.count
-                self._verdict.recomputed += used.count
-                self._count_off(found.off, used.count)
+                verdict.count_off(found.off, used.count)
             elif found.sure:
-                self._verdict.counts["learnt_shares"] += used.count
-                for name, log_id, path in used.examples[: EXAMPLES - self._told("learnt_shares")]:
-                    told = (str(list(used.shares)), f"a state that version {used.version} can have had")
-                    self._verdict.differences.append(Difference("learnt_shares", name, log_id, path, *told))
+                verdict.counts[check] += used.count
+                shown = str(list(used.shares)) if used.rate is None else "{:.9g} +- {:.3g}".format(*used.rate)
+                for name, log_id, path in used.examples[: EXAMPLES - self._told(check)]:
+                    told = (shown, f"a state that version {used.version} can have had")
+                    verdict.differences.append(Difference(check, name, log_id, path, *told))
 
     def _told(self, check: str) -> int:
         return sum(d.check == check for d in self._verdict.differences)
@@ -164,11 +166,6 @@ class Vectors:
         return assigned_shares(
             found, used.how, used.message, used.segment, used.variants, Posteriors(), used.context
         ).shares
-
-
-def _assignment(number: np.int64) -> Assignment:
-    """What a log's number means; one that none has is found out by the check of assignments."""
-    return Assignment(int(number)) if int(number) in set(Assignment) else Assignment.POLICY
 
 
 def _how(number: np.int64) -> str:

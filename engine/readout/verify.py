@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from engine.compiler.model import RuleSet
 from engine.decision import SHARE_UNIT, Outcome, Reason
-from engine.identity import name_hash
 from engine.learning.shares import MESSAGE_STAGE, VARIANT_STAGE, salt_keys
 from engine.readout.log import (
     I64,
@@ -32,6 +31,7 @@ from engine.readout.log import (
     read_outcomes,
     runs_of,
 )
+from engine.readout.messages import Messages
 from engine.readout.philox import uniforms
 from engine.readout.vectors import Vectors
 from engine.readout.verdict import EXAMPLES, Difference, Verdict, Words, same
@@ -44,7 +44,7 @@ def verify(log: Path, secret: bytes = b"", ruleset: RuleSet | None = None) -> Ve
     """
     work = _Work(secret or b"tact", ruleset)
     names = Names()
-    for decisions in read_decisions(log, names, ("log_id",)):
+    for decisions in read_decisions(log, names, ("log_id", "ranks")):
         work.take(decisions)
     for run in runs_of(log):
         work.count(run)
@@ -59,6 +59,7 @@ class _Work:
         self._seen: list[U64] = []  # keys of entries, for what stands twice
         self._chosen: list[tuple[U64, I64, I64, I64]] = []  # decision -> message, variant, revision, for outcomes
         self._vectors = Vectors(ruleset, self.verdict)
+        self._messages = Messages(ruleset, self.verdict, self._vectors.book)
         self._runs: set[int] = set()
 
     # One file
@@ -74,8 +75,8 @@ class _Work:
         self._draws(d, drawn, fits)
         self._uniforms(d, drawn)
         self._reasons(d, drawn)
-        self._message_shares(d, fits)
         self._vectors.take(d, drawn)
+        self._messages.take(d, drawn)
         key = decision_keys(d.customer, d.event, d["slot"])
         self._chosen.append((key[drawn], d["message"][drawn], d["variant"][drawn], d["revision"][drawn]))
         self._twice(d, key)
@@ -123,32 +124,6 @@ class _Work:
         good &= (d["outcome"] == int(Outcome.SEND)) | (d["outcome"] == int(Outcome.NO_MESSAGE))
         self.verdict.tell(
             d, "reason", ~good, lambda i: (f"outcome {d['outcome'][i]}, reason {reason[i]}", "one that fits")
-        )
-
-    def _message_shares(self, d: Decisions, fits: Flags) -> None:
-        """Whoever fits is as good as the others that fit: the rest was outranked without being asked."""
-        c = d.candidates
-        hashes = np.array([name_hash(n) for n in d.names.texts], np.uint64)
-        rank = np.where(fits, c.rank, 0.0)
-        count = c.sums(fits.astype(np.int64))
-        first = np.full(len(d), np.nan)
-        first[c.row[fits][::-1]] = rank[fits][::-1]
-        uneven = c.sums((fits & (rank != first[c.row])).astype(np.int64)) > 0
-        expected = np.where(fits, SHARE_UNIT // np.maximum(count[c.row], 1), 0)
-        for k in np.unique(count[count > 1]).tolist():  # the remainder goes to the largest hashes
-            rows = np.flatnonzero(count == k)
-            at = np.flatnonzero(fits & (count[c.row] == k)).reshape(len(rows), k)
-            order = np.argsort(hashes[c.name[at]], axis=1)[:, ::-1]
-            shares = np.full((len(rows), k), SHARE_UNIT // k)
-            np.put_along_axis(shares, order[:, : SHARE_UNIT - SHARE_UNIT // k * k], SHARE_UNIT // k + 1, axis=1)
-            expected[at] = shares
-        bad = (c.sums((c.share != expected).astype(np.int64)) > 0) | uneven
-        at = c.at
-        self.verdict.tell(
-            d,
-            "message_shares",
-            bad,
-            lambda i: (str(c.share[at[i] : at[i + 1]].tolist()), str(expected[at[i] : at[i + 1]].tolist())),
         )
 
     def _twice(self, d: Decisions, key: U64) -> None:

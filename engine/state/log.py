@@ -42,6 +42,26 @@ class VariantEntry(NamedTuple):
     share: int
 
 
+class RankEntry(NamedTuple):
+    """Of a candidate that ranks by what it has learnt (`candidate`: its place): what its rank was made of.
+
+    `version`, `segment`, `variants` (names of those left, with commas) and `context` (numbers, with commas) say which
+    posterior; the rank is `value` x `rate`, as in `learning.ranks.Worth`. `assignment`: by what
+    a variant would be drawn.
+    """
+
+    candidate: int
+    version: int
+    segment: str
+    variants: str
+    context: str
+    value: float
+    rate: float
+    deviation: float
+    normal: bool
+    assignment: int = 0
+
+
 @dataclass(slots=True)
 class DecisionEntry:
     """One slot of one decision. `outcome` and `reason` are numbers as in decision.proto.
@@ -50,7 +70,8 @@ class DecisionEntry:
     `values_read` maps paths (`event.x`, `features.x`, `windows.x`) to bool, int, float, str, a list of str or
     None; times, dates, durations and money as text (see compiler.written). `context`: what a linear policy looked
     at, in parts of 1,024 (learning.linear). `reported`: values for the readout, by the text of `report_by`.
-    `measured`: what the event adds to KPIs, by name.
+    `measured`: what the event adds to KPIs, by name. `arbitration`: how the message was drawn from the candidates, ""
+    for the best (learning.arbitration).
     """
 
     at_ms: int
@@ -85,6 +106,8 @@ class DecisionEntry:
     assignment: int = 0  # by what the variant was drawn: learning.enrolment
     reported: dict[str, object] = field(default_factory=dict)
     measured: list[tuple[str, float]] = field(default_factory=list)
+    arbitration: str = ""
+    ranks: list[RankEntry] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -183,6 +206,7 @@ def encode(entry: Entry) -> bytes:
         at = form.tail_names.index
         tail[at("candidates")] = [list(c) for c in entry.candidates]
         tail[at("variants")] = [list(v) for v in entry.variants]
+        tail[at("ranks")] = [list(r) for r in entry.ranks]
     while len(tail) > form.required and (tail[-1] in _EMPTY or not tail[-1]):
         tail.pop()
     try:
@@ -208,6 +232,7 @@ def decode(blob: bytes) -> Entry:
             entry.candidates = [CandidateEntry(*c) for c in entry.candidates]
             entry.variants = [VariantEntry(*v) for v in entry.variants]
             entry.measured = [(name, value) for name, value in entry.measured]
+            entry.ranks = [RankEntry(*r) for r in entry.ranks]
     except (struct.error, ValueError, TypeError, AttributeError, IndexError, KeyError) as e:
         raise CorruptBlob(f"a log entry of kind {form.kind}: {e}") from None
     return entry

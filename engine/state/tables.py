@@ -67,6 +67,26 @@ SCHEMAS = {
             ("assignment", pa.int8()),
             ("reported", _TEXT),  # a JSON object
             ("measured", pa.list_(pa.struct([("kpi", _TEXT), ("value", pa.float64())]))),
+            ("arbitration", _TEXT),
+            (
+                "ranks",
+                pa.list_(
+                    pa.struct(
+                        [
+                            ("candidate", pa.int16()),
+                            ("version", pa.uint64()),
+                            ("segment", _TEXT),
+                            ("variants", _TEXT),
+                            ("context", _TEXT),
+                            ("value", pa.float64()),
+                            ("rate", pa.float64()),
+                            ("deviation", pa.float64()),
+                            ("normal", pa.bool_()),
+                            ("assignment", pa.int8()),
+                        ]
+                    )
+                ),
+            ),
         ]
     ),
     "outcome": pa.schema(
@@ -140,6 +160,7 @@ def _values(row: LogRow) -> tuple[str, dict[str, Any]]:
             values["candidates"] = [c._asdict() for c in entry.candidates]
             values["variants"] = [v._asdict() for v in entry.variants]
             values["measured"] = [{"kpi": name, "value": value} for name, value in entry.measured]
+            values["ranks"] = [r._asdict() for r in entry.ranks]
     except CorruptBlob as e:
         log.warning("log entry %s of bucket %d is archived as it is: %s", row.log_id, row.bucket, e)
         return "unreadable", {"d": row.d}

@@ -1,5 +1,5 @@
 """The filters between the rules and the draw, in the order of the design: pause, consent, suppression, channel,
-hours, caps and gaps, volume, trial, text, rank. A message stops at its first failure.
+hours, caps and gaps, volume, trial, text, rank, reserve. A message stops at its first failure.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from engine.learning.enrolment import Assignment, assigned_shares, assignment, f
 from engine.learning.linear import context_of
 from engine.learning.policies import VariantShares
 from engine.learning.posteriors import Posteriors
+from engine.learning.ranks import Worth, learnt_worth
 from engine.plan import ChannelPlan, MessageStep
+from engine.state.log import RankEntry
 from engine.state.model import Profile, Record, Touch
 from engine.step.measured import reported
 from engine.step.reasons import (
@@ -38,6 +40,7 @@ from engine.step.reasons import (
     TRIAL,
     VOLUME,
     Stop,
+    below_reserve,
 )
 from engine.step.render import language_for, slots_used
 
@@ -90,7 +93,7 @@ class Fit:
     step: MessageStep
     at_ms: int
     channel: ChannelPlan
-    rank: float
+    worth: Worth
     variants: list[str]
     texts: list[tuple[str, Text, str]]  # language, text declaration, template for the channel
     unfit: list[Unfit]
@@ -102,6 +105,11 @@ class Fit:
     context: tuple[int, ...] = ()
     assignment: Assignment = Assignment.POLICY
     reported: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def rank(self) -> float:
+        """What it is compared by."""
+        return self.worth.rank
 
 
 def _stop(stage: int, found: tuple[Reason, Details], step: MessageStep, position: Position | None = None) -> Stop:
@@ -239,13 +247,30 @@ def _outside(step: MessageStep, variants: list[str], unfit: list[Unfit], how: As
     return None
 
 
-def rank_of(view: View, step: MessageStep) -> float:
-    """A message's rank: its value (the rate is 1). Minus infinity where it has none."""
+def value_of(view: View, step: MessageStep) -> float:
+    """A message's value. Minus infinity where it has none."""
     if step.constant is not None:
         return step.constant
     value = view.batch.value(step.value, view.i)
     known = isinstance(value, int | float) and math.isfinite(value)
     return float(value) + 0.0 if known else -math.inf  # type: ignore[arg-type]
+
+
+def _worth(
+    view: View,
+    step: MessageStep,
+    segment: str,
+    variants: list[str],
+    shares: VariantShares,
+    context: tuple[int, ...],
+) -> Worth:
+    """Value x rate: the rate is 1, or what the message's policy has learnt."""
+    value, policy = value_of(view, step), step.policy
+    if not step.message.learned or policy is None or not math.isfinite(value):
+        return Worth(value)
+    return learnt_worth(
+        policy, step.message.name, value, segment, variants, shares.shares, view.posteriors, context
+    )  # fmt: skip
 
 
 def waits(view: View, step: MessageStep) -> bool:
@@ -312,11 +337,22 @@ def consider(view: View, step: MessageStep) -> Fit | Stop:
     shares = _shares(view, step, variants, unfit, segment, context, how)
     if isinstance(shares, Stop):
         return shares
-    rank = rank_of(view, step)
-    if not math.isfinite(rank):
+    worth = _worth(view, step, segment, variants, shares[0], context)
+    if not math.isfinite(worth.rank):
         cause = "the message's value could not be computed"
         return _stop(RANK, (Reason.DATA_MISSING, Details(cause=cause)), step)
-    return Fit(
-        step, at, channel, rank, variants, texts, unfit, shares[0], shares[1], segment, about, volumes, context, how,
+    fit = Fit(
+        step, at, channel, worth, variants, texts, unfit, shares[0], shares[1], segment, about, volumes, context, how,
         reported(view.batch, view.i, step),
     )  # fmt: skip
+    if message.reserve is not None and worth.rank < message.reserve.least:
+        return replace(below_reserve(message, worth.rank), made_of=made_of(fit, view.posteriors.version))
+    return fit
+
+
+def made_of(fit: Fit, version: int) -> RankEntry | None:
+    """What a learned rank is made of, by posteriors of this version; None where the rank is the value."""
+    if not fit.step.message.learned:
+        return None
+    context = ",".join(map(str, fit.context))
+    return RankEntry(0, version, fit.segment, ",".join(fit.variants), context, *fit.worth, int(fit.assignment))

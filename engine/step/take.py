@@ -6,6 +6,7 @@ decision can be taken again from what the log says.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -21,7 +22,7 @@ from engine.plan import MessageStep
 from engine.state.history import NO_HISTORY, History
 from engine.state.model import Profile, Record, Touch, TouchFlag, WindowState
 from engine.step.choice import Choice, choose
-from engine.step.filters import Fit, View, consider, rank_of, waits
+from engine.step.filters import Fit, View, consider, value_of, waits
 from engine.step.inputs import gather, text_feature
 from engine.step.measured import measured
 from engine.step.reasons import Stop, sentence, stopped_by_rules
@@ -62,7 +63,7 @@ class Subject:
 class Drawn:
     """What was considered and drawn for one slot: the raw material of the log entry.
 
-    `outranked` are messages, with their ranks, that could not have won whatever the filters say.
+    `outranked` are messages, with their values, that could not have won whatever the filters say.
     """
 
     fits: list[Fit]
@@ -242,7 +243,7 @@ def _decide(world: World, s: Step, view: View, candidates: list[MessageStep]) ->
             if slot == 0:
                 _answer(s, _furthest(view, stops) if stops else _unknown(), stops)
             return
-        choice = choose(fits, view.now_ms, world.salt, s.subject.key, s.event, slot)
+        choice = choose(world.bundle.ruleset.arbitration, fits, view.now_ms, world.salt, s.subject.key, s.event, slot)
         withheld = view.held_out and choice.fit.step.purpose.holdout
         if view.volumes is not None and not (withheld or view.wanted or s.in_full or s.request.dry_run):
             view.volumes.take(choice.fit.volumes)
@@ -264,17 +265,19 @@ def _consider_all(
 ) -> tuple[list[Fit], list[tuple[MessageStep, Stop]], list[tuple[MessageStep, float]]]:
     """(what fits, what was stopped, what need not be asked), the best first.
 
-    Once a message fits, none of a later tier, of a later moment or of a lower rank can win, so their
-    filters are not run: most of the work where many messages compete for a customer.
+    Once a message fits, none of a later tier or of a later moment can win, nor one of a lower rank where the best is
+    taken: their filters are not run, which is most of the work where many messages compete for a customer. What ranks
+    by what it has learnt is asked first, as its rank is known only then.
     """
-    order = sorted((m.purpose.tier, waits(view, m), -rank_of(view, m), m.index) for m in messages)
+    by_rank = view.bundle.ruleset.arbitration.kind == "best"
+    order = sorted((m.purpose.tier, waits(view, m), _highest(view, m), m.index) for m in messages)
     fits: list[Fit] = []
     stops: list[tuple[MessageStep, Stop]] = []
     best: tuple[int, bool, float] | None = None
-    for place, (*key, index) in enumerate(order):
-        if best is not None and tuple(key) > best and not in_full:
-            rest = [(view.bundle.steps.messages[i], -below) for _, _, below, i in order[place:]]
-            return fits, stops, rest
+    for place, (tier, wait, highest, index) in enumerate(order):
+        if best is not None and not in_full and ((tier, wait) > best[:2] or (by_rank and highest > best[2])):
+            rest = [view.bundle.steps.messages[i] for *_, i in order[place:]]
+            return fits, stops, [(m, value_of(view, m)) for m in rest]
         message = view.bundle.steps.messages[index]
         verdict = consider(view, message)
         if isinstance(verdict, Stop):
@@ -282,8 +285,13 @@ def _consider_all(
             continue
         fits.append(verdict)
         if not 0 < len(view.wanted) < ASKED_AT_ONCE:  # else the step is taken again: what stands behind is asked too
-            best = best or (message.purpose.tier, waits(view, message), -rank_of(view, message))
+            best = min(best, (tier, wait, -verdict.rank)) if best is not None else (tier, wait, -verdict.rank)
     return fits, stops, []
+
+
+def _highest(view: View, message: MessageStep) -> float:
+    """Minus the rank that a message may have before its filters are run."""
+    return -math.inf if message.message.learned else -value_of(view, message)
 
 
 def _unknown() -> Decision:
@@ -296,7 +304,7 @@ def _furthest(view: View, stops: list[tuple[MessageStep, Stop]]) -> Decision:
 
     def order(item: tuple[MessageStep, Stop]) -> tuple[int, int, float, str]:
         step, stop = item
-        return -stop.stage, step.purpose.tier, -rank_of(view, step), step.message.name
+        return -stop.stage, step.purpose.tier, -value_of(view, step), step.message.name
 
     return refusal(min(stops, key=order)[1])
 

@@ -68,6 +68,28 @@ def _enrol(policies: Mapping[str, dict[str, object]], seed: str) -> dict[str, ob
     return {"layer": {"salt": seed, "slices": slices}} if slices else {}
 
 
+def _between(made: Mapping[str, dict[str, object]], plain: bool) -> dict[str, object]:
+    """Lets messages rank by what they have learnt, and have reserves; how one is drawn, where the best is not taken."""
+    chance = random.Random(len(str(made)))
+    learns = chance.choice(("learns", "segmented"))  # the same for all: they are compared
+    if chance.random() < 0.4:
+        return {}
+    for name, message in made.items():
+        value = message.get("value", 1)
+        if message.get("policy") == learns and chance.random() < 0.6:
+            message["rank"] = "learned"
+        if name in ("message_0", "message_alike") or chance.random() < 0.7:
+            continue
+        if "rank" in message or isinstance(value, str):
+            message["reserve"] = chance.choice((0.2, 0.5, 2.5))
+        else:
+            message["reserve"] = value - chance.choice((0, 1))  # type: ignore[operator]
+    if plain:
+        return {}
+    softmax = {"kind": "softmax", "temperature": 1.5, "floor": "1%"}
+    return chance.choice(({}, {}, {"arbitration": softmax}, {"arbitration": {"kind": "thompson", "floor": "2%"}}))
+
+
 class _RuleSet:
     def __init__(self, chance: random.Random, plain: bool, messages: int | None, windows: bool) -> None:
         self.chance = chance
@@ -101,6 +123,7 @@ class _RuleSet:
             made["message_1"]["was"] = ["message_of_old", "message_99"]
         if self.count > 2:
             made["message_alike"] = {"like": "message_0", "value": 3}
+        how = _between(made, self.plain)
         used = {str(m["policy"]) for m in made.values() if "policy" in m}
         schema = {
             "defaults": {"language": self.chance.choice(("en", "en", "en", "es"))},
@@ -126,6 +149,7 @@ class _RuleSet:
         if self.chance.random() < 0.4:
             sums = ("payment.paid", "payment.amount", "deposit.count")
             parts["policies.yaml"]["kpis"] = {f"sum_{k}": of for k, of in enumerate(sums) if self.chance.random() < 0.7}
+        parts["policies.yaml"] |= how
         if self.chance.random() < 0.5:
             share = self.chance.choice(("5%", "30%", "0", "0.999"))
             parts["policies.yaml"]["holdout"] = {"share": share, "salt": "salt"}
