@@ -7,10 +7,10 @@ bounds that need the length; its rows say so.
 
 from __future__ import annotations
 
-from bench.learning import published
+from bench.learning import contextual, judged, published, speed
 from bench.rows import Effort, Row
 
 
 def run(effort: Effort) -> list[Row]:
     """One after another."""
-    return published.run(effort)
+    return [*published.run(effort), *contextual.run(effort), *judged.run(effort), *speed.run(effort)]
