@@ -98,12 +98,12 @@ def _rows(kind: str, played: Sequence[Played], decisions: int) -> list[Row]:
     )
     return [
         Row(
-            f"contextual: {kind} beside the best fixed variant", "rate", [p.earned for p in played],
+            f"{kind}, beside the best fixed variant", "rate", [p.earned for p in played],
             [p.fixed for p in played], bound=TIMES if long else None, note=note,
             facts={"decisions": decisions, "possible": possible, "late": late},
         ),
         Row(
-            f"contextual: {kind}, draws against logged probabilities, least p", "", [min(p.p for p in played)],
+            f"{kind}: p of draws against logged shares", "", [min(p.p for p in played)],
             bound=RATIO_P,
         ),
     ]  # fmt: skip

@@ -99,8 +99,8 @@ def run(effort: Effort) -> list[Row]:
         effect = _BETTER[1] - _BETTER[0]
         note = f"judged: {runs} trials of {days * _A_DAY:,} customers each, {days} looks"
         rows += [
-            _share(f"A/A, {name}: called different under daily looks", [w.called for w in same], LEVEL, "lower", note),
-            _share(f"A/A, {name}: the same by the test for one look", [w.called_by_one_look for w in same]),
+            _share(f"A/A, {name}: called different, daily looks", [w.called for w in same], LEVEL, "lower", note),
+            _share(f"A/A, {name}: the same, test for one look", [w.called_by_one_look for w in same]),
             _share(f"{name}: 95 % interval at the end covers", [w.covered(effect) for w in better], 0.95, "higher"),
             _share(
                 f"{name}: watched interval covers on all days", [w.covered_always(effect) for w in better], 0.95,

@@ -82,14 +82,14 @@ def run(effort: Effort) -> list[Row]:
     rows = [row for delay in THOMPSON for row in _rows_of(delay, lengths[delay], found)]
     at_once = found["at once", 1000]
     rows.append(Row(
-        "Chapelle & Li, feedback every 1,000 steps, new items known at once: thompson", "regret", at_once,
+        "delay 1,000, new items known at once: thompson", "regret", at_once,
         [THOMPSON[1000] * lengths[1000] / STEPS] * len(at_once), better="lower",
     ))  # fmt: skip
     for kind, published in STATIONARY.items():
         bound = NEAR if whole and kind == "thompson" else None
         rows.append(_mean(f"nine arms .1 .. .9: {kind}", found["stationary", kind], published, steps, bound))
     for half_life, published in CHANGE.items():
-        name = f"abrupt change: thompson, {f'half-life of {half_life} steps' if half_life else 'nothing forgotten'}"
+        name = f"abrupt change: thompson{f', half-life {half_life}' if half_life else ''}"
         if ("change", half_life) in found:
             bound = NEAR if whole else None
             rows.append(_mean(name, found["change", half_life], published, steps, bound))
@@ -101,23 +101,25 @@ def _seeds(runs: int, effort: Effort) -> int:
 
 
 def _rows_of(delay: int, steps: int, found: Mapping[tuple[object, ...], list[float]]) -> list[Row]:
-    name = f"Chapelle & Li, feedback every {delay:,} step{'s' if delay > 1 else ''}: "
+    name = f"delay {delay:,}: "
     mine, whole = found["thompson", delay], steps == STEPS
-    said = f"Chapelle & Li: {steps:,} steps" + ("" if whole else ", the published regret by as much less, no bounds")
+    said = f"Chapelle & Li 2011, delay {delay:,}: {steps:,} steps" + (
+        "" if whole else ", the published regret by as much less, no bounds"
+    )
     published = [THOMPSON[delay] * steps / STEPS] * len(mine)
     mean = [float(np.mean(mine))]
     rows = [
         Row(
             name + "thompson", "regret", mine, published, bound=NEAR if whole else None, better="near",
-            note=said, facts={"steps": steps, "runs": len(mine)},
+            note=f"{said}; {len(mine)} run{'s' if len(mine) > 1 else ''}", facts={"steps": steps, "runs": len(mine)},
         ),
         Row(
-            name + "ucb1 beside thompson", "regret", [float(np.mean(found["ucb1", delay]))], mean,
+            name + "ucb1, beside thompson", "regret", [float(np.mean(found["ucb1", delay]))], mean,
             bound=UCB_TIMES if whole else None,
         ),
     ]  # fmt: skip
     if ("kl_ucb", delay) in found:
-        rows.append(Row(name + "kl_ucb beside thompson", "regret", [float(np.mean(found["kl_ucb", delay]))], mean))
+        rows.append(Row(name + "kl_ucb, beside thompson", "regret", [float(np.mean(found["kl_ucb", delay]))], mean))
     return rows
 
 

@@ -86,7 +86,7 @@ def run(effort: Effort) -> list[Row]:
     rows = []
     for name in LIBRARIES:
         for how in _ways(name):
-            title = f"linear Thompson, {ARMS} arms x {FEATURES} features: {name}" + (", in batches" * (how == "batch"))
+            title = f"linear, {ARMS} x {FEATURES}: {name}" + (", in batches" * (how == "batch"))
             found = theirs.get((name, how))
             note = f"{name} {versions[name]}: {HOW[name]}" if found else f"{name}: {MISSING}"
             bound = BOUNDS.get(name) if found and how == "one" else None
