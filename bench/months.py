@@ -1,13 +1,12 @@
-"""Simulated months: people's events through the engine, on a real store, by its own services, hour by hour.
+"""Simulated months: people's events through the engine, on a real store, by its own services, three hours at a time.
 
-The bank that is played here does what docs/integrators.md asks for: it decides in batches, asks again before it sends what
-was deferred, and reports what became of every message. Only the transport is left out, and the store's clock stands where
+The bank played here does what docs/integrators.md asks for: it decides in batches, asks again before it sends what was
+deferred, and reports what became of every message. Only the transport is left out, and the store's clock stands where
 it is put. Once a simulated day the log is learnt from.
 """
 
 from __future__ import annotations
 
-import asyncio
 import heapq
 import tempfile
 from collections import Counter
@@ -18,7 +17,9 @@ from typing import TypeVar
 
 import numpy as np
 import uvloop
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc.status_pb2 import Status
 
 from bench.people import (
     COST,
@@ -33,10 +34,11 @@ from bench.people import (
     START_MS,
     WEEKLY_CHECK,
     Floats,
+    Ints,
     People,
     Population,
 )
-from bench.processes import write_files
+from engine.bundle import Active, Bundle, compile_bundle
 from engine.columns.lane import Lane
 from engine.columns.put_lane import PutLane
 from engine.decider import Decider, DeciderSettings
@@ -51,21 +53,22 @@ from engine.state.archive import Archiver
 from engine.state.embedded import EmbeddedStore
 from engine.transport import Call, Unary
 
-TICK_MS = 2 * 3_600_000
+TICK_MS = 3 * 3_600_000
 SECRET = b"bench"  # keys the draws: `tact verify --secret bench`
 _AT_ONCE = 1000  # items of a call
 _MAX_LOG = 1_000_000
 _ZONES = {"islands": "Atlantic/Canary"}
 T = TypeVar("T")
 _NAMES = ("Ana", "Luis", "Eva", "Juan", "Rosa", "Iván", "Nora", "Hugo")
-_COUNTED = ("sent", "replies", "conversions", "stops", "left", "earned", "margin")
+_COUNTED = ("sent", "replies", "conversions", "stops", "earned", "margin", "stayed", "reached")
 
 
 @dataclass
 class Course:
     """What came of a way of messaging, a number a day in each of `days`' arrays.
 
-    `sent`, `replies`, `conversions`, `stops`, `left`: how many; `earned`: EUR of conversions, `margin` of payments.
+    `sent`, `replies`, `conversions`, `stops`: how many; `earned`: EUR of conversions, `margin` of payments. At a day's
+    end `stayed`: people who have not left, `reached`: those of them who have not said stop either.
     """
 
     size: int
@@ -84,24 +87,23 @@ class Course:
         return self.days["earned"] + self.days["margin"] - COST * self.days["sent"]
 
 
-def run(
+def run_months(
     files: dict[str, bytes], of: Population, harm: float = 1.0, ideal: bool = False, log: Path | None = None
 ) -> Course:
     """The whole of `of.days` under a rule set, on a store of its own. With `log` the decision log is archived there."""
     with tempfile.TemporaryDirectory(prefix="tact-bench-") as temporary:
-        directory = Path(temporary)
-        write_files(directory / "rules", files)
-        server = EmbeddedStore(directory / "store", persist=False)
+        server = EmbeddedStore(Path(temporary), persist=False)
         try:
-            return uvloop.run(_run(server.start(), directory, of, People(of, harm, ideal), log))
+            return uvloop.run(_run(server.start(), compile_bundle(files), of, People(of, harm, ideal), log))
         finally:
             server.stop()
 
 
-async def _run(url: str, directory: Path, of: Population, people: People, log: Path | None) -> Course:
+async def _run(url: str, bundle: Bundle, of: Population, people: People, log: Path | None) -> Course:
     store = ManualStore(url, max_log_length=_MAX_LOG, timeout_ms=10_000)
     store.at_ms = START_MS
-    bank = await _Bank.open(store, directory, of, people)
+    await store.check()
+    bank = _Bank(store, bundle, of, people)
     archiver = Archiver(store, log, bank.learner.safe_id) if log is not None else None
     try:
         await bank.put_profiles()
@@ -122,11 +124,13 @@ async def _run(url: str, directory: Path, of: Population, people: People, log: P
 class _Bank:
     """Calls the engine's methods, and keeps what is to be sent and to be reported."""
 
-    def __init__(self, store: ManualStore, revisions: Revisions, of: Population, people: People) -> None:
+    def __init__(self, store: ManualStore, bundle: Bundle, of: Population, people: People) -> None:
         self._store = store
         self._of = of
         self._people = people
         self._learnt = Learnt()
+        revisions = Revisions(store.side, store.key)
+        revisions.active = Active(bundle)
         settings = DeciderSettings(salt=SECRET, secret=SECRET, commit_budget_ms=60_000)
         self._decider = Decider(revisions.active, store, settings, self._learnt)
         lane = Lane(self._decider, store)
@@ -139,14 +143,7 @@ class _Bank:
         self._deferred: list[tuple[int, int, str, str, str]] = []  # (at, event, decision, message, variant)
         self._due: list[tuple[int, int, pb.OutcomeReport]] = []  # (at, a number for order, report)
         self._reported = 0
-
-    @staticmethod
-    async def open(store: ManualStore, directory: Path, of: Population, people: People) -> _Bank:
-        """With the rules of `directory / "rules"` in service."""
-        await store.check()
-        revisions = Revisions(store.side, store.key)
-        await revisions.start(directory / "rules")
-        return _Bank(store, revisions, of, people)
+        self._stopped = np.zeros(of.size, np.bool_)
 
     async def close(self) -> None:
         """Closes all connections."""
@@ -170,8 +167,8 @@ class _Bank:
         begin, of = self._next, self._of
         self._next = int(np.searchsorted(of.at_ms, at_ms, "right"))
         happened = [e for e in range(begin, self._next) if self._people.happens(e)]
-        self._day(at_ms)["margin"][self._today(at_ms)] += MARGIN * int(np.sum(of.kind[happened] == PAYMENT))
-        for part in _parts(happened):
+        self.course.days["margin"][self._today(at_ms)] += MARGIN * int(np.sum(of.kind[happened] == PAYMENT))
+        for part in _waves(happened, of.who):
             request = pb.DecideBatchRequest(requests=[_event(of, e) for e in part])
             answer = pb.DecideBatchResponse.FromString(await self._call("DecideBatch", request))
             for event, response in zip(part, answer.responses, strict=True):
@@ -181,15 +178,15 @@ class _Bank:
     async def end_day(self, day: int) -> None:
         """Who leaves; and the engine learns."""
         at_ms = START_MS + (day + 1) * DAY_MS
-        self.course.days["left"][day] = len(self._people.end_day(at_ms))
+        self._people.end_day(at_ms)
+        stayed = ~self._people.gone
+        self.course.days["stayed"][day] = stayed.sum()
+        self.course.days["reached"][day] = (stayed & ~self._stopped).sum()
         await self.learner.run_once(at_ms)
         await refresh(self._store, self._learnt)
 
     def _today(self, at_ms: int) -> int:
         return min(self._of.days, -(-(at_ms - START_MS) // DAY_MS)) - 1
-
-    def _day(self, at_ms: int) -> dict[str, Floats]:
-        return self.course.days
 
     def _decided(self, event: int, decision: pb.Decision, at_ms: int) -> None:
         self.course.decisions += 1
@@ -200,9 +197,7 @@ class _Bank:
         self.course.arms[decision.message, decision.variant, region] += 1
         if decision.confirm_before_sending:
             send_ms = decision.send_after.ToMilliseconds()
-            heapq.heappush(
-                self._deferred, (send_ms, event, decision.decision_id, decision.message, decision.variant)
-            )
+            heapq.heappush(self._deferred, (send_ms, event, decision.decision_id, decision.message, decision.variant))
         else:
             self._send(event, decision.decision_id, decision.message, decision.variant, at_ms)
 
@@ -230,8 +225,9 @@ class _Bank:
             self._later(reaction.agreed_ms, decision_id, Report.CONVERTED, OFFERS[message].value)
         if reaction.stopped_ms is not None:
             self._later(reaction.stopped_ms, decision_id, Report.OPTED_OUT)
+            self._stopped[self._of.who[event]] = True
 
-    def _later(self, at_ms: int, decision_id: str, kind: pb.OutcomeReport.Kind.ValueType, value: float = 0.0) -> None:
+    def _later(self, at_ms: int, decision_id: str, kind: pb.OutcomeReport.Kind, value: float = 0.0) -> None:
         self._reported += 1
         report = pb.OutcomeReport(decision_id=decision_id, kind=kind, occurred_at=_timestamp(at_ms), value=value)
         heapq.heappush(self._due, (at_ms, self._reported, report))
@@ -257,7 +253,7 @@ class _Bank:
             case pb.OutcomeReport.OPTED_OUT:
                 days["stops"][today] += 1
 
-    async def _call(self, method: str, request: object) -> bytes:
+    async def _call(self, method: str, request: Message) -> bytes:
         return await self._methods[method](request.SerializeToString(), Call())
 
 
@@ -266,7 +262,16 @@ def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
         yield items[first : first + _AT_ONCE]
 
 
-def _check(error: object) -> None:
+def _waves(events: Sequence[int], who: Ints) -> Iterator[Sequence[int]]:
+    """Calls with at most one event of a person: a second one of the same hours comes in the call after."""
+    while events:
+        first: dict[int, int] = {}
+        later = [e for e in events if first.setdefault(int(who[e]), e) != e]
+        yield from _parts(list(first.values()))
+        events = later
+
+
+def _check(error: Status) -> None:
     if error.code:
         raise RuntimeError(f"the engine refused: {error.message}")
 

@@ -1,18 +1,22 @@
-"""The people of `bench population`: who they are, and why they answer, tire, say stop and leave. Known to nobody else.
+"""The people of `bench population`: who they are, why they answer, tire, say stop, and leave. The engine never sees it.
 
-What the engine is told of a person are the profile's features and what happens. Hidden are: which wording a region likes,
-how warm a person is, how many messages that person bears, and the rest of this page. Times are ms since 1970, values EUR.
+The engine is told a person's features and what happens. Hidden are which wording each region likes, how warm a person
+is, how many messages that person bears, and the rest of this page. Times are ms since 1970, values EUR.
 
 A reply to message m in wording v comes with the probability
 
     p = 1 / (1 + exp(-(base[m] + liking[m, v, region] + warmth + ease[maturity] - DULLED x excess)))
 
-`fatigue` rises by one with each marketing message (by SERVICE_WEARIES with one of service) and halves in FATIGUE_HALF_MS.
-`excess` is how far it is above what the person bears. It also makes stops likelier, by exp(STOP_GROWS x excess) with each
-message, and leaving, by exp(LEAVE_GROWS x excess) each day. Every reply ties the person to the wallet, which makes leaving
-rarer, by exp(-BOND x replies), and fades in BOND_HALF_MS.
+Fatigue rises by one with each marketing message (by SERVICE_WEARIES with one of service) and halves in
+FATIGUE_HALF_MS. The excess is how far it was above what the person bears when the message came. With each message the
+risk of a stop is _STOP x exp(STOP_GROWS x excess); each day the risk of leaving is
+_LEAVE x exp(LEAVE_GROWS x excess - BOND x bond). Replies make the bond: each adds one, and it halves in BOND_HALF_MS.
 
-Chance is drawn beforehand, event by event, so that two ways of messaging meet the same people on the same days.
+These are assumptions. Those about leaving are set so that a person who is written to four times a week leaves with 17 %
+a month, and one who is written to once a week with 3 %: what a wallet saw before and after it learnt to wait. Nobody
+measured the others. How far wordings differ (LIKING_SD, REGION_LIKING_SD) decides what learning can be worth.
+
+Chance is drawn beforehand, event by event, so that every way of messaging meets the same people on the same days.
 """
 
 from __future__ import annotations
@@ -40,10 +44,10 @@ _MATURITY_SHARES = (0.2, 0.3, 0.3, 0.2)
 _EASE = np.array([-0.3, 0.0, 0.2, 0.1])  # of replying, by maturity
 _APP_SHARES = np.array([0.1, 0.5, 0.85, 1.0])
 _SPANISH = 0.85
-_SALARIED = 0.65
-_PER_DAY = 0.45  # events of a person in an active week, on the mean, salaries and checks not counted
-_MIX = (0.3, 0.5, 0.2)  # top-ups, payments, page views
-_BILLS, _LOAN_PAGES = 0.35, 0.5
+_SALARIED = 0.8
+_PER_DAY = 1.1  # events of a person in an active week, on the mean, salaries and checks not counted
+_MIX = (0.35, 0.45, 0.2)  # top-ups, payments, page views
+_BILLS, _LOAN_PAGES = 0.6, 0.8
 _FALLS_ASLEEP, _WAKES = 0.06, 0.12  # a week
 _ASLEEP = 0.04  # of events still happen
 _HOURS = np.array([1, 1, 1, 1, 1, 2, 4, 7, 9, 9, 10, 11, 12, 12, 10, 9, 9, 10, 12, 12, 10, 7, 4, 2], float)
@@ -52,16 +56,16 @@ LIKING_SD, REGION_LIKING_SD = 0.4, 0.4  # how far wordings differ: everywhere, a
 WRITTEN_BETTER = 0.15  # a wording beside the plain control, on the mean
 _WARMTH_SD = 0.5
 _BEARS, _BEARS_SD = 1.8, 0.4  # fatigue that the median person bears without harm; log-normal
-FATIGUE_HALF_MS, SERVICE_WEARIES = 10 * DAY_MS, 0.25
-DULLED, STOP_GROWS, LEAVE_GROWS = 0.25, 0.5, 0.3
+FATIGUE_HALF_MS, SERVICE_WEARIES = 7 * DAY_MS, 0.25
+DULLED, STOP_GROWS, LEAVE_GROWS = 0.25, 0.4, 0.5
 _STOP, _STOP_MAX = 0.002, 0.3  # a message
-_LEAVE = 0.0008  # a day: one in forty a month
+_LEAVE = 0.001  # a day
 BOND, BOND_HALF_MS = 0.4, 45 * DAY_MS
 _REFUSED = 0.15  # of replies: not now
 _ARRIVES = 0.98
 _REPLY_MS, _AGREE_MS = 5 * 3_600_000, 20 * 3_600_000  # mean times until
 _AWAKE_MS = 42 * DAY_MS  # somebody who came back uses the wallet at least so long
-MARGIN = 0.1  # of a payment
+MARGIN = 0.4  # of a payment
 COST = 0.02  # of a message
 
 
@@ -99,9 +103,8 @@ class Reaction(NamedTuple):
 class Population:
     """People and what would happen to them if they stayed and were awake; the same for every way of messaging.
 
-    Of people: region, maturity, app, Spanish, zone and income are told to the engine. Of events, in order of time: `at_ms`,
-    `who`, `kind` (place in KINDS), `amount`, `bill` and `loan` (the page). `likings`: by message and wording, of each
-    region.
+    An array has a place for each person, from `at_ms` on for each event in order of time. `kind`: place in KINDS;
+    `special`: a bill, or the page about loans; `luck`: uniforms. `likings`: by message and wording, of each region.
     """
 
     days: int
@@ -118,7 +121,7 @@ class Population:
     who: Ints
     kind: Ints
     amount: Floats
-    special: npt.NDArray[np.bool_]  # a bill, or the page about loans
+    special: npt.NDArray[np.bool_]
     luck: Floats
     likings: Mapping[str, Mapping[str, Floats]]
 
@@ -200,7 +203,9 @@ def _events(
     ):
         for k in range(0, days, every):
             here = np.flatnonzero(taken & (first + k < days))
-            moment = START_MS + (first[here] + k) * DAY_MS + hour_of * 3_600_000 + chance.integers(0, 3_600_000, len(here))
+            moment = (
+                START_MS + (first[here] + k) * DAY_MS + hour_of * 3_600_000 + chance.integers(0, 3_600_000, len(here))
+            )
             amounts = income[here] if of == SALARY else np.zeros(len(here))
             parts.append((moment, here, np.full(len(here), of), amounts, np.zeros(len(here), np.bool_)))
     at, who, kind, amount, special = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -220,8 +225,8 @@ def _weeks(chance: np.random.Generator, size: int, weeks: int) -> npt.NDArray[np
 class People:
     """A population while it is written to: who is tired, tied, woken up, gone.
 
-    `harm` scales what too many messages do; at 0 nobody ever tires. `ideal`: each message is taken as if it had come in the
-    wording that the person's region likes best.
+    `harm` scales what too many messages do; at 0 nobody ever tires. `ideal`: each message is taken as if it had come in
+    the wording that the person's region likes best.
     """
 
     def __init__(self, of: Population, harm: float = 1.0, ideal: bool = False) -> None:
@@ -246,7 +251,7 @@ class People:
 
     def receive(self, event: int, message: str, wording: str, at_ms: int) -> Reaction:
         """A message that an event caused comes to its person."""
-        of, who, luck = self._of, int(self._of.who[event]), self._of.luck[event]
+        who, luck = int(self._of.who[event]), self._of.luck[event]
         if luck[_COMES] >= _ARRIVES or self.gone[who]:
             return Reaction(False)
         offer = OFFERS.get(message)
@@ -277,15 +282,13 @@ class People:
         logit += float(of.warmth[who] + _EASE[of.maturity[who]]) - DULLED * excess
         return 1.0 / (1.0 + math.exp(-logit))
 
-    def end_day(self, at_ms: int) -> Ints:
-        """A day is over: who leaves."""
+    def end_day(self, at_ms: int) -> None:
+        """A day is over: some leave."""
         fatigue = self._fatigue * 0.5 ** ((at_ms - self._fatigue_at) / FATIGUE_HALF_MS)
         bond = self._bond * 0.5 ** (np.maximum(0, at_ms - self._bond_at) / BOND_HALF_MS)
         excess = self._harm * np.maximum(0.0, fatigue - self._of.bears)
         self._risk += _LEAVE * np.exp(LEAVE_GROWS * excess - BOND * bond)
-        leaving = np.flatnonzero(~self.gone & (self._risk > self._of.lifetime))
-        self.gone[leaving] = True
-        return leaving
+        self.gone |= self._risk > self._of.lifetime
 
     def _tired(self, who: int, at_ms: int) -> float:
         return float(self._fatigue[who] * 0.5 ** ((at_ms - self._fatigue_at[who]) / FATIGUE_HALF_MS))
