@@ -82,9 +82,7 @@ def files_of(arm: str, files: Mapping[str, bytes], ruleset: RuleSet, of: Populat
         message = ruleset.messages[name]
         best = of.best_everywhere(name)
         weights = ", ".join(f"{v}: {int(arm != FIXED or v == best)}" for v in message.variants)
-        lines.append(
-            f"  {message.policy}: {{kind: fixed, weights: {{{weights}}}, control: control, by: [features.region]}}"
-        )
+        lines.append(f"  {message.policy}: {{kind: fixed, weights: {{{weights}}}, control: control}}")
     return {**files, "policies.yaml": "\n".join(lines).encode()}
 
 

@@ -1,4 +1,4 @@
-"""`python -m bench.population_chart FIGURES.json OUT.png`: what `python -m bench population --json` found, as a picture."""
+"""`python -m bench.population_chart FIGURES.json OUT.png`: what `bench population --json` found, as a picture."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from bench.population import FIXED, KNOWING, LEARNING, RANDOM, UNCAPPED
 
 _OURS, _OTHER, _FAINT, _TEXT, _QUIET = "#0b5fa5", "#c2571a", "#8a8f98", "#1f2328", "#59636e"
 _MONTH = 30
+_PLACES = ((0.055, 0.2), (0.45, 0.18), (0.76, 0.165))  # of the panels: from, width
 Floats = npt.NDArray[np.float64]
 Arms = Mapping[str, Mapping[str, Floats]]
 
@@ -30,8 +31,9 @@ def draw(rows: list[dict[str, Any]], out: Path) -> None:
     told = [row for row in rows if "by_day" in row]
     arms = {row["arm"]: {name: np.array(days, float) for name, days in row["by_day"].items()} for row in told}
     people = told[0]["people"]
-    plt.rcParams.update({"font.size": 9.5, "text.color": _TEXT, "axes.edgecolor": "#c8ccd1"})
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11.4, 4.1), dpi=150)
+    plt.rcParams.update({"font.size": 10, "text.color": _TEXT, "axes.edgecolor": "#c8ccd1"})
+    figure = plt.figure(figsize=(10.6, 3.9), dpi=160)
+    left, middle, right = (figure.add_axes((x, 0.125, width, 0.72)) for x, width in _PLACES)
     _replies(left, arms)
     _reached(middle, arms, people)
     _months(right, arms, people)
@@ -41,7 +43,6 @@ def draw(rows: list[dict[str, Any]], out: Path) -> None:
         axes.set_axisbelow(True)
         for side in ("top", "right", "left"):
             axes.spines[side].set_visible(False)
-    figure.tight_layout(w_pad=2.6)
     figure.savefig(out, facecolor="white")
 
 
@@ -50,9 +51,9 @@ def _replies(axes: Any, arms: Arms) -> None:
     days = arms[RANDOM]["replies"].shape[1]
     ends = []
     for name, label, colour, wide in (
-        (KNOWING, "best of each region,\nknown beforehand", _FAINT, 1.3),
-        (FIXED, "best everywhere,\nknown beforehand", _OTHER, 1.6),
-        (LEARNING, "learning", _OURS, 2.4),
+        (KNOWING, "each region's\nbest, known:", _FAINT, 1.3),
+        (FIXED, "best of all,\nknown:", _OTHER, 1.6),
+        (LEARNING, "learning:", _OURS, 2.4),
     ):
         first = min(_MONTH, days) - 1
         ours, theirs = (np.cumsum(arms[arm]["replies"], 1)[:, first:] for arm in (name, RANDOM))
@@ -71,7 +72,7 @@ def _reached(axes: Any, arms: Arms, people: int) -> None:
     """Who stayed and has not said stop, of all."""
     days = arms[LEARNING]["reached"].shape[1]
     ends = []
-    for name, label, colour in ((LEARNING, "caps", _OURS), (UNCAPPED, "no caps", _OTHER)):
+    for name, label, colour in ((LEARNING, "caps:", _OURS), (UNCAPPED, "no caps:", _OTHER)):
         part = 100.0 * arms[name]["reached"] / people
         _line(axes, np.arange(1, days + 1), part, colour, 2.4 if name == LEARNING else 1.6)
         end = float(np.median(part[:, -1]))
@@ -93,13 +94,13 @@ def _months(axes: Any, arms: Arms, people: int) -> None:
         ends.append((float(np.median(months[:, -1])), label, colour))
     axes.set_ylim(bottom=0)
     _name(axes, ends, count * _MONTH)
-    _head(axes, "Value of a month, EUR\na customer of the beginning", count * _MONTH)
+    _head(axes, "Value of a month, EUR\nper customer at the start", count * _MONTH)
     axes.yaxis.set_major_formatter(lambda y, _: f"{y:.0f}")
 
 
 def _line(axes: Any, days: Any, seeds: Floats, colour: str, wide: float, mark: str = "") -> None:
     axes.fill_between(days, seeds.min(0), seeds.max(0), color=colour, alpha=0.13, lw=0)
-    axes.plot(days, np.median(seeds, 0), color=colour, lw=wide, marker=mark, markersize=4.5)
+    axes.plot(days, np.median(seeds, 0), color=colour, lw=wide, marker=mark, markersize=4.5, clip_on=False)
 
 
 def _name(axes: Any, ends: list[tuple[float, str, str]], days: int) -> None:
@@ -109,15 +110,17 @@ def _name(axes: Any, ends: list[tuple[float, str, str]], days: int) -> None:
     for y, label, colour in sorted(ends):
         lines = label.count("\n") + 1
         place = max(y, below + 0.03 * lines * (high - low))
-        axes.annotate(label, (days, y), (days + 4, place), color=colour, va="center", fontsize=9, annotation_clip=False)
+        axes.annotate(
+            label, (days, y), (days + 4, place), color=colour, va="center", fontsize=9.5, annotation_clip=False
+        )
         below = place + 0.032 * lines * (high - low)
     axes.set_xlim(0, days)
 
 
 def _head(axes: Any, title: str, days: int) -> None:
-    axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold")
+    axes.set_title(title, loc="left", fontsize=10.5, pad=9, fontweight="bold")
     months = range(0, days + 1, _MONTH)
-    axes.set_xticks([k for k in months], [f"{k // _MONTH}" for k in months])
+    axes.set_xticks(list(months), [f"{k // _MONTH}" for k in months])
     axes.set_xlabel("months", color=_QUIET)
 
 
