@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -25,12 +25,13 @@ from bench.rows import FULL, QUICK, TINY, Effort, Row
 from engine.compiler.model import RuleSet
 from engine.compiler.ruleset import load, read_directory
 from engine.kernels.warm import warm
+from engine.readout.verdict import Verdict
 from engine.readout.verify import verify
 
 RULES = Path(__file__).parent / "wallet"
 LEARNING, RANDOM, FIXED, KNOWING, UNCAPPED = "learning", "random words", "best words", "regions known", "no caps"
 ARMS = (LEARNING, RANDOM, FIXED, KNOWING, UNCAPPED)
-HARMS = (0.0, 0.5, 2.0)  # besides 1
+HARMS = (0.0, 0.5)  # besides 1
 _MORE_REPLIES = 1.05  # bounds, on medians over the seeds
 _MORE_REACHED = 1.1
 _MONTH = 30  # days
@@ -45,7 +46,7 @@ class Size:
     seeds: int
 
 
-SIZES = {FULL: Size(1500, 180, 3), QUICK: Size(400, 90, 1), TINY: Size(30, 15, 1)}
+SIZES = {FULL: Size(800, 180, 3), QUICK: Size(300, 90, 1), TINY: Size(30, 15, 1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,29 +95,42 @@ def course(job: Job) -> Course:
 
 
 def run(effort: Effort) -> list[Row]:
-    """All arms for every seed; and caps against none where people mind less, or more."""
+    """All arms for every seed; and caps against none where people mind less."""
     warm()  # before there are several processes: they read what one compiled
-    size = SIZES[effort]
-    seeds = range(1, size.seeds + 1)
-    harms = HARMS if effort is FULL else ()
-    with tempfile.TemporaryDirectory(prefix="tact-bench-") as log:
-        logged = Job(LEARNING, size, 1, log=Path(log))
-        jobs = [logged if (arm, seed) == (LEARNING, 1) else Job(arm, size, seed) for seed in seeds for arm in ARMS]
-        jobs += [Job(arm, size, 1, harm) for harm in harms for arm in (LEARNING, UNCAPPED)]
+    with tempfile.TemporaryDirectory(prefix="tact-bench-") as directory:
+        log = Path(directory)
+        jobs = jobs_of(effort, log)
         if effort is TINY:
             found = [course(job) for job in jobs]
         else:
             with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("spawn")) as pool:
                 found = list(pool.map(course, jobs))
-        verdict = verify(Path(log), SECRET, rules()[1])
-    by_arm = {
-        (arm, harm): [c for job, c in zip(jobs, found, strict=True) if (job.arm, job.harm) == (arm, harm)]
-        for arm in ARMS
-        for harm in (1.0, *harms)
-    }
-    told = f"tact verify: {verdict.decisions:,} decisions, {verdict.recomputed:,} variant shares worked out anew."
-    found_in_log = Row("differences in the log of one", "", [len(verdict.counts)], bound=0.0, better="lower", note=told)
-    return [*_learning(by_arm), *_manners(by_arm), *_minded(by_arm, harms), found_in_log, *_courses(by_arm, size)]
+        verdict = verify(log, SECRET, rules()[1])
+    return [*compared(jobs, found), logged(verdict)]
+
+
+def jobs_of(effort: Effort, log: Path) -> list[Job]:
+    """What is to be run; the decision log of the first is archived under `log`."""
+    size = SIZES[effort]
+    jobs = [Job(arm, size, seed) for seed in range(1, size.seeds + 1) for arm in ARMS]
+    jobs[0] = replace(jobs[0], log=log)
+    mild = HARMS if effort is FULL else ()
+    return jobs + [Job(arm, size, 1, harm) for harm in mild for arm in (LEARNING, UNCAPPED)]
+
+
+def compared(jobs: Sequence[Job], found: Sequence[Course]) -> list[Row]:
+    """The rows of these courses."""
+    by_arm: dict[tuple[str, float], list[Course]] = {}
+    for job, one in zip(jobs, found, strict=True):
+        by_arm.setdefault((job.arm, job.harm), []).append(one)
+    harms = sorted({job.harm for job in jobs} - {1.0})
+    return [*_learning(by_arm), *_manners(by_arm), *_minded(by_arm, harms), *_courses(by_arm, jobs[0].size)]
+
+
+def logged(verdict: Verdict) -> Row:
+    """Whether a course's log is true."""
+    note = f"tact verify: {verdict.decisions:,} decisions, {verdict.recomputed:,} variant shares worked out anew."
+    return Row("differences in the log of one", "", [len(verdict.counts)], bound=0.0, better="lower", note=note)
 
 
 ByArm = Mapping[tuple[str, float], Sequence[Course]]
