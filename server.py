@@ -1,4 +1,4 @@
-"""Serves Tact: the composition root. Nothing imports it.
+"""Serves Tact: one serving process, or the supervisor of several. Nothing imports it.
 
 Exit status: 0 after SIGTERM or SIGINT, 1 where it cannot serve, 2 for wrong settings or rules.
 """
@@ -6,269 +6,19 @@ Exit status: 0 after SIGTERM or SIGINT, 1 where it cannot serve, 2 for wrong set
 from __future__ import annotations
 
 import asyncio
-import gc
 import importlib.util
 import logging
 import os
-import resource
 import signal
 import sys
-import threading
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import orjson
-
-from engine.columns.lane import Lane
-from engine.columns.put_lane import PutLane
-from engine.columns.warm import warm
 from engine.compiler.source import render
-from engine.decider import Decider, DeciderSettings, create_decider
-from engine.errors import RulesInvalid, StoreUnavailable, TactError
-from engine.journal import Journal
-from engine.keeping import keep_started
-from engine.learning.learner import keep_learnt_fresh
-from engine.learning.snapshot import Learnt
-from engine.metrics import Metrics
-from engine.revisions import Revisions
-from engine.service.table import Table
-from engine.settings import Settings, UsageError, parse, without_password
-from engine.state.cluster_store import kind_of_store
+from engine.errors import RulesInvalid, TactError
+from engine.settings import CannotServe, Settings, UsageError, announce, parse
+from engine.state.address import Address
 from engine.state.embedded import EmbeddedStore
 from engine.state.keeper import StoreKeeper
-from engine.state.redis import RedisStore
-from engine.supervisor import supervise
-from engine.transport import Method, Transport
-from engine.transport.grpcio import GrpcioTransport
-from engine.transport.http2 import Http2Transport, Limits
-from engine.transport.tls import Tls
-
-logger = logging.getLogger("tact.server")
-
-LAME_DUCK_S = 0.25  # between NOT_SERVING and the end of accepting: balancers look elsewhere
-LEAST_S = 0.25  # for work without a caller, where calls took all of the grace
-REFRESH_EVERY_S = 2.0
-COUNT_EVERY_S = 1.0
-CANCEL_AGAIN_S = 0.5
-FILES_OF_OUR_OWN = 128  # store, rules, log, archive: never left to connections
-
-
-class CannotServe(Exception):
-    """Why this process ends with status 1, in words for people."""
-
-
-@dataclass(slots=True)
-class App:
-    """What one process serves with."""
-
-    settings: Settings
-    store: RedisStore
-    revisions: Revisions
-    decider: Decider
-    table: Table
-    transport: Transport
-    background: list[Coroutine[Any, Any, None]]
-    closing: list[Callable[[], Coroutine[Any, Any, None]]]
-
-    async def drain(self) -> None:
-        """NOT_SERVING first, then accepted calls finish; the grace is for all of it together."""
-        loop = asyncio.get_running_loop()
-        ends_s = loop.time() + self.settings.grace_s
-        self.table.lame_duck()
-        await asyncio.sleep(LAME_DUCK_S)
-        self.table.close_streams()
-        await self.transport.stop(max(0.0, ends_s - loop.time()))
-        try:
-            async with asyncio.timeout_at(max(ends_s, loop.time() + LEAST_S)):
-                await self.table.settle()
-                await self.decider.drain()
-        except TimeoutError:
-            logger.error("work was still under way at the end of the grace")
-
-
-async def build(settings: Settings, store_url: str) -> App:
-    """Wires a server up: store, rules, pipeline, services, transport. Raises RulesInvalid, CannotServe."""
-    store = kind_of_store(store_url)(
-        store_url,
-        commit_budget_ms=settings.commit_budget_ms,
-        audit=settings.audit,
-        max_log_length=settings.max_log,
-        durability=settings.durability,
-        max_loss_ms=settings.max_loss * 1000,
-        generation_file=settings.data / "generation",
-    )
-    await _check(store)
-    revisions = Revisions(store.side, store.key, settings.data / "last_good" / "rules")
-    active = await revisions.start(settings.rules)
-    learnt = Learnt()
-    metrics = Metrics(settings.worker_of if settings.metrics else None)
-    limits = DeciderSettings(
-        salt=settings.secret or b"tact", secret=settings.secret, commit_budget_ms=settings.commit_budget_ms
-    )
-    decider = create_decider(active, store, limits, learnt, metrics, Journal(settings.data / "provisional.jsonl").write)
-    lane = Lane(decider, store)
-    lane.prepare()
-    puts = PutLane(decider, store, lane.logs_fit)
-    table = Table(
-        decider,
-        revisions,
-        metrics if settings.metrics else None,
-        lane=lane,
-        puts=puts,
-        closed=lambda: bool(store.closed),
-    )
-    transport = _transport(settings, table.methods)
-    background = [
-        revisions.watch(),
-        keep_learnt_fresh(store, learnt, REFRESH_EVERY_S),
-        keep_counting(metrics, store),
-    ]
-    closing: list[Callable[[], Coroutine[Any, Any, None]]] = [store.close]
-    if settings.metrics is not None and settings.worker_of is None:  # of workers the supervisor serves the sums
-        _serve_metrics(metrics, settings)
-    return App(settings, store, revisions, decider, table, transport, background, closing)
-
-
-def _transport(settings: Settings, methods: Sequence[Method]) -> Transport:
-    host, port = settings.listen
-    shared = settings.worker_of is not None
-    tls = None
-    if settings.tls_cert is not None and settings.tls_key is not None:
-        tls = Tls(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
-    if settings.transport == "grpcio":
-        options = (
-            ("grpc.keepalive_time_ms", settings.keepalive_s * 1000),
-            ("grpc.max_connection_age_ms", settings.max_connection_age_s * 1000),
-            ("grpc.max_concurrent_streams", settings.max_streams),
-        )
-        return GrpcioTransport(methods, host, port, reuse_port=shared, tls=tls, options=options)
-    limits = Limits(
-        connections=max(1, min(Limits().connections, _open_files() - FILES_OF_OUR_OWN)),
-        ping_every_s=settings.keepalive_s,
-        age_s=settings.max_connection_age_s,
-        streams=settings.max_streams,
-    )
-    return Http2Transport(methods, host, port, reuse_port=shared, tls=tls, limits=limits)
-
-
-def _open_files() -> int:
-    """How many files and sockets this process may have: as many as the system lets it ask for."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # some systems say "no limit" and mean another
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        soft = hard
-    return soft if soft >= 0 else sys.maxsize
-
-
-async def _check(store: RedisStore) -> None:
-    try:
-        found = await store.check()
-    except StoreUnavailable as error:
-        logger.error("the store is down: %s", error)
-        return
-    for sentence in found:
-        # A store that lost its data keeps marketing closed by itself; the others would break promises.
-        if sentence.startswith("refused:") and "generation" not in sentence:
-            raise CannotServe(sentence.removeprefix("refused: "))
-        level = logging.ERROR if sentence.startswith("refused:") else logging.WARNING
-        logger.log(level, "%s", sentence.partition(": ")[2])
-
-
-def _serve_metrics(metrics: Metrics, settings: Settings) -> None:
-    assert settings.metrics is not None
-    host, port = settings.metrics
-    try:
-        logger.info("metrics are served on %s", metrics.serve(host, port))
-    except OSError as error:
-        raise CannotServe(f"cannot serve metrics on {settings.metrics}: {error.strerror or error}") from error
-
-
-async def keep_counting(metrics: Metrics, store: RedisStore) -> None:
-    """Keeps what is counted elsewhere up to date, for ever."""
-    while True:
-        metrics.log_dropped.set(store.log_dropped)
-        metrics.losses.set(store.losses)
-        with suppress(StoreUnavailable):
-            await store.look_again()
-        metrics.closed.set(bool(store.closed))
-        await asyncio.sleep(COUNT_EVERY_S)
-
-
-async def serve(settings: Settings, store_url: str, arguments: Sequence[str]) -> int:
-    """Serves until told to stop. Raises CannotServe, RulesInvalid."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    if settings.worker_of is not None:
-        _stop_with_supervisor(loop, stop)
-    app = await build(settings, store_url)
-    tasks = [asyncio.ensure_future(work) for work in app.background]
-    keeper: asyncio.Task[None] | None = None
-    try:
-        try:
-            address = await app.transport.start()
-        except OSError as error:
-            raise CannotServe(str(error)) from error
-        gc.collect()
-        gc.freeze()  # what is here now stays: leaving it out of collections lowers p99
-        gc.set_threshold(50_000, 20, 20)
-        store = "embedded" if settings.redis is None else without_password(settings.redis)
-        announce(settings, address, app.revisions.serving, store if app.revisions.connected else "down")
-        if not settings.worker_of:  # one for all workers
-            keeper = asyncio.create_task(keep_started(arguments, {**os.environ, "TACT_REDIS": store_url}))
-        await stop.wait()
-        logger.info("stopping: accepted calls finish")
-        if keeper is not None:
-            keeper.cancel()  # it ends while they do
-        await app.drain()
-    finally:
-        await _end(tasks)
-        if keeper is not None:
-            if not keeper.cancelling():  # a second time would cut its end
-                keeper.cancel()
-            await asyncio.wait((keeper,))  # while its store is still there
-        for close in app.closing:
-            await close()
-    return 0
-
-
-async def _end(tasks: Sequence[asyncio.Future[None]]) -> None:
-    """Cancels, and again where that was not heard: a cancel that meets redis-py while it connects gets lost."""
-    left = set(tasks)
-    while left:
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
-
-
-def announce(settings: Settings, address: str, revision: str, store: str) -> None:
-    """The one line on standard output: this server can serve."""
-    line = {
-        "ready": True,
-        "address": address,
-        "revision": revision,
-        "store": store,
-        "transport": settings.transport,
-        "workers": settings.workers,
-        "pid": os.getpid(),
-    }
-    sys.stdout.write(orjson.dumps(line).decode() + "\n")
-    sys.stdout.flush()
-
-
-def _stop_with_supervisor(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    """A worker's standard input ends with its supervisor, however that ended."""
-
-    def watch() -> None:
-        while os.read(sys.stdin.fileno(), 64):  # not sys.stdin: its lock would abort the end of the process
-            pass
-        loop.call_soon_threadsafe(stop.set)
-
-    threading.Thread(target=watch, daemon=True, name="supervisor-watch").start()
 
 
 def _run_one(settings: Settings, arguments: list[str]) -> int:
@@ -276,6 +26,9 @@ def _run_one(settings: Settings, arguments: list[str]) -> int:
     embedded = StoreKeeper(EmbeddedStore(settings.data)) if settings.redis is None else None
     try:
         url = settings.redis or (embedded.start() if embedded else "")
+        from engine.columns.warm import warm  # not for a supervisor: what serves takes more than a second to import
+        from engine.serving import serve
+
         warm()
         factory = None
         if importlib.util.find_spec("uvloop") is not None:
@@ -294,6 +47,8 @@ def _run_many(settings: Settings, arguments: list[str]) -> int:
     embedded = StoreKeeper(EmbeddedStore(settings.data)) if settings.redis is None else None
     try:
         url = settings.redis or (embedded.start() if embedded else "")
+        from engine.supervisor import supervise
+
         command = [sys.executable, str(Path(__file__).resolve()), *arguments]
         return supervise(settings, command, {**os.environ, "TACT_REDIS": url}, announce)
     finally:
@@ -307,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = parse(arguments, os.environ)
         if settings.redis is not None:
-            kind_of_store(settings.redis)
+            Address.parse(settings.redis)
     except (UsageError, ValueError) as error:
         sys.stderr.write(f"server.py: {error}\n")
         return 2

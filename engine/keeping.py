@@ -13,8 +13,7 @@ import os
 import signal
 import sys
 import threading
-from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,42 +32,8 @@ LEARN_EVERY_S = 5.0
 ARCHIVE_EVERY_S = 10.0
 LOOK_FOR_ERASED_EVERY_S = 3600.0
 ERASE_AFTER_MS = 86_400_000  # one pass over the archive a day at most, however many customers are erased
-_ROOT = Path(__file__).resolve().parents[1]  # where `import engine` works from
 _NICE = 10
-_BEGIN_S = 2.0  # a server's first calls have the machine for themselves
-_PAUSE_S = 1.0
 _END_S = 5.0
-
-
-async def keep_started(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Keeps a keeper running, with the arguments of the server, until cancelled."""
-    await asyncio.sleep(_BEGIN_S)
-    # in the server's own working directory: its paths may be relative
-    path = os.pathsep.join(filter(None, (str(_ROOT), environment.get("PYTHONPATH"))))
-    command = (sys.executable, "-m", "engine.keeping", *arguments)
-    while True:
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *command, stdin=PIPE, stdout=DEVNULL, env={**environment, "PYTHONPATH": path}
-            )
-        except OSError as error:
-            logger.error("the log's keeper cannot be started, and is tried again: %s", error)
-            await asyncio.sleep(_PAUSE_S)
-            continue
-        try:
-            status = await process.wait()
-        finally:
-            if process.returncode is None:
-                assert process.stdin is not None
-                process.stdin.close()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_END_S):
-                        await process.wait()
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        logger.error("the log's keeper ended with status %d and is started again", status)
-        await asyncio.sleep(_PAUSE_S)
 
 
 async def keep(settings: Settings, url: str, stop: asyncio.Event) -> None:

@@ -74,6 +74,15 @@ class MessageStep:
     reads: Mapping[str, tuple[Type, str | None]]
 
 
+@frozen
+class KpiPlan:
+    """What an event adds to a KPI: the root of its value, and its type."""
+
+    name: str
+    root: int
+    type: Type
+
+
 @dataclass(frozen=True, slots=True)
 class StepPlan:
     """A rule set, ready for the step.
@@ -89,6 +98,7 @@ class StepPlan:
     stored: Mapping[int, WindowPlan]
     touches_kept_ms: int
     features: Mapping[str, tuple[str, str]]  # type and, of money, currency: what a profile declares
+    kpis_of: Mapping[str, tuple[KpiPlan, ...]]  # event type -> ..
 
 
 def unit_of(path: str, on: tuple[str, ...] | None, ruleset: RuleSet) -> str | None:
@@ -256,4 +266,12 @@ def plan_step(ruleset: RuleSet, program: Program) -> StepPlan:
         stored,
         max(KEPT_MS_MIN, longest * 1000, apart * 1000, left * 1000),
         {f.name: (f.type.value, f.unit or "" if f.type is Type.MONEY else "") for f in ruleset.features.values()},
+        {
+            event: tuple(
+                KpiPlan(k.name, program.root_of["kpi", k.name], k.value.node.type)
+                for k in ruleset.kpis.values()
+                if k.event == event
+            )
+            for event in ruleset.events
+        },
     )

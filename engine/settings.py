@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
+import orjson
+
 
 class UsageError(Exception):
     """A setting is wrong: the text names it, what was found and what was expected."""
+
+
+class CannotServe(Exception):
+    """Why a process ends with status 1, in words for people."""
 
 
 class Address(NamedTuple):
@@ -188,3 +196,18 @@ def without_password(url: str) -> str:
     """A store's address as it may be shown."""
     before, at, after = url.partition("?")[0].rpartition("@")
     return f"{before.partition('://')[0]}://{after}" if at else after
+
+
+def announce(settings: Settings, address: str, revision: str, store: str) -> None:
+    """The one line on standard output: this server can serve."""
+    line = {
+        "ready": True,
+        "address": address,
+        "revision": revision,
+        "store": store,
+        "transport": settings.transport,
+        "workers": settings.workers,
+        "pid": os.getpid(),
+    }
+    sys.stdout.write(orjson.dumps(line).decode() + "\n")
+    sys.stdout.flush()

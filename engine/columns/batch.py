@@ -41,7 +41,7 @@ from engine.kernels.fill import fill
 from engine.kernels.profiles import UNKNOWN_SCHEMA, profiles
 from engine.kernels.requests import read_requests
 from engine.learning.enrolment import Assignment, assignment
-from engine.step.filters import reported
+from engine.step.measured import measured, reported
 from engine.step.operations import ANSWER_KEPT_MS, ANSWERS_KEPT
 from engine.step.reasons import stopped_by_rules
 from engine.step.take import World
@@ -305,6 +305,7 @@ class ColumnBatch:
             piece[i], self.reasons[i] = self._refused(i, rows[i].tolist())
         texts, text = self._texts_said(events[status[events] == c.SENDS], piece)
         self.segments, self.reports = self._segments_of(events), self._reports_of(events)
+        self.measures = self._measures_of(events)
         self.body = np.zeros((n, 2), np.int64)
         pieces = bodies.pieces()
         out = np.empty(int(_bodies_room(events, piece, text, pieces)), np.uint8)
@@ -368,6 +369,19 @@ class ColumnBatch:
                 end += len(parts[-1])
         return np.frombuffer(b"".join(parts) or b"\0", np.uint8), spans
 
+    def _measures_of(self, events: I64) -> tuple[U8, I64]:
+        """What events add to KPIs, for the log, and where each one's is."""
+        rules, spans = self.rules, np.zeros((self.events, 2), np.int64)
+        parts: list[bytes] = []
+        end = 0
+        for i in events[rules.measures[self.requests.kind[events]]].tolist():
+            found = measured(self._batch, i, rules.bundle.steps.kpis_of[rules.events[int(self.requests.kind[i])]])
+            if found:
+                parts.append(msgpack.packb(found))
+                spans[i] = end, end + len(parts[-1])
+                end += len(parts[-1])
+        return np.frombuffer(b"".join(parts) or b"\0", np.uint8), spans
+
     def _refused(self, i: int, row: list[int]) -> tuple[int, Reason]:
         language = int(self._language[i])
         if row[c.STATUS] == c.BY_RULES:
@@ -403,7 +417,7 @@ class ColumnBatch:
         versions = np.frombuffer(os.urandom(8 * n), np.uint64) | np.uint64(1)
         batch = w.Batch(
             r.ids, r.kind, r.content, self.profiles.version, self.reasons, self.bodies, self.body, *self.segments,
-            *self.reports, versions,
+            *self.reports, *self.measures, versions,
         )  # fmt: skip
         store = _store(prefix)
         total = np.zeros(1, np.int64)

@@ -34,10 +34,10 @@ class Rates:
         segment: str,
         variants: Sequence[str],
         shares: Sequence[int],
-        how: Assignment,
         posteriors: Posteriors,
+        how: Assignment,
     ) -> None:
-        """The rate of a message with these shares."""
+        """The rate of a message with these shares, which it has by `how`."""
         if not step.message.learned or step.policy is None or step.context or not any(shares):
             return
         worth = learnt_worth(step.policy, step.message.name, 1.0, segment, variants, shares, posteriors)

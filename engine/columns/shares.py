@@ -57,7 +57,7 @@ class ShareTable:
         names = list(step.message.variants)
         fitting = [names[k] for k in places]
         shares = assigned_shares(step.policy, how, step.message.name, segment, fitting, self.posteriors)
-        self.rates.add(len(self._known) - 1, step, segment, fitting, shares.shares, how, self.posteriors)
+        self.rates.add(len(self._known) - 1, step, segment, fitting, shares.shares, self.posteriors, how)
         version = shares.version
         if step.policy is not None and how is not Assignment.POLICY:
             enrolment = step.policy.enrolment

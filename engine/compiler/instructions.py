@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.compiler import macros
-from engine.compiler.functions import TABLE, function, zone_offset_s
+from engine.compiler import macros, opcodes
+from engine.compiler.composed import composition, constantly, python_of, same
+from engine.compiler.functions import TABLE
 from engine.compiler.nodes import Const, Fact, Node, Op, Ref, Type, Var
 from engine.compiler.pool import NS, WIDE, Constants, number_bits, width
 from engine.kernels import operations as k
@@ -27,55 +28,6 @@ COLUMNS_MAX = 100_000
 UNROLLED_MAX = 100_000
 STAGES_MAX = 100
 
-_ARITHMETIC = {
-    Type.NUMBER: {"add": k.DBL_ADD, "sub": k.DBL_SUB, "mul": k.DBL_MUL, "div": k.DBL_DIV, "neg": k.DBL_NEG},
-    Type.INTEGER: {
-        "add": k.INT_ADD,
-        "sub": k.INT_SUB,
-        "mul": k.INT_MUL,
-        "div": k.INT_DIV,
-        "mod": k.INT_MOD,
-        "neg": k.INT_NEG,
-    },
-    Type.DURATION: {"add": k.INT_ADD, "sub": k.INT_SUB, "neg": k.INT_NEG},
-    Type.TIME: {"add": k.TIME_ADD, "sub": k.TIME_SUB},
-    Type.MONEY: {"add": k.MONEY_ADD, "sub": k.MONEY_SUB, "neg": k.MONEY_NEG, "mul": k.MONEY_MUL},
-    Type.DATE: {},
-}
-_SIMPLE: dict[tuple[str, Type], int] = {  # of one or two rows, by the type of the first
-    ("ratio", Type.NUMBER): k.DBL_RATIO,
-    ("to_number", Type.INTEGER): k.TO_NUMBER,
-    ("to_number", Type.MONEY): k.MONEY_NUMBER,
-    ("to_integer", Type.NUMBER): k.TO_INTEGER,
-    ("to_integer", Type.TIME): k.TIME_SECONDS,
-    ("to_time", Type.INTEGER): k.TIME_OF,
-    ("add_days", Type.DATE): k.ADD_DAYS,
-    ("add_months", Type.DATE): k.DATE_MONTHS,
-}
-_ON_CALENDAR: dict[tuple[str, Type], int] = {  # of the customer
-    ("to_date", Type.TIME): k.TO_DATE,
-    ("add_months", Type.TIME): k.TIME_MONTHS,
-}
-_FROM_NOW: dict[tuple[str, Type], int] = {
-    ("days_since", Type.TIME): k.DAYS_SINCE,
-    ("days_until", Type.TIME): k.DAYS_UNTIL,
-    ("days_since", Type.DATE): k.DATE_SINCE,
-    ("days_until", Type.DATE): k.DATE_UNTIL,
-}
-_PARTS = (
-    "full_year", "month", "date", "day_of_month", "day_of_week", "day_of_year",
-    "hours", "minutes", "seconds", "milliseconds",
-)  # fmt: skip
-_PART = dict(zip(_PARTS, range(k.FULL_YEAR, k.MILLISECONDS + 1), strict=True))
-_NS_OF = {"hours": 3600 * NS, "minutes": 60 * NS, "seconds": NS, "milliseconds": 1_000_000}
-_INT = {"eq": k.INT_EQ, "ne": k.INT_NE, "lt": k.INT_LT, "le": k.INT_LE}
-_DBL = {"eq": k.DBL_EQ, "ne": k.DBL_NE, "lt": k.DBL_LT, "le": k.DBL_LE}
-_WIDE = {"eq": k.WIDE_EQ, "ne": k.WIDE_NE, "lt": k.WIDE_LT, "le": k.WIDE_LE}
-_BOOL = {"eq": k.EQUAL, "ne": k.DIFFER, "lt": k.LESS, "le": k.LESS_EQ}
-_CONSTANT = ("eq", "ne", "lt", "le", "gt", "ge")
-_INT_C = dict(zip(_CONSTANT, range(k.INT_EQ_C, k.INT_GE_C + 1), strict=True))
-_DBL_C = dict(zip(_CONSTANT, range(k.DBL_EQ_C, k.DBL_GE_C + 1), strict=True))
-_MIRRORED = {"eq": "eq", "ne": "ne", "lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}
 _UNUSED = {Type.BOOL: False, Type.NUMBER: 0.0, Type.TEXT: ""}
 INPUT = -1  # in place of an operation
 FORMULAS = 1 << 30
@@ -274,7 +226,7 @@ class Builder:
         op, args = node.op, node.args
         if op == "and" or op == "or":
             return self._chain(op, args)
-        if op in _MIRRORED:
+        if op in opcodes.MIRRORED:
             return self._compare(node)
         if op in macros.MACROS:
             return self.lower(macros.bound(node))
@@ -301,20 +253,20 @@ class Builder:
                 return self._emit(k.FAILS_PLANE if first is Type.BOOL else k.FAILS, [self.lower(args[0])])
             case "collect" | "collected":
                 return self._call(_collected(node))
-        if op in _PART:
+        if op in opcodes.PART:
             return self._part(node)
         if op == "to_integer" and first is Type.DURATION:
             return self._divided(args[0], NS)
         if op in ("add", "sub", "mul", "div", "mod", "neg"):
             return self._arithmetic(node)
         key = (op, first)
-        if key in _FROM_NOW:
-            return self._emit(_FROM_NOW[key], [self.lower(args[0]), self._now()])
-        if key in _ON_CALENDAR:
+        if key in opcodes.FROM_NOW:
+            return self._emit(opcodes.FROM_NOW[key], [self.lower(args[0]), self._now()])
+        if key in opcodes.ON_CALENDAR:
             self.uses_zone = True
-            return self._emit(_ON_CALENDAR[key], [self.lower(a) for a in args], cells=cells)
-        if key in _SIMPLE:
-            return self._emit(_SIMPLE[key], [self.lower(a) for a in args], cells=cells)
+            return self._emit(opcodes.ON_CALENDAR[key], [self.lower(a) for a in args], cells=cells)
+        if key in opcodes.SIMPLE:
+            return self._emit(opcodes.SIMPLE[key], [self.lower(a) for a in args], cells=cells)
         return self._call(node)
 
     def _arithmetic(self, node: Op) -> Value:
@@ -326,7 +278,7 @@ class Builder:
             parts.reverse()
         if op == "sub" and node.type is Type.DURATION and first is Type.TIME:
             return self._emit(k.TIME_DIFF, parts)
-        return self._emit(_ARITHMETIC[node.type][op], parts, cells=width(node.type))
+        return self._emit(opcodes.ARITHMETIC[node.type][op], parts, cells=width(node.type))
 
     def _chain(self, op: str, args: Sequence[Node]) -> Value:
         many, two = (k.AND, k.AND_2) if op == "and" else (k.OR, k.OR_2)
@@ -348,39 +300,39 @@ class Builder:
     def _part(self, node: Op) -> Value:
         """A part of a time in a zone, or the whole of a duration."""
         if node.args[0].type is Type.DURATION:
-            return self._divided(node.args[0], _NS_OF[node.op])
+            return self._divided(node.args[0], opcodes.NS_OF[node.op])
         if len(node.args) == 1:
             zone = self._emit(k.CONST, [], ZONES.offset_id(0))
         else:
             zone = self._call(Op(Type.INTEGER, "zone", (node.args[1],), node.span))
-        return self._emit(_PART[node.op], [self.lower(node.args[0]), zone])
+        return self._emit(opcodes.PART[node.op], [self.lower(node.args[0]), zone])
 
     def _compare(self, node: Op) -> Value:
         """By the cells: equal texts and lists have equal codes, but a NaN in a list is not equal to itself."""
         op, (left, right) = node.op, node.args
         kind = left.type
-        table, with_constant = _INT, _INT_C
+        table, with_constant = opcodes.INT, opcodes.INT_C
         if kind is Type.NUMBER:
-            table, with_constant = _DBL, _DBL_C
+            table, with_constant = opcodes.DBL, opcodes.DBL_C
         elif kind is Type.BOOL:
-            return self._by_columns(op, _BOOL, self.lower(left), self.lower(right))
+            return self._by_columns(op, opcodes.BOOL, self.lower(left), self.lower(right))
         elif kind in WIDE:
-            return self._by_columns(op, _WIDE, self.lower(left), self.lower(right))
+            return self._by_columns(op, opcodes.WIDE, self.lower(left), self.lower(right))
         elif kind is Type.NUMBERS:
             return self._call(node)
         elif kind is Type.TEXT and op not in ("eq", "ne"):
             self.constants.ordered = True
             ranks = [self._emit(k.RANK, [self.lower(side)]) for side in (left, right)]
-            return self._by_columns(op, _INT, ranks[0], ranks[1])
+            return self._by_columns(op, opcodes.INT, ranks[0], ranks[1])
         if isinstance(left, Const) and not isinstance(right, Const):
-            op, left, right = _MIRRORED[op], right, left
+            op, left, right = opcodes.MIRRORED[op], right, left
         if isinstance(right, Const):
             return self._emit(with_constant[op], [self.lower(left)], self._cell(kind, right.value))
         return self._by_columns(op, table, self.lower(left), self.lower(right))
 
     def _by_columns(self, op: str, table: Mapping[str, int], left: Value, right: Value) -> Value:
         if op in ("gt", "ge"):
-            op, left, right = _MIRRORED[op], right, left
+            op, left, right = opcodes.MIRRORED[op], right, left
         return self._emit(table[op], [left, right])
 
     def _among(self, left: Node, right: Node) -> Value:
@@ -464,14 +416,14 @@ class Builder:
         """A part of a function. A fact is a leaf, else facts of facts would be one function of endless size."""
         constant = macros.stripped(node)
         if isinstance(constant, Const):
-            return _Applied((constant.type, constant.key), [], _constant(constant.value))
+            return _Applied((constant.type, constant.key), [], constantly(constant.value))
         if isinstance(node, Op) and node.op != "collect" and (node.op, node.args[0].type) in TABLE:
             return self._applied(node)
         return self._leaf(node)
 
     def _leaf(self, node: Node) -> _Applied:
         row = self._row(node)
-        return _Applied(row.number, [(row, node.type)], _same)
+        return _Applied(row.number, [(row, node.type)], same)
 
     def _applied(self, node: Op) -> _Applied:
         """A tree of functions as one of its leaves; each argument is a leaf where there are several."""
@@ -482,7 +434,7 @@ class Builder:
             parts = [self._leaf(arg) if part.leaves else part for arg, part in pairs]
             leaves = list(dict.fromkeys(leaf for part in parts for leaf in part.leaves))
         places = [tuple(leaves.index(leaf) for leaf in part.leaves) for part in parts]
-        apply = _composition(_python(node), [part.apply for part in parts], places)
+        apply = composition(python_of(node), [part.apply for part in parts], places)
         return _Applied((node.op, node.type, *(part.key for part in parts)), leaves, apply)
 
     def _called(
@@ -511,53 +463,6 @@ class _Applied:
     key: Any
     leaves: list[tuple[Value, Type]]
     apply: Callable[..., object]
-
-
-def _same(value: object) -> object:
-    return value
-
-
-def _constant(value: object) -> Callable[..., object]:
-    return lambda: value
-
-
-def _composition(
-    outer: Callable[..., object], inner: Sequence[Callable[..., object]], places: Sequence[tuple[int, ...]]
-) -> Callable[..., object]:
-    """`outer` of what each of `inner` makes of the leaves at its places."""
-    if all(apply is _same for apply in inner) and [place for (place,) in places] == list(range(len(places))):
-        return outer
-    pairs = list(zip(inner, places, strict=True))
-    return lambda *leaves: outer(*(apply(*(leaves[place] for place in own)) for apply, own in pairs))
-
-
-def _python(node: Op) -> Callable[..., object]:
-    """The function of an operation that no kernel does."""
-    if node.op == "zone":
-        return _zone_number
-    if node.op == "listed":
-        return lambda *items: items
-    if node.op == "collected":
-        return lambda *parts: tuple(value for taken, value in zip(parts[::2], parts[1::2], strict=True) if taken)
-    if node.op == "in":
-        return lambda value, items: any(value == item for item in items)
-    if node.op in ("eq", "ne"):
-        return _equal if node.op == "eq" else lambda a, b: not _equal(a, b)
-    return function(node.op, tuple(arg.type for arg in node.args))
-
-
-def _zone_number(text: str) -> int:
-    """The number of the zone of an IANA name or a fixed offset."""
-    offset_s = zone_offset_s(text)
-    number = ZONES.id(text) if offset_s is None else ZONES.offset_id(offset_s)
-    if number < 0:
-        raise ValueError(f"there is no time zone '{text}'")
-    return number
-
-
-def _equal(a: Any, b: Any) -> bool:
-    """Lists of numbers; tuples of the same NaN are equal in Python."""
-    return len(a) == len(b) and all(x == y for x, y in zip(a, b, strict=True))
 
 
 def _failed(node: Op) -> Node:

@@ -420,6 +420,16 @@ class VolumeCap:
 
 
 @dataclass(frozen=True, slots=True)
+class Kpi:
+    """An attribute of an event type (number, integer or money) whose sum the readout tells."""
+
+    name: str
+    event: str
+    value: Expression
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
 class Slice:
     """A part of all customers: those whose hash, salted by `owner` and `salt`, lies within [low, high) of 2^64."""
 
@@ -577,4 +587,5 @@ class RuleSet:
     suppressions: tuple[Suppression, ...] = field(default=())
     volumes: tuple[VolumeCap, ...] = field(default=())
     layers: Mapping[str, Layer] = field(default_factory=dict)
+    kpis: Mapping[str, Kpi] = field(default_factory=dict)
     arbitration: Arbitration = field(default_factory=Arbitration)

@@ -59,6 +59,7 @@ class Program:
         ("message.slot:" + message, slot)
         ("message.channel:" + message, channel)    the condition for this message
         ("channel.when", channel)                  the channel's own
+        ("kpi", kpi)
         ("policy.by:" + policy, place)             place in `by`, as text
         ("policy.context:" + policy, place)        place in `context`, as text
         ("policy.report_by:" + policy, place)      place in `report_by`, as text

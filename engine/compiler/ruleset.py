@@ -23,6 +23,7 @@ from engine.compiler.sections_contact import (
     read_purposes,
     read_quiet_hours,
 )
+from engine.compiler.sections_kpis import read_kpis
 from engine.compiler.sections_limits import read_suppressions, read_topics, read_volumes
 from engine.compiler.sections_messages import Known, copied, events_of, read_messages
 from engine.compiler.sections_policies import read_holdout, read_policies
@@ -41,7 +42,7 @@ FORMAT = "tact-rules-1"  # part of every revision: another meaning of the same f
 FILES_MAX = 200
 _MAPS = (
     "events", "features", "windows", "facts", "products", "messages", "purposes", "channels", "quiet_hours",
-    "topics", "policies", "layers",
+    "topics", "policies", "layers", "kpis",
 )  # fmt: skip
 _LISTS = ("caps", "gaps", "suppress", "tests")
 _SINGLE = ("holdout", "defaults", "arbitration")
@@ -301,5 +302,6 @@ def _assemble(reading: Reading, sections: _Sections, files: Mapping[str, bytes])
         suppressions=read_suppressions(reading, sections.lists["suppress"], declared["purpose"]),
         volumes=read_volumes(reading, sections.lists["caps"], declared["purpose"]),
         layers=layers,
+        kpis=read_kpis(reading, maps["kpis"], expressions),
         arbitration=arbitration,
     )

@@ -72,6 +72,7 @@ def _sections() -> Schema:
         "topics": named("Topics that were called something else before.", _topic()),
         "policies": named("How a variant is chosen.", _policy()),
         "layers": named("Trials that exclude each other: a customer is in one at most.", _layer()),
+        "kpis": named("Sums that the report tells: `spent: payment.amount`.", text("An event type's attribute.")),
         "holdout": fields(
             "A share of customers who are held out, to measure against.",
             {"share": share("The share held out."), "salt": text("Another salt draws other customers.")},

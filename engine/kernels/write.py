@@ -57,6 +57,8 @@ OUTRANKED = 44
 DECISION = 1  # kind of a log entry, as in state.log
 ENTRY_ROOM = 512  # of an entry beside what it names and reads
 _ALPHABET = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", np.uint8).copy()
+# The fields of an entry from `variant` to `terms` where nothing was drawn.
+_NOTHING_DRAWN = np.frombuffer(bytes.fromhex("a0a0a000a09000000000c2c29000a0"), np.uint8).copy()
 _EXTENSION = np.array([0, 0, 0, 0, 1, 4, 2, 3])  # codes of state.log by type
 
 
@@ -109,6 +111,8 @@ class Batch(NamedTuple):
     segment: I64  # (events, 2): spans in `segments`
     reports: U8  # what their policies report by, as MessagePack
     reported: I64  # (events, 2): spans in `reports`
+    measures: U8  # what the events add to KPIs, as MessagePack
+    measured: I64  # (events, 2): spans in `measures`
     versions: U64  # of the records to be written
 
 
@@ -296,7 +300,7 @@ def _pack_seen(out, at, i, reason, labels, chosen):  # type: ignore[no-untyped-d
 
 
 @inlined
-def _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends, learnt):  # type: ignore[no-untyped-def]
+def _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends):  # type: ignore[no-untyped-def]
     """The fields of an entry behind `message`, of a decision that was drawn."""
     rows = chosen.rows
     first = messages.table[m, c.VARIANT_AT]
@@ -327,26 +331,7 @@ def _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends, l
     at = pack_integer(out, at, labels.attribution_s[m] if sends else 0)
     out[at], out[at + 1] = 0xC2 if sends else 0xC3, 0xC3 if rows[i, c.IS_STICKY] else 0xC2
     out[at + 2], out[at + 3] = 0x90, 0  # no context, about nothing
-    at = pack_text(out, at + 4, labels.names, labels.terms[m, 0], labels.terms[m, 1])
-    reports = batch.reported[i, 1] > batch.reported[i, 0]
-    if version < 0 or reports or learnt:
-        out[at] = max(np.int64(0), -version)
-        at += 1
-    if learnt and not reports:
-        out[at] = 0x80
-        at += 1
-    return put(out, at, batch.reports, batch.reported[i, 0], batch.reported[i, 1])
-
-
-@inlined
-def _fields(i, status, batch, chosen, given):  # type: ignore[no-untyped-def]
-    """How many fields an entry has behind its head: it is cut after the last that may be none of the defaults."""
-    if status not in (c.SENDS, c.HELD_OUT):
-        return 8
-    if batch.reported[i, 1] > batch.reported[i, 0]:
-        return 25
-    row = chosen.rows[i]
-    return 23 if row[c.IS_STICKY] or given.shares[row[c.SHARES], 2] >= 0 else 24
+    return pack_text(out, at + 4, labels.names, labels.terms[m, 0], labels.terms[m, 1])
 
 
 @inlined
@@ -359,11 +344,47 @@ def _learnt(i, chosen):  # type: ignore[no-untyped-def]
 
 
 @inlined
+def _fields(i, status, learnt, batch, chosen, given):  # type: ignore[no-untyped-def]
+    """How many fields an entry has behind its head: it is cut after the last that may be none of the defaults."""
+    if learnt:
+        return 28
+    if batch.measured[i, 1] > batch.measured[i, 0]:
+        return 26
+    if status not in (c.SENDS, c.HELD_OUT):
+        return 8
+    if batch.reported[i, 1] > batch.reported[i, 0]:
+        return 25
+    row = chosen.rows[i]
+    return 23 if row[c.IS_STICKY] or given.shares[row[c.SHARES], 2] >= 0 else 24
+
+
+@inlined
+def _pack_rest(out, at, i, fields, learnt, batch, chosen, given):  # type: ignore[no-untyped-def]
+    """The fields of an entry from `assignment` on, as many as it has."""
+    rows = chosen.rows
+    if fields >= 24:
+        drawn = rows[i, c.STATUS] in (c.SENDS, c.HELD_OUT) and not rows[i, c.IS_STICKY]
+        out[at] = max(np.int64(0), -given.shares[rows[i, c.SHARES], 2]) if drawn else 0
+        at += 1
+    if fields >= 25:
+        out[at] = 0x80
+        begin, end = batch.reported[i, 0], batch.reported[i, 1]
+        at = put(out, at, batch.reports, begin, end) if end > begin else at + 1
+    if fields >= 26:
+        out[at] = 0x90
+        begin, end = batch.measured[i, 0], batch.measured[i, 1]
+        at = put(out, at, batch.measures, begin, end) if end > begin else at + 1
+    if fields >= 28:
+        out[at] = 0xA0  # the best was taken
+        at = _pack_ranks(out, at + 1, i, learnt, chosen, given)
+    return at
+
+
+@inlined
 def _pack_ranks(out, at, i, learnt, chosen, given):  # type: ignore[no-untyped-def]
-    """The last two fields of an entry: the best was taken, and what ranks were made of."""
+    """What the ranks of messages were made of that rank by what they have learnt."""
     first, values = chosen.rows[i, c.SEEN_AT], chosen.seen[:, c.SEEN_VALUE].view(np.float64)
-    out[at] = 0xA0
-    at = pack_array(out, at + 1, learnt)
+    at = pack_array(out, at, learnt)
     for k in range(first, first + chosen.rows[i, c.FITS] + chosen.rows[i, c.STOPS]):
         row = chosen.seen[k, c.SEEN_ROW]
         if row < 0:
@@ -387,7 +408,8 @@ def _entry(out, at, i, batch, labels, chosen, messages, given, inputs, customers
     at = put_word(out, put_word(out, at, customers.event[i]), batch.content[i])
     at = put_word(out, put_word(out, at, _U(records.rec[i, a.VERSION])), batch.profile_version[i])
     learnt = _learnt(i, chosen) if status != c.NO_RULE else 0
-    at = pack_array(out, at, 27 if learnt else _fields(i, status, batch, chosen, given))
+    fields = _fields(i, status, learnt, batch, chosen, given)
+    at = pack_array(out, at, fields)
     at = pack_text(out, at, labels.names, labels.kinds[kind, 0], labels.kinds[kind, 1])
     at = pack_text(out, at, labels.names, labels.revision[0], labels.revision[1])
     out[at], out[at + 1], out[at + 2] = SEND if sends else NO_MESSAGE, batch.reasons[i], 0
@@ -395,17 +417,14 @@ def _entry(out, at, i, batch, labels, chosen, messages, given, inputs, customers
     at = _pack_seen(out, at, i, batch.reasons[i], labels, chosen)
     if status == c.NO_RULE:
         out[at] = 0xA0
-        return at + 1
-    at = pack_text(out, at, labels.names, labels.messages[m, 0], labels.messages[m, 1])
+        at += 1
+    else:
+        at = pack_text(out, at, labels.names, labels.messages[m, 0], labels.messages[m, 1])
     if drawn:
-        at = _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends, learnt)
-    elif learnt:  # nothing was drawn
-        for byte in (0xA0, 0xA0, 0xA0, 0, 0xA0, 0x90, 0, 0, 0, 0, 0xC2, 0xC2, 0x90, 0, 0xA0, 0, 0x80):
-            out[at] = byte
-            at += 1
-    if learnt:
-        at = _pack_ranks(out, at, i, learnt, chosen, given)
-    return at
+        at = _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends)
+    elif fields > 8:
+        at = put(out, at, _NOTHING_DRAWN, 0, len(_NOTHING_DRAWN))
+    return _pack_rest(out, at, i, fields, learnt, batch, chosen, given)
 
 
 # ---- commits and answers ----------------------------------------------------------------------------
@@ -468,6 +487,7 @@ def _commit_room(events, batch, labels, chosen, given, records, store, inputs): 
         looked_at = rows[i, c.FITS] + rows[i, c.STOPS]
         room += ENTRY_ROOM + terms + (looked_at + rows[i, c.OUTRANKED]) * (message + 32) + 64 * (variant + 16)
         room += batch.segment[i, 1] - batch.segment[i, 0] + batch.reported[i, 1] - batch.reported[i, 0]
+        room += batch.measured[i, 1] - batch.measured[i, 0]
         for k in range(first, first + looked_at):
             m, row = chosen.seen[k, c.SEEN_MESSAGE], chosen.seen[k, c.SEEN_ROW]
             if row >= 0:

@@ -66,6 +66,11 @@ def assignment(policy: Policy | None, digest: bytes, now_ms: int) -> Assignment:
     return Assignment.POLICY
 
 
+def known_assignment(number: int) -> Assignment:
+    """What a log's number means; POLICY for one that this version does not know."""
+    return Assignment(number) if number in set(Assignment) else Assignment.POLICY
+
+
 def fallback(enrolment: Enrolment, how: Assignment) -> str:
     """The variant of who is not in the trial; "": the message is not said."""
     return enrolment.then if how is Assignment.OVER else enrolment.outside

@@ -24,7 +24,7 @@ CATEGORIES_MAX = 12  # of replies; rarer ones are counted as replies alone
 class Kpi:
     """Something that trials are compared by. `of` gives it by trial, for a horizon in days.
 
-    `kind`: an outcome's name, ACTIVITY, or an event type; `category`: of replies, what they were about.
+    `kind`: an outcome's name, ACTIVITY, an event type, or a KPI's name; `category`: of replies, what they were about.
     `measure`: rate (whether it came), count (how often) or value (for how much).
     """
 
@@ -83,6 +83,8 @@ def kpis_of(log: TrialLog, kinds: Sequence[OutcomeKind], categories: Sequence[st
     found.append(Kpi(ACTIVITY, "count", log.events_after))
     for name in events:
         found.append(Kpi(name, "count", partial(log.events_after, types=(name,))))
+    for name in log.kpis:
+        found.append(Kpi(name, "value", partial(log.kpi_after, name=name)))
     return found
 
 
@@ -92,15 +94,16 @@ def totals_of(
     """The sums of one arm's trials."""
     asked: list[tuple[str, str, OutcomeKind | None]] = [(kind.name, "", kind) for kind in kinds]
     asked += [(OutcomeKind.REPLIED.name, category, OutcomeKind.REPLIED) for category in categories]
-    asked += [(ACTIVITY, "", None), *((name, "", None) for name in events)]
+    asked += [(name, "", None) for name in dict.fromkeys((ACTIVITY, *events, *log.kpis))]
     totals = []
     for days in HORIZONS:
         closed = rows[log.closed(days)[rows]]
         customers = len(np.unique(log.customer[closed]))
         for name, category, kind in asked:
             if kind is None:
+                value = float(log.kpi_after(days, name)[closed].sum()) if name in log.kpis else 0.0
                 y = log.events_after(days, () if name == ACTIVITY else (name,))[closed]
-                sums = float((y > 0.0).sum()), float(y.sum()), 0.0
+                sums = float((y > 0.0).sum()), float(y.sum()), value
             else:
                 rate, count, value = (
                     float(log.rewards(days, kind, m, category or None)[closed].sum())
@@ -119,6 +122,14 @@ class Row:
     days: float
     is_rate: bool
     values: list[float | None]
+
+
+def _count(t: Total) -> tuple[float, int]:
+    return t.count, t.trials
+
+
+def _value(t: Total) -> tuple[float, int]:
+    return t.value, t.trials
 
 
 def rows_of(arms: Sequence[Sequence[Total]]) -> list[Row]:
@@ -141,7 +152,9 @@ def rows_of(arms: Sequence[Sequence[Total]]) -> list[Row]:
         ]
     for kind in dict.fromkeys(t.kind for t in arms[0] if t.kind not in OutcomeKind.__members__):
         title = "events after it" if kind == ACTIVITY else f"{kind} after it"
-        wanted.append((title, kind, False, lambda t: (t.count, t.trials), ""))
+        summed = any(t.value for arm in arms for t in arm if t.kind == kind)
+        part_of = _value if summed else _count
+        wanted.append((title, kind, False, part_of, ""))
     rows = []
     for title, kind, is_rate, part, category in wanted:
         lines = []

@@ -26,10 +26,8 @@ F64 = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 _CANDIDATE, _VARIANT = "candidates.list.element.message", "variants.list.element.variant"
-_NAMES = (
-    "event_type", "revision", "message", "variant", "channel", "policy", "segment", "reported", "category",
-    "arbitration",
-)  # fmt: skip
+_NAMES: tuple[str, ...] = ("event_type", "revision", "message", "variant", "channel", "policy", "segment", "reported")
+_NAMES += ("category", "arbitration")
 _REMOVED = b"tact.removed"  # in a file's metadata: entries that erasures took out
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _HIDDEN = {"log_id", "fingerprint", "record_version", "profile_version", "values_read", "ranks"}  # read where asked
@@ -97,6 +95,7 @@ class Decisions:
     candidates: Lists
     variants: Lists
     context: Lists  # what linear policies looked at: the numbers are the names
+    measured: Lists  # what events add to KPIs: in `rank`
     table: pa.Table  # the columns that few ask for
 
     def __len__(self) -> int:
@@ -204,6 +203,7 @@ def read_decisions(log: Path, names: Names, more: tuple[str, ...] = ()) -> Itera
             _candidates(table["candidates"], names),
             _variants(table["variants"], names),
             _integers(table["context"]) if "context" in table.column_names else _none(len(table)),
+            _measured(table["measured"], names),
             table.select([c for c in more if c in table.column_names]),
         )
 
@@ -324,6 +324,13 @@ def _variants(column: pa.ChunkedArray, names: Names) -> Lists:
     at, flat = _list(column)
     variant, share = flat.flatten()
     return Lists(at, names.codes(variant), share.to_numpy(zero_copy_only=False))
+
+
+def _measured(column: pa.ChunkedArray, names: Names) -> Lists:
+    at, flat = _list(column)
+    kpi, value = flat.flatten()
+    codes = names.codes(kpi)
+    return Lists(at, codes, np.zeros_like(codes), rank=value.to_numpy(zero_copy_only=False))
 
 
 def mixed(*words: U64) -> U64:

@@ -17,12 +17,11 @@ from engine.compiler.nodes import Const, Fact
 from engine.decision import SHARE_UNIT, Reason
 from engine.identity import name_hash
 from engine.learning import arbitration
-from engine.learning.enrolment import Assignment, assignment
+from engine.learning.enrolment import assignment, known_assignment
 from engine.learning.posteriors import Posteriors
 from engine.learning.ranks import Worth, learnt_worth
 from engine.readout.log import F64, I64, U64, Decisions, Flags, Ranks, mixed, ranks_of
 from engine.readout.states import NEAR, StateBook, Used, units_apart
-from engine.readout.vectors import assignment_of
 from engine.readout.verdict import EXAMPLES, Verdict, same
 
 _NO_ARBITRATION = 0  # the code of the empty text: the best
@@ -184,7 +183,7 @@ class Messages:
                 _numbers(d.names.texts[ranks.context[k]]),
                 (),
                 len(members),
-                assignment_of(ranks.assignment[k]),
+                known_assignment(ranks.assignment[k]),
                 rate=(float(ranks.rate[k]), float(ranks.deviation[k])),
             )
             self._judge(d, ranks, members, revision, used)
@@ -206,12 +205,12 @@ class Messages:
             self._tell(d, "rank", rows, (",".join(used.variants), "variants and a context of the message"))
             return
         used.policy = policy.name
-        other = np.zeros(0, np.int64)
-        if policy.enrols or ranks.assignment[k] != Assignment.POLICY:
-            expected = [assignment(policy, d.customer[i].tobytes(), int(d["at_ms"][i])) for i in rows.tolist()]
-            other = rows[ranks.assignment[members] != np.array(expected, np.int64)]
-        if len(other):
-            self._tell(d, "assignment", other, (used.how.name, "the assignment of this customer at that time"))
+        at_ms = d["at_ms"][rows].tolist()
+        hows = [
+            int(assignment(policy, d.customer[i].tobytes(), at)) for i, at in zip(rows.tolist(), at_ms, strict=True)
+        ]
+        if (other := rows[np.array(hows) != ranks.assignment[k]]).size:
+            self._tell(d, "assignment", other, (used.how.name, "as the customer and the time say"))
             return
         constant, most = _constant(message), max(policy.learning.values.get(v, 1.0) for v in used.variants)
         empty = learnt_worth(

@@ -62,7 +62,8 @@ class TrialLog:
     `at_ms`: when it was decided; `send_ms`: when it was to be sent, from which outcomes count. `withheld`: by the
     holdout. `sticky`: an earlier draw, repeated. `assignment`: by what it was drawn (learning.enrolment). `reported`:
     what `report_by` says, as JSON. `values`: what conditions read, as JSON, if asked for. `activity`: events of the
-    customer in the 28 days before. `event_customer`, `event_ms`, `event_type`: all events, by customer and time.
+    customer in the 28 days before. `event_customer`, `event_ms`, `event_type`: all events, by customer and time;
+    `kpis`: what each of them adds, by name.
     """
 
     names: Names
@@ -89,6 +90,7 @@ class TrialLog:
     event_customer: I64
     event_ms: I64
     event_type: I64
+    kpis: dict[str, F64]
     first_ms: int
     last_ms: int
 
@@ -138,6 +140,13 @@ class TrialLog:
         return _between(
             self.event_customer[wanted], self.event_ms[wanted], self.customer, self.at_ms,
             self.send_ms + round(days * DAY_MS),
+        )  # fmt: skip
+
+    def kpi_after(self, days: float, name: str) -> F64:
+        """By trial: what its customer's events within the horizon of it add to a KPI."""
+        return _between(
+            self.event_customer, self.event_ms, self.customer, self.at_ms, self.send_ms + round(days * DAY_MS),
+            self.kpis[name],
         )  # fmt: skip
 
     def shares(self, rows: I64, variants: list[int]) -> F64:
@@ -231,7 +240,7 @@ def read_trials(log: Path, with_values: bool = False) -> TrialLog:
         column("withheld") != 0, column("sticky") != 0, column("assignment"), column("reported"),
         _joined(parts, order),
         _activity(event_customer, event_ms, customer, at_ms), values, happened, funnel, event_customer, event_ms,
-        event_type[by_customer],
+        event_type[by_customer], _kpis([d for d, _ in parts], first_slot, by_customer),
         min((int(m.min()) for m in moments if len(m)), default=0),
         max((int(m.max()) for m in moments if len(m)), default=0),
     )  # fmt: skip
@@ -311,8 +320,27 @@ def _activity(event_customer: I64, event_ms: I64, customer: I64, at_ms: I64) -> 
     return _between(event_customer, event_ms, customer, at_ms - BEFORE_DAYS * DAY_MS - 1, at_ms - 1)
 
 
-def _between(event_customer: I64, event_ms: I64, customer: I64, after_ms: I64, upto_ms: I64) -> F64:
-    """How many of the events (by customer and time) are each row's customer's, later than one moment up to another."""
+def _kpis(parts: Sequence[Decisions], first_slot: Flags, order: I64) -> dict[str, F64]:
+    """What events add to each KPI, in their order."""
+    found: dict[str, F64] = {}
+    start = 0
+    for d in parts:
+        m = d.measured
+        for code in np.unique(m.name).tolist():
+            column = found.setdefault(d.names.texts[code], np.zeros(len(first_slot)))
+            here = m.name == code
+            column[start + m.row[here]] = m.rank[here]
+        start += len(d)
+    return {name: column[first_slot][order] for name, column in found.items()}
+
+
+def _between(
+    event_customer: I64, event_ms: I64, customer: I64, after_ms: I64, upto_ms: I64, worth: F64 | None = None
+) -> F64:
+    """How many of the events (by customer and time) are each row's customer's, later than one moment up to another.
+
+    `worth`: what each event counts; absent: one.
+    """
     if not len(customer):
         return np.zeros(0)
     moments = [m for m in (event_ms, after_ms, upto_ms) if len(m)]
@@ -321,4 +349,8 @@ def _between(event_customer: I64, event_ms: I64, customer: I64, after_ms: I64, u
     keys = event_customer * span + (event_ms - base)
     end = np.searchsorted(keys, customer * span + (upto_ms - base), "right")
     begin = np.searchsorted(keys, customer * span + (after_ms - base), "right")
-    return (end - begin).astype(np.float64)
+    if worth is None:
+        return (end - begin).astype(np.float64)
+    sums = np.concatenate((np.zeros(1), np.cumsum(worth)))
+    found: F64 = sums[end] - sums[begin]
+    return found

@@ -7,7 +7,7 @@ import numpy as np
 from engine.compiler.model import RuleSet
 from engine.decision import SHARE_UNIT
 from engine.identity import name_hash
-from engine.learning.enrolment import Assignment, assigned_shares, assignment
+from engine.learning.enrolment import Assignment, assigned_shares, assignment, known_assignment
 from engine.learning.posteriors import Posteriors
 from engine.learning.shares import shares_of
 from engine.readout.log import I64, Decisions, Flags, Outcomes, mixed
@@ -83,7 +83,7 @@ class Vectors:
             tuple(x.name[x.at[i] : x.at[i + 1]].tolist()),
             tuple(v.share[v.at[i] : v.at[i + 1]].tolist()),
             len(members),
-            assignment_of(d["assignment"][i]),
+            known_assignment(d["assignment"][i]),
         )
         check, expected = self._judged(revision, used)
         if check:
@@ -166,11 +166,6 @@ class Vectors:
         return assigned_shares(
             found, used.how, used.message, used.segment, used.variants, Posteriors(), used.context
         ).shares
-
-
-def assignment_of(number: np.int64) -> Assignment:
-    """What a log's number means; one that none has is found out by the check of assignments."""
-    return Assignment(int(number)) if int(number) in set(Assignment) else Assignment.POLICY
 
 
 def _how(number: np.int64) -> str:

@@ -45,8 +45,9 @@ class VariantEntry(NamedTuple):
 class RankEntry(NamedTuple):
     """Of a candidate that ranks by what it has learnt (`candidate`: its place): what its rank was made of.
 
-    `version`, `segment`, `variants` (names of those left, with commas), `context` (numbers, with commas) and
-    `assignment` say which posterior; the rank is `value` x `rate`, as in `learning.ranks.Worth`.
+    `version`, `segment`, `variants` (names of those left, with commas) and `context` (numbers, with commas) say which
+    posterior; the rank is `value` x `rate`, as in `learning.ranks.Worth`. `assignment`: by what
+    a variant would be drawn.
     """
 
     candidate: int
@@ -69,7 +70,8 @@ class DecisionEntry:
     `values_read` maps paths (`event.x`, `features.x`, `windows.x`) to bool, int, float, str, a list of str or
     None; times, dates, durations and money as text (see compiler.written). `context`: what a linear policy looked
     at, in parts of 1,024 (learning.linear). `reported`: values for the readout, by the text of `report_by`.
-    `arbitration`: how the message was drawn from the candidates, "" for the best (learning.arbitration).
+    `measured`: what the event adds to KPIs, by name. `arbitration`: how the message was drawn from the candidates, ""
+    for the best (learning.arbitration).
     """
 
     at_ms: int
@@ -103,6 +105,7 @@ class DecisionEntry:
     terms: str = ""  # on which it is learnt from, of decisions by a policy (learning.terms)
     assignment: int = 0  # by what the variant was drawn: learning.enrolment
     reported: dict[str, object] = field(default_factory=dict)
+    measured: list[tuple[str, float]] = field(default_factory=list)
     arbitration: str = ""
     ranks: list[RankEntry] = field(default_factory=list)
 
@@ -228,6 +231,7 @@ def decode(blob: bytes) -> Entry:
         if isinstance(entry, DecisionEntry):
             entry.candidates = [CandidateEntry(*c) for c in entry.candidates]
             entry.variants = [VariantEntry(*v) for v in entry.variants]
+            entry.measured = [(name, value) for name, value in entry.measured]
             entry.ranks = [RankEntry(*r) for r in entry.ranks]
     except (struct.error, ValueError, TypeError, AttributeError, IndexError, KeyError) as e:
         raise CorruptBlob(f"a log entry of kind {form.kind}: {e}") from None

@@ -66,6 +66,7 @@ SCHEMAS = {
             ("terms", _TEXT),
             ("assignment", pa.int8()),
             ("reported", _TEXT),  # a JSON object
+            ("measured", pa.list_(pa.struct([("kpi", _TEXT), ("value", pa.float64())]))),
             ("arbitration", _TEXT),
             (
                 "ranks",
@@ -158,6 +159,7 @@ def _values(row: LogRow) -> tuple[str, dict[str, Any]]:
         if isinstance(entry, DecisionEntry):
             values["candidates"] = [c._asdict() for c in entry.candidates]
             values["variants"] = [v._asdict() for v in entry.variants]
+            values["measured"] = [{"kpi": name, "value": value} for name, value in entry.measured]
             values["ranks"] = [r._asdict() for r in entry.ranks]
     except CorruptBlob as e:
         log.warning("log entry %s of bucket %d is archived as it is: %s", row.log_id, row.bucket, e)

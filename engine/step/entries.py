@@ -54,8 +54,7 @@ def _entry(
         share = choice.message_shares[k] if choice is not None else 0
         candidates.append(CandidateEntry(fit.step.message.name, 0, fit.rank, share))
     candidates += [CandidateEntry(m.message.name, int(stop.reason), stop.rank, 0) for m, stop in drawn.stops]
-    version = world.posteriors.version
-    learnt = [made_of(fit, version) for fit in drawn.fits] + [stop.made_of for _, stop in drawn.stops]
+    learnt = [made_of(fit, world.posteriors.version) for fit in drawn.fits] + [stop.made_of for _, stop in drawn.stops]
     candidates += [CandidateEntry(m.message.name, int(Reason.OUTRANKED), rank, 0) for m, rank in drawn.outranked]
     fit_drawn = choice.fit if choice is not None else None
     policy = fit_drawn.step.policy if fit_drawn is not None else None
@@ -96,4 +95,5 @@ def _entry(
         terms=terms.written(policy) if policy is not None else "",
         assignment=int(fit_drawn.assignment) if fit_drawn is not None else 0,
         reported=fit_drawn.reported if fit_drawn is not None else {},
+        measured=step.measured if d.slot == 0 else [],
     )

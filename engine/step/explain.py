@@ -141,9 +141,9 @@ def _fit_view(step: Step, fit: Fit, k: int, drawn: Drawn) -> CandidateView:
     if chosen:
         reason = Reason.HOLDOUT if drawn.withheld else Reason.SELECTED
     details = Details(message=fit.step.message.name)
-    share = choice.message_shares[k] if choice is not None else 0
     if fit.step.policy is not None and not fit.assignment.in_trial:
         details.cause = why_not(fit.step.policy, fit.assignment)
+    share = choice.message_shares[k] if choice is not None else 0
     return CandidateView(
         message=fit.step.message.name,
         stopped_by=reason,

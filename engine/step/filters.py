@@ -27,6 +27,7 @@ from engine.learning.ranks import Worth, learnt_worth
 from engine.plan import ChannelPlan, MessageStep
 from engine.state.log import RankEntry
 from engine.state.model import Profile, Record, Touch
+from engine.step.measured import reported
 from engine.step.reasons import (
     CHANNEL,
     CONSENT,
@@ -165,12 +166,6 @@ def _segment(view: View, step: MessageStep) -> str:
 
 def _context(view: View, step: MessageStep) -> tuple[int, ...]:
     return context_of([view.batch.value(root, view.i) for root in step.context]) if step.context else ()
-
-
-def reported(batch: Batch, i: int, step: MessageStep) -> dict[str, object]:
-    """What the readout splits by; `?` where it has no value."""
-    values = ((path, batch.value(root, i)) for path, root in step.report_by)
-    return {path: "?" if value is None or value != value else value for path, value in values}
 
 
 def _unfit(view: View, step: MessageStep, template: str) -> str:
@@ -356,8 +351,8 @@ def consider(view: View, step: MessageStep) -> Fit | Stop:
 
 
 def made_of(fit: Fit, version: int) -> RankEntry | None:
-    """What a learned rank is made of, for the log; None where the rank is the value. `version`: of what was learnt."""
+    """What a learned rank is made of, by posteriors of this version; None where the rank is the value."""
     if not fit.step.message.learned:
         return None
-    variants, context = ",".join(fit.variants), ",".join(map(str, fit.context))
-    return RankEntry(0, version, fit.segment, variants, context, *fit.worth, int(fit.assignment))
+    context = ",".join(map(str, fit.context))
+    return RankEntry(0, version, fit.segment, ",".join(fit.variants), context, *fit.worth, int(fit.assignment))

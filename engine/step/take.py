@@ -24,6 +24,7 @@ from engine.state.model import Profile, Record, Touch, TouchFlag, WindowState
 from engine.step.choice import Choice, choose
 from engine.step.filters import Fit, View, consider, value_of, waits
 from engine.step.inputs import gather, text_feature
+from engine.step.measured import measured
 from engine.step.reasons import Stop, sentence, stopped_by_rules
 from engine.step.render import fill, shown, slots_used
 from engine.windows import UNUSED_KEPT_MS, from_history, observe
@@ -83,7 +84,8 @@ class Step:
     customer's state (the store cannot be read); `in_full` puts every message through the filters, also
     those that others outrank (Explain). `logged` pairs what the log keeps with its draw: every
     decision, and where a slate ends in the holdout also what was withheld. `wanted` are counters to be asked
-    first: where there are any, the step is to be taken again. `taken` is what was booked of them.
+    first: where there are any, the step is to be taken again. `taken` is what was booked of them. `measured` is what
+    the event adds to KPIs.
     """
 
     subject: Subject
@@ -100,6 +102,7 @@ class Step:
     logged: list[tuple[Decision, Drawn]] = field(default_factory=list)
     wanted: list[Counter] = field(default_factory=list)
     taken: list[Counter] = field(default_factory=list)
+    measured: list[tuple[str, float]] = field(default_factory=list)
 
     @property
     def occurred_ns(self) -> int:
@@ -140,6 +143,7 @@ def take(world: World, steps: Sequence[Step]) -> None:
     for i, s in enumerate(steps):
         profile = s.subject.profile
         language = text_feature(ruleset, profile, "language", s.subject.now_ms)
+        s.measured = measured(batch, i, world.bundle.steps.kpis_of[s.request.event.type])
         withheld = held_out(s.subject.key, ruleset.holdout)
         view = View(
             s.subject.key, world.bundle, world.pauses, world.posteriors, batch, i, profile, s.subject.record,
@@ -281,8 +285,7 @@ def _consider_all(
             continue
         fits.append(verdict)
         if not 0 < len(view.wanted) < ASKED_AT_ONCE:  # else the step is taken again: what stands behind is asked too
-            found = (tier, wait, -verdict.rank)
-            best = found if best is None else min(best, found)
+            best = min(best, (tier, wait, -verdict.rank)) if best is not None else (tier, wait, -verdict.rank)
     return fits, stops, []
 
 

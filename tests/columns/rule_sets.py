@@ -49,6 +49,25 @@ def _how_it_learns(seed: int, plain: bool) -> dict[str, object]:
     return made | {"forget": forget, "values": {"control": 0.8}}
 
 
+def _enrol(policies: Mapping[str, dict[str, object]], seed: str) -> dict[str, object]:
+    """Gives some policies dates, fixed slices and values to report by, and some a slice of a layer; the layers."""
+    chance = random.Random(f"trials {seed}")
+    slices: dict[str, object] = {}
+    for name, policy in policies.items():
+        if chance.random() < 0.4:
+            slices[name] = chance.choice(("12%", "15%", "0"))
+        days = chance.choice(({}, {}, {"from": "2026-03-10"}, {"until": "2027-01-05"}, {"until": "2026-01-31"}))
+        if slices.get(name) or days:
+            policy |= {**days, "outside": chance.choice(("control", "a", "leave_out"))}
+            if "until" in days and chance.random() < 0.5:
+                policy["then"] = chance.choice(("b", "leave_out"))
+        if policy["kind"] != "fixed" and chance.random() < 0.4:
+            policy["trial"] = {"share": "40%", "weights": {"control": 1, "a": chance.choice((0, 3)), "b": 0.5}}
+        if chance.random() < 0.4:
+            policy["report_by"] = ["features.region", "features.n0 * 2.0", "features.b0"][: chance.randint(1, 3)]
+    return {"layer": {"salt": seed, "slices": slices}} if slices else {}
+
+
 def _between(made: Mapping[str, dict[str, object]], plain: bool) -> dict[str, object]:
     """Lets messages rank by what they have learnt, and have reserves; how one is drawn, where the best is not taken."""
     chance = random.Random(len(str(made)))
@@ -69,25 +88,6 @@ def _between(made: Mapping[str, dict[str, object]], plain: bool) -> dict[str, ob
         return {}
     softmax = {"kind": "softmax", "temperature": 1.5, "floor": "1%"}
     return chance.choice(({}, {}, {"arbitration": softmax}, {"arbitration": {"kind": "thompson", "floor": "2%"}}))
-
-
-def _enrol(policies: Mapping[str, dict[str, object]], seed: str) -> dict[str, object]:
-    """Gives some policies dates, fixed slices and values to report by, and some a slice of a layer; the layers."""
-    chance = random.Random(f"trials {seed}")
-    slices: dict[str, object] = {}
-    for name, policy in policies.items():
-        if chance.random() < 0.4:
-            slices[name] = chance.choice(("12%", "15%", "0"))
-        days = chance.choice(({}, {}, {"from": "2026-03-10"}, {"until": "2027-01-05"}, {"until": "2026-01-31"}))
-        if slices.get(name) or days:
-            policy |= {**days, "outside": chance.choice(("control", "a", "leave_out"))}
-            if "until" in days and chance.random() < 0.5:
-                policy["then"] = chance.choice(("b", "leave_out"))
-        if policy["kind"] != "fixed" and chance.random() < 0.4:
-            policy["trial"] = {"share": "40%", "weights": {"control": 1, "a": chance.choice((0, 3)), "b": 0.5}}
-        if chance.random() < 0.4:
-            policy["report_by"] = ["features.region", "features.n0 * 2.0", "features.b0"][: chance.randint(1, 3)]
-    return {"layer": {"salt": seed, "slices": slices}} if slices else {}
 
 
 class _RuleSet:
@@ -143,10 +143,13 @@ class _RuleSet:
             "messages.yaml": {"products": products, "messages": made},
             "policies.yaml": {"policies": {name: p for name, p in policies.items() if name in used}},
         }
-        parts["policies.yaml"] |= how
         layers = _enrol(parts["policies.yaml"]["policies"], str(self.chance.random()))  # type: ignore[arg-type]
         if layers:
             parts["policies.yaml"]["layers"] = layers
+        if self.chance.random() < 0.4:
+            sums = ("payment.paid", "payment.amount", "deposit.count")
+            parts["policies.yaml"]["kpis"] = {f"sum_{k}": of for k, of in enumerate(sums) if self.chance.random() < 0.7}
+        parts["policies.yaml"] |= how
         if self.chance.random() < 0.5:
             share = self.chance.choice(("5%", "30%", "0", "0.999"))
             parts["policies.yaml"]["holdout"] = {"share": share, "salt": "salt"}

@@ -12,7 +12,7 @@ from engine.compiler.model import FixedSlice, RuleSet, Slice
 from engine.errors import RulesInvalid
 
 RULES = """
-events: {e: {}}
+events: {e: {}, pay: {amount: number, words: text, card: {type: integer, personal: true}}}
 features: {region: text, age: number, name: {type: text, personal: true}}
 facts: {area: "features.region == 'north' ? 'rural' : 'urban'"}
 purposes: {p: {consent: not_required}}
@@ -80,6 +80,11 @@ def test_a_fixed_slice_beside_a_bandit() -> None:
     assert not load("control: x").policies["words"].enrols
 
 
+def test_sums_for_the_readout() -> None:
+    [kpi] = load("control: x", "kpis: {spent: pay.amount}").kpis.values()
+    assert (kpi.name, kpi.event, kpi.value.text) == ("spent", "pay", "event.amount")
+
+
 def test_what_is_reported_by() -> None:
     policy = load("report_by: [facts.area, features.age * 2.0]").policies["words"]
     assert [e.text for e in policy.report_by] == ["facts.area", "features.age * 2.0"]
@@ -106,6 +111,12 @@ def test_what_is_reported_by() -> None:
         ("trial: {share: 10%}", "", "unknown-key", "a fixed policy is a trial as it is"),
         ("report_by: [features.name]", "", "personal-in-condition", ""),
         ("control: x", "defaults: {zone: Africa/Nairoby}", "unknown-zone", "Nairoby"),
+        ("control: x", "kpis: {spent: pay}", "bad-value", "`<event type>.<attribute>`"),
+        ("control: x", "kpis: {spent: pray.amount}", "unknown-event-type", "'pray'"),
+        ("control: x", "kpis: {spent: pay.amuont}", "unknown-attribute", "'amuont'"),
+        ("control: x", "kpis: {spent: pay.words}", "bad-value", "adds numbers and money"),
+        ("control: x", "kpis: {spent: pay.card}", "personal-logged", "written to the decision log"),
+        ("control: x", "kpis: {CONVERTED: pay.amount}", "reserved-name", "needs another name"),
     ],
 )
 def test_mistakes(rest: str, more: str, code: str, part: str) -> None:

