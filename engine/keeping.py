@@ -35,6 +35,7 @@ LOOK_FOR_ERASED_EVERY_S = 3600.0
 ERASE_AFTER_MS = 86_400_000  # one pass over the archive a day at most, however many customers are erased
 _ROOT = Path(__file__).resolve().parents[1]  # where `import engine` works from
 _NICE = 10
+_SETTLED_MS = 1000  # beyond the time that a commit may take
 _BEGIN_S = 2.0  # a server's first calls have the machine for themselves
 _PAUSE_S = 1.0
 _END_S = 5.0
@@ -81,7 +82,7 @@ async def keep(settings: Settings, url: str, stop: asyncio.Event) -> None:
     now_ms = SystemClock().now_ms
     work = [
         revisions.watch(),
-        keep_learning(learner, LEARN_EVERY_S, now_ms),
+        keep_learning(learner, LEARN_EVERY_S, settings.commit_budget_ms + _SETTLED_MS),
         keep_archiving(archiver),
         keep_erasing(settings.data / "archive", now_ms),
     ]
