@@ -407,6 +407,9 @@ class VolumeCap:
     position: Position
 
 
+LEARNING = "learning"  # a consent's purpose that no rule set declares: withdrawn, the customer is not learnt from
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """How a variant is chosen. `kind` is fixed, or one of `engine.learning.kinds`.

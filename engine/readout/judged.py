@@ -61,7 +61,7 @@ def from_trials(
     Sticky repetitions are left out: nothing was drawn. Actions are variants, message by message.
     """
     names = log.names.texts
-    which = (log.policy == names.index(policy)) & ~log.withheld & ~log.sticky & log.closed(days)
+    which = (log.policy == names.index(policy)) & ~(log.withheld | log.sticky | log.objected) & log.closed(days)
     if message:
         which &= np.array([n == message for n in names])[log.message]
     rows = np.flatnonzero(which)

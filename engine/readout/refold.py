@@ -14,7 +14,7 @@ from engine.decision import Outcome, OutcomeKind
 from engine.identity import BUCKETS
 from engine.learning.fold import ARRIVED
 from engine.learning.linear import REWARD_UNIT, X_UNIT
-from engine.learning.policies import learnt_message, scaled_reward
+from engine.learning.policies import scaled_reward
 from engine.learning.posteriors import ArmKey, ArmState
 from engine.learning.terms import Terms, read, terms_of
 from engine.readout.log import I64, U64, Flags, Names, codes_of, decision_keys, digests_of, lists_of, mixed, numbers_of
@@ -39,7 +39,14 @@ class _Trials(NamedTuple):
     closes_ms: I64
     book: I64
     arm: I64
-    context_at: I64  # (n, 2): a span of the contexts of its part
+    context_at: I64  # (n, 2): spans of the contexts
+
+    def of(self, rows: I64 | Flags) -> _Trials:
+        """Some of them."""
+        return _Trials(
+            self.bucket[rows], self.place[rows], self.decision[rows], self.closes_ms[rows], self.book[rows],
+            self.arm[rows], self.context_at[rows],
+        )  # fmt: skip
 
 
 class _Book(NamedTuple):
@@ -137,12 +144,12 @@ class Refold:
         """What is learnt from every trial up to these places of the buckets' logs. All of them must have closed."""
         if not self._trials:
             return Refolded({}, 0, 0)
-        t = _Trials(*(np.concatenate(column) for column in zip(*self._trials, strict=True)))
+        t = _Trials(*map(np.concatenate, zip(*self._trials, strict=True)))
         once = np.unique(mixed(t.decision, t.place.astype(np.uint64), t.bucket.astype(np.uint64)), return_index=True)[1]
-        t = _Trials(*(column[once[t.place[once] <= upto[t.bucket[once]]]] for column in t))
+        t = t.of(once[t.place[once] <= upto[t.bucket[once]]])
         kinds = self._kinds(t.decision, t.closes_ms)
         came = kinds & sum(1 << int(k) for k in ARRIVED) != 0
-        t, kinds = _Trials(*(column[came] for column in t)), kinds[came]
+        t, kinds = t.of(came), kinds[came]
         reward = self._rewards(t.book, kinds)
         width = np.array([max(1, b.terms.hours) for b in self._books] or [1])[t.book]
         timed = np.array([b.terms.hours > 0 for b in self._books] or [False])[t.book]

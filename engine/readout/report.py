@@ -150,7 +150,7 @@ def make_report(log: TrialLog, wish: Wish, ruleset: RuleSet | None = None) -> Re
     messages: list[MessageReport] = []
     single: list[str] = []
     names = log.names.texts
-    sent = ~log.withheld
+    sent = ~(log.withheld | log.objected)
     pairs = np.unique(np.stack([log.message[sent], log.policy[sent]], axis=1), axis=0).tolist()
     for message, policy in sorted(pairs, key=lambda pair: (names[pair[0]], names[pair[1]])):
         rows = np.flatnonzero(sent & (log.message == message) & (log.policy == policy))

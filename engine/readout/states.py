@@ -22,6 +22,7 @@ from engine.learning.fold import ARRIVED
 from engine.learning.linear import REWARD_UNIT, moments_of
 from engine.learning.policies import learnt_message, scaled_reward, variant_shares
 from engine.learning.posteriors import ArmKey, ArmState, Posteriors
+from engine.learning.terms import read
 from engine.readout.log import I64, U64, Decisions, Outcomes, decision_keys
 
 TRIES = 2000  # states looked at for one version
@@ -44,6 +45,7 @@ class Used:
     shares: tuple[int, ...]
     count: int
     examples: list[tuple[str, str, str]] = field(default_factory=list)  # decision id, log id, path
+    objected: bool = False  # by a customer who is not to be learnt from
 
 
 @dataclass(slots=True)
@@ -92,9 +94,9 @@ class StateBook:
         """The trials of one file, and when versions were first used."""
         texts = d.names.texts
         learns = np.array([n in self.policies and self.policies[n].kind != "fixed" for n in texts])
-        rows = np.flatnonzero(
-            learns[d["policy"]] & (d["outcome"] == int(Outcome.SEND)) & (d["withheld"] == 0) & (d["sticky"] == 0)
-        )
+        told = np.array([not text or read(text) is not None for text in texts])  # "": not told by the log
+        learns = learns[d["policy"]] & told[d["terms"]]
+        rows = np.flatnonzero(learns & (d["outcome"] == int(Outcome.SEND)) & (d["withheld"] == 0) & (d["sticky"] == 0))
         parts = np.stack([d[n][rows] for n in ("policy", "message", "segment", "variant")])
         kinds, place = np.unique(parts, axis=1, return_inverse=True)
         codes = []
@@ -110,13 +112,20 @@ class StateBook:
         arms = np.array(codes, np.int64)[place.reshape(-1)] if len(rows) else np.zeros(0, np.int64)
         self._trials.append((d["bucket"][rows], closes, key, arms))
         x = d.context
-        self._contexts += [tuple(x.name[x.at[i] : x.at[i + 1]].tolist()) for i in rows.tolist()]
+        for i, policy, terms in zip(rows.tolist(), d["policy"][rows].tolist(), d["terms"][rows].tolist(), strict=True):
+            meant = not terms or self._means(texts[terms], texts[policy])
+            self._contexts.append(tuple(x.name[x.at[i] : x.at[i + 1]].tolist()) if meant else ())
         learnt = np.flatnonzero(d["policy_version"] > 0)
         versions, first = np.unique(d["policy_version"][learnt], return_inverse=True)
         least = np.full(len(versions), np.iinfo(np.int64).max)
         np.minimum.at(least, first, d["at_ms"][learnt])
         for version, at_ms in zip(versions.tolist(), least.tolist(), strict=True):
             self._first_ms[version] = min(at_ms, self._first_ms.get(version, at_ms))
+
+    def _means(self, terms: str, policy: str) -> bool:
+        """Whether a context of these terms is what the policy looks at."""
+        found = read(terms)
+        return found is not None and found.context_key == self.policies[policy].context_key
 
     def report(self, o: Outcomes) -> None:
         """The outcomes of one file."""

@@ -11,6 +11,7 @@ import orjson
 import pyarrow as pa
 
 from engine.decision import SHARE_UNIT, Outcome, OutcomeKind, Reason
+from engine.learning.terms import OBJECTED
 from engine.readout.log import (
     F64,
     I64,
@@ -55,8 +56,9 @@ class TrialLog:
     """Every decision with a draw, in the order of its moment. Names are codes, customers numbers.
 
     `at_ms`: when it was decided; `send_ms`: when it was to be sent, from which outcomes count. `withheld`: by the
-    holdout. `sticky`: an earlier draw, repeated. `values`: what conditions read, as JSON, if asked for. `activity`:
-    events of the customer in the 28 days before. `event_customer`, `event_ms`: all events, by customer and time.
+    holdout. `sticky`: an earlier draw, repeated. `objected`: of a customer who is not to be learnt from. `values`: what
+    conditions read, as JSON, if asked for. `activity`: events of the customer in the 28 days before. `event_customer`,
+    `event_ms`: all events, by customer and time.
     """
 
     names: Names
@@ -73,6 +75,7 @@ class TrialLog:
     revision: I64
     withheld: Flags
     sticky: Flags
+    objected: Flags
     variants: Lists
     activity: F64
     values: list[str] | None
@@ -184,7 +187,8 @@ def read_trials(log: Path, with_values: bool = False) -> TrialLog:
     return TrialLog(
         names, at_ms, np.maximum(column("send_at_ms"), at_ms), customer, column("message"), column("variant"),
         column("policy"), column("policy_version"), column("segment"), slot, event, column("revision"),
-        column("withheld") != 0, column("sticky") != 0, _joined(parts, order),
+        column("withheld") != 0, column("sticky") != 0,
+        np.array([text == OBJECTED for text in names.texts])[column("terms")], _joined(parts, order),
         _activity(event_customer, event_ms, customer, at_ms), values, happened, funnel, event_customer, event_ms,
         min((int(m.min()) for m in moments if len(m)), default=0),
         max((int(m.max()) for m in moments if len(m)), default=0),

@@ -7,9 +7,10 @@ import numpy as np
 from engine.compiler.model import RuleSet
 from engine.decision import SHARE_UNIT
 from engine.identity import name_hash
-from engine.learning.policies import variant_shares
+from engine.learning.policies import objected_shares, variant_shares
 from engine.learning.posteriors import Posteriors
 from engine.learning.shares import shares_of
+from engine.learning.terms import OBJECTED
 from engine.readout.log import I64, Decisions, Flags, Outcomes, mixed
 from engine.readout.states import NEAR, StateBook, Used
 from engine.readout.verdict import EXAMPLES, Difference, Verdict, same
@@ -46,7 +47,7 @@ class Vectors:
         key = mixed(
             content,
             x.sums(mixed(x.name.astype(np.uint64), at.astype(np.uint64))),
-            *(d[n].astype(np.uint64) for n in ("revision", "policy", "message", "segment", "policy_version")),
+            *(d[n].astype(np.uint64) for n in ("revision", "policy", "message", "segment", "policy_version", "terms")),
         )
         _, inverse, count = np.unique(key[rows], return_inverse=True, return_counts=True)
         alike = np.split(rows[np.argsort(inverse, kind="stable")], np.cumsum(count)[:-1])
@@ -66,6 +67,7 @@ class Vectors:
             tuple(x.name[x.at[i] : x.at[i + 1]].tolist()),
             tuple(v.share[v.at[i] : v.at[i + 1]].tolist()),
             len(members),
+            objected=texts[d["terms"][i]] == OBJECTED,
         )
         check, expected = self._judged(revision, used)
         if check:
@@ -79,13 +81,15 @@ class Vectors:
 
     def _judged(self, revision: str, used: Used) -> tuple[str, str]:
         """(the check that fails, what it expects); ("", "") if none."""
-        state = (revision, used.policy, used.message, used.segment, used.version, used.variants, used.context)
+        state = (
+            revision, used.policy, used.message, used.segment, used.version, used.variants, used.context, used.objected
+        )  # fmt: skip
         known = self._states.setdefault(state, used.shares)
         expected = self._recomputed(revision, used)
         if expected is None:
             if known != used.shares:
                 return "same_state", str(list(known))
-            least = self._least(revision, used.policy, sum(s > 0 for s in used.shares))
+            least = 0 if used.objected else self._least(revision, used.policy, sum(s > 0 for s in used.shares))
             if any(s < least for s in used.shares):
                 return "variant_shares", f"at least {least} each"
             return "", ""
@@ -137,8 +141,11 @@ class Vectors:
         if not used.policy:
             return shares_of((1.0,) * len(used.variants), 0.0, tuple(name_hash(n) for n in used.variants))
         found = self._ruleset.policies.get(used.policy) if self._ruleset is not None else None
-        if found is None or not self._ours(revision) or (found.kind != "fixed" and used.version):
+        learnt = found is not None and found.kind != "fixed" and used.version and not used.objected
+        if found is None or not self._ours(revision) or learnt:
             self._verdict.open_shares += used.count
             self._verdict.other_revision += used.count if self._ruleset is not None and not self._ours(revision) else 0
             return None
+        if used.objected:
+            return objected_shares(found, used.variants).shares
         return variant_shares(found, used.message, used.segment, used.variants, Posteriors(), used.context).shares

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -137,8 +137,8 @@ def _compare(
     behind, closes_ms, report.passed_over = fold.behind(offsets, streams.first)
     if (left_ms := int(closes_ms.max()) + _SETTLED_MS - stored.now_ms) >= 0:
         raise Conflict(
-            f"the archive has open trials that are not in the store's log any more: try again in {left_ms / 3.6e6:,.1f} "
-            "hours, when the last of them has closed"
+            "the archive has open trials that are not in the store's log any more: "
+            f"try again in {left_ms / 3.6e6:,.1f} hours, when the last of them has closed"
         )
     moves = [Move(b, stored.offsets.get(b, ""), id_of(int(behind[b]))) for b in np.flatnonzero(behind).tolist()]
     refolded = fold.sums(np.maximum(offsets, behind))
@@ -253,7 +253,7 @@ async def _read_streams(store: RedisStore) -> _Streams:
     return _Streams(first, ever, rows)
 
 
-async def _ask(store: RedisStore, command: Command) -> object:
+async def _ask(store: RedisStore, command: Command) -> Any:
     [reply] = await store.side.pipeline([command])
     if isinstance(reply, Exception):
         raise StoreUnavailable(f"the store refused: {reply}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.compiler.reference import Absent, Defaulted
 from engine.compiler.written import plain
 from engine.decision import Decision, Outcome, Reason
-from engine.learning.terms import written
+from engine.learning.terms import OBJECTED, written
 from engine.plan import MessageStep
 from engine.state.log import CandidateEntry, DecisionEntry, VariantEntry
 from engine.step.take import Drawn, Step, World
@@ -56,6 +56,9 @@ def _entry(
     candidates += [CandidateEntry(m.message.name, int(Reason.OUTRANKED), rank, 0) for m, rank in drawn.outranked]
     fit_drawn = choice.fit if choice is not None else None
     policy = fit_drawn.step.policy if fit_drawn is not None else None
+    terms = written(policy) if policy is not None else ""
+    if fit_drawn is not None and fit_drawn.objected:
+        terms = OBJECTED
     considered = [f.step for f in drawn.fits] + [m for m, _ in drawn.stops]
     return DecisionEntry(
         at_ms=step.subject.now_ms,
@@ -88,5 +91,5 @@ def _entry(
         about=fit_drawn.about if fit_drawn is not None else 0,
         values_read=values_read(step, considered),
         attribution_s=policy.attribution_s if policy is not None and d.outcome is Outcome.SEND else 0,
-        terms=written(policy) if policy is not None else "",
+        terms=terms,
     )

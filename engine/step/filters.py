@@ -13,14 +13,14 @@ from engine.bundle import Bundle, Pauses
 from engine.compiler.model import Position, Text
 from engine.compiler.program import Batch
 from engine.contact.caps import Proposal, stopped_by_limits
-from engine.contact.consent import permits, stopped_by_consent
+from engine.contact.consent import objects_to_learning, permits, stopped_by_consent
 from engine.contact.hours import send_time
 from engine.contact.suppression import stopped_by_outcomes
 from engine.contact.volume import Counter, Left, Volumes, counters
 from engine.decision import Details, Reason
 from engine.identity import name_hash
 from engine.learning.linear import context_of
-from engine.learning.policies import VariantShares, variant_shares
+from engine.learning.policies import VariantShares, objected_shares, variant_shares
 from engine.learning.posteriors import Posteriors
 from engine.plan import ChannelPlan, MessageStep
 from engine.state.model import Profile, Record, Touch
@@ -97,6 +97,7 @@ class Fit:
     about: int
     volumes: tuple[Counter, ...]
     context: tuple[int, ...] = ()
+    objected: bool = False  # the customer is not to be learnt from
 
 
 def _stop(stage: int, found: tuple[Reason, Details], step: MessageStep, position: Position | None = None) -> Stop:
@@ -193,6 +194,9 @@ def _shares(
 ) -> tuple[VariantShares, bool] | Stop:
     """The shares of the variants left, and whether they come from an earlier assignment."""
     policy = step.policy
+    if policy is not None and objects_to_learning(view.profile.contact, view.record):
+        shares = objected_shares(policy, variants)
+        return (shares, False) if any(shares.shares) else _no_weight(step)
     if policy is not None and policy.sticky:
         owner = name_hash(policy.name)
         found = (view.record.assignments.get((owner, key)) for key in (step.key, *step.keys))
@@ -208,9 +212,11 @@ def _shares(
         cause = f"left out of the trial: variant '{unfit[0].variant}': {unfit[0].cause}"
         return _stop(TRIAL, (Reason.NOT_IN_TRIAL, Details(cause=cause)), step)
     shares = variant_shares(policy, step.message.name, segment, variants, view.posteriors, context)
-    if not any(shares.shares):
-        return _stop(TRIAL, (Reason.VARIANT_UNAVAILABLE, Details(cause="no variant with weight is left")), step)
-    return shares, False
+    return (shares, False) if any(shares.shares) else _no_weight(step)
+
+
+def _no_weight(step: MessageStep) -> Stop:
+    return _stop(TRIAL, (Reason.VARIANT_UNAVAILABLE, Details(cause="no variant with weight is left")), step)
 
 
 def rank_of(view: View, step: MessageStep) -> float:
@@ -289,4 +295,7 @@ def consider(view: View, step: MessageStep) -> Fit | Stop:
     if not math.isfinite(rank):
         cause = "the message's value could not be computed"
         return _stop(RANK, (Reason.DATA_MISSING, Details(cause=cause)), step)
-    return Fit(step, at, channel, rank, variants, texts, unfit, shares[0], shares[1], segment, about, volumes, context)
+    objected = step.policy is not None and objects_to_learning(view.profile.contact, view.record)
+    return Fit(
+        step, at, channel, rank, variants, texts, unfit, *shares, segment, about, volumes, context, objected
+    )  # fmt: skip

@@ -318,7 +318,7 @@ def _book(s: Step, view: View, choice: Choice, slot: int, withheld: bool) -> Dec
         )  # fmt: skip
         view.record.touches.append(touch)
         view.live = None
-        if policy is not None and policy.sticky and not fit.sticky:
+        if policy is not None and policy.sticky and not (fit.sticky or fit.objected):
             share = fit.shares.shares[choice.variant]
             view.record.assignments[name_hash(policy.name), step.key] = (step.variant_keys[variant], share)
     if withheld:

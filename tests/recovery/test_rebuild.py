@@ -1,4 +1,4 @@
-"""The sums of learning and the log: real decisions, a real store, a real archive; the hash must be the same to the byte."""
+"""The sums of learning and the log: real decisions, a real store, a real archive; the same hash to the byte."""
 
 from __future__ import annotations
 
