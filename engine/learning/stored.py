@@ -13,6 +13,7 @@ import orjson
 from engine.errors import StoreUnavailable
 from engine.learning.posteriors import ArmKey, ArmState
 from engine.learning.sums import arms_of, fields_of
+from engine.state.log import ElsewhereEntry, encode
 from engine.state.redis import RedisStore
 
 _SCRIPT = resources.files("engine.state").joinpath("lua/correct.lua").read_text()
@@ -92,11 +93,12 @@ async def correct(
     stored: Stored,
     right: Fields,
     moves: Sequence[Move] = (),
-    given: tuple[str, Elsewhere] | None = None,
+    given: tuple[str, Elsewhere | None] | None = None,
 ) -> bool:
     """Turns the sums that were read into the right ones, whatever learners added since.
 
-    False: somebody was faster (another correction, or a learner with one of these offsets), and nothing was written.
+    `given`: what was learnt elsewhere is known by a name from now on (None: no more), of which the log tells. False:
+    somebody was faster (another correction, or a learner with one of these offsets), and nothing was written.
     Raises StoreUnavailable.
     """
     changes = [
@@ -104,10 +106,21 @@ async def correct(
         for name in sorted(right.keys() | stored.sums.keys())
         if right.get(name) != stored.sums.get(name)
     ]
-    arguments: list[Any] = [stored.corrections, *((given[0], given[1].encode()) if given else ("", ""))]
+    arguments: list[Any] = [stored.corrections, *_told(stored, given)]
     arguments += [len(moves), *chain.from_iterable(moves), len(changes), *chain.from_iterable(changes)]
-    [version] = await _pipeline(store, ("EVAL", _SCRIPT, 5, *(store.key(name) for name in _NAMES), *arguments))
+    [version] = await _pipeline(
+        store, ("EVAL", _SCRIPT, 6, *(store.key(name) for name in (*_NAMES, "log")), *arguments)
+    )
     return bool(version != -1)
+
+
+def _told(stored: Stored, given: tuple[str, Elsewhere | None] | None) -> tuple[str | bytes, ...]:
+    if given is None:
+        return "", "", ""
+    name, one = given
+    policy = one.policy if one is not None else stored.elsewhere[name].policy
+    entry = encode(ElsewhereEntry(stored.now_ms, bytes(16), name, policy))
+    return name, one.encode() if one is not None else b"", entry
 
 
 def fields_of_all(arms: Mapping[ArmKey, ArmState]) -> Fields:

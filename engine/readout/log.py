@@ -198,6 +198,12 @@ def read_outcomes(log: Path, names: Names) -> Iterator[Outcomes]:
         )
 
 
+def given_elsewhere(log: Path) -> frozenset[str]:
+    """Policies that were given what was learnt elsewhere."""
+    tables = (columns_of(path, "elsewhere", ["policy"], []) for path in files_of(log, "elsewhere"))
+    return frozenset(name for table in tables for name in table["policy"].to_pylist())
+
+
 def _table(path: Path, kind: str, more: set[str], texts: list[str]) -> pa.Table:
     """All columns but the hidden ones that are not asked for."""
     return columns_of(path, kind, [f.name for f in SCHEMAS[kind] if f.name not in _HIDDEN or f.name in more], texts)
@@ -210,7 +216,7 @@ def columns_of(path: Path, kind: str, wanted: list[str], texts: list[str]) -> pa
     schema = SCHEMAS[kind]
     try:
         there = set(pq.read_schema(path).names)
-        if missing := {"customer", "event", "at_ms"} - there:
+        if missing := {"customer", "event", "at_ms"} & set(schema.names) - there:
             raise UnreadableLog(f"{path}: no column '{min(missing)}'; expected a {kind} log")
         coded = [t for t in texts if t.partition(".")[0] in there]
         with pq.ParquetFile(path, read_dictionary=coded) as file:

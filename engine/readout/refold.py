@@ -16,7 +16,7 @@ from engine.learning.fold import ARRIVED
 from engine.learning.linear import REWARD_UNIT, X_UNIT
 from engine.learning.policies import scaled_reward
 from engine.learning.posteriors import ArmKey, ArmState
-from engine.learning.terms import Terms, read, terms_of
+from engine.learning.terms import OBJECTED, Terms, read, terms_of
 from engine.readout.log import I64, U64, Flags, Names, codes_of, decision_keys, digests_of, lists_of, mixed, numbers_of
 
 DECISION_TEXTS = ["policy", "message", "segment", "variant", "terms"]
@@ -79,11 +79,15 @@ def id_of(place: int) -> str:
 class Refold:
     """Gathers decisions and outcomes, in any order and each as often as it likes; then sums what has closed.
 
-    `policies` are asked for the terms of entries that have none.
+    `policies` are asked for the terms of entries that have none. `instead`: only trials of these policies count, by
+    these definitions whatever the log says, but for who objected, and what a context means.
     """
 
-    def __init__(self, policies: Mapping[str, Policy]) -> None:
+    def __init__(self, policies: Mapping[str, Policy], instead: Mapping[str, Policy] | None = None) -> None:
         self._policies = policies
+        self._instead = instead
+        self.policies: set[str] = set()  # that decided
+        self.last_ms = 0  # of anything in the log
         self._names = Names()
         self._books: list[_Book] = []
         self._book_of: dict[tuple[int, int], int] = {}  # of policy and terms; -1: not learnt from
@@ -101,6 +105,8 @@ class Refold:
         learns = (book >= 0) & (policy > 0) & (number["outcome"] == int(Outcome.SEND))
         learns &= (numbers_of(table["withheld"]) == 0) & (numbers_of(table["sticky"]) == 0)
         rows = np.flatnonzero(learns)
+        self.policies |= {self._names.texts[code] for code in np.unique(policy).tolist() if code}
+        self.last_ms = max(self.last_ms, int(number["at_ms"].max(initial=0)))
         context = lists_of(table["context"])
         closes = np.maximum(number["at_ms"], number["send_at_ms"]) + numbers_of(table["attribution_s"]) * 1000
         keys = decision_keys(digests_of(table["customer"]), table["event"].to_numpy(), number["slot"])
@@ -127,6 +133,7 @@ class Refold:
         keys = decision_keys(digests_of(table["customer"]), table["event"].to_numpy(), numbers_of(table["slot"]))
         known = np.maximum(numbers_of(table["occurred_ms"]), numbers_of(table["at_ms"]))
         self._reports.append((keys, numbers_of(table["kind"]), known))
+        self.last_ms = max(self.last_ms, int(known.max(initial=0)))
 
     def behind(self, after: I64, before: I64) -> tuple[I64, I64, int]:
         """Trials between two places: by bucket the last one's place and the latest close, 0 where there is none; how
@@ -140,13 +147,15 @@ class Refold:
             count += int(there.sum())
         return place, closes, count
 
-    def sums(self, upto: I64) -> Refolded:
-        """What is learnt from every trial up to these places of the buckets' logs. All of them must have closed."""
+    def sums(self, upto: I64, closed_ms: int = LAST) -> Refolded:
+        """What is learnt from every trial up to these places of the buckets' logs that closes by `closed_ms`. All of
+        these must have closed.
+        """
         if not self._trials:
             return Refolded({}, 0, 0)
         t = _Trials(*map(np.concatenate, zip(*self._trials, strict=True)))
         once = np.unique(mixed(t.decision, t.place.astype(np.uint64), t.bucket.astype(np.uint64)), return_index=True)[1]
-        t = t.of(once[t.place[once] <= upto[t.bucket[once]]])
+        t = t.of(once[(t.place[once] <= upto[t.bucket[once]]) & (t.closes_ms[once] <= closed_ms)])
         kinds = self._kinds(t.decision, t.closes_ms)
         came = kinds & sum(1 << int(k) for k in ARRIVED) != 0
         t, kinds = t.of(came), kinds[came]
@@ -189,6 +198,12 @@ class Refold:
         return np.array(numbers, np.int64)[which.reshape(-1)] if len(policy) else np.zeros(0, np.int64)
 
     def _book(self, policy: str, terms: str) -> _Book | None:
+        if self._instead is not None:
+            own = terms_of(self._instead[policy]) if policy in self._instead and terms != OBJECTED else None
+            there = read(terms)
+            if own is not None and (there is None or there.context_key != own.context_key):
+                own = own._replace(context_key=0)
+            return _Book(own, True, -1) if own is not None else None
         if terms:
             found = read(terms)
             return _Book(found, True, -1) if found is not None else None

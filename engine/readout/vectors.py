@@ -104,8 +104,11 @@ class Vectors:
         self._verdict.units += count if off == 1 else 0
         self._verdict.near += count if off > 1 else 0
 
-    def finish(self, begins: bool) -> None:
-        """Folds the log again, and compares what policies had learnt with what they drew from. `begins`: as `judge`."""
+    def finish(self, begins: bool, elsewhere: frozenset[str] = frozenset()) -> None:
+        """Folds the log again, and compares what policies had learnt with what they drew from. `begins`: as `judge`.
+
+        `elsewhere`: policies that were given what was learnt elsewhere, of which the log says nothing.
+        """
         if self._book is None or len(self._revisions) > 1 or self._verdict.erased:
             return
         for found in self._book.judge(begins):
@@ -114,7 +117,7 @@ class Vectors:
                 self._verdict.open_shares -= used.count
                 self._verdict.recomputed += used.count
                 self._count_off(found.off, used.count)
-            elif found.sure:
+            elif found.sure and used.policy not in elsewhere:
                 self._verdict.counts["learnt_shares"] += used.count
                 for name, log_id, path in used.examples[: EXAMPLES - self._told("learnt_shares")]:
                     told = (str(list(used.shares)), f"a state that version {used.version} can have had")
