@@ -37,7 +37,7 @@ def _tell(report: RebuildReport) -> None:
     elif report.written:
         say(console, f"built again from the log: {of}; {counted(len(report.differs), 'arm')} differed")
     else:
-        say(console, f"{counted(len(report.differs), 'arm')} of {report.arms:,} are not what the log says")
+        say(console, f"not what the log says: {counted(len(report.differs), 'arm')}, of {report.arms:,}")
     if report.passed_over:
         trials = counted(report.passed_over, "trial")
         text = "were added" if report.written else "no learner will see"
