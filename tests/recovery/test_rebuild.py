@@ -17,6 +17,7 @@ from engine.learning.stored import correct, read_stored
 from engine.recovery.rebuild import RebuildReport, rebuild
 from engine.revisions import Revisions
 from engine.state.archive import Archiver
+from engine.state.log import DecisionEntry, decode, encode
 from engine.state.redis import RedisStore
 
 DAY_MS = 86_400_000
@@ -196,6 +197,37 @@ def test_what_the_log_does_not_say_is_not_guessed(here: Installation, runner: as
         learnt = Learnt()
         await refresh(here.store, learnt)
         assert sum(state.trials for state in learnt.posteriors.arms.values()) == (await here.rebuild()).trials
+        await here.close()
+
+    runner.run(scenario())
+
+
+def test_entries_of_before_the_log_had_terms(here: Installation, runner: asyncio.Runner) -> None:
+    """They are taken on the terms of the rule set in use, which may not be those that they were learnt on."""
+
+    async def scenario() -> None:
+        await here.start()
+        await here.live(200)
+        keys = [key async for key in here.store.admin.scan_iter(match=f"{here.prefix}*log")]
+        for key in keys:  # as an older version wrote them
+            rows = [(log_id, decode(row[b"d"])) for log_id, row in await here.store.admin.xrange(key)]
+            await here.store.admin.delete(key)
+            for log_id, entry in rows:
+                if isinstance(entry, DecisionEntry):
+                    entry.terms = ""
+                await here.store.admin.xadd(key, {"d": encode(entry)}, log_id)
+        count = await here.learn(3.0)
+        report = await here.rebuild()
+        assert report.same
+        assert report.trials == count > 50
+        [unknown] = report.unknown
+        assert unknown.startswith(f"{count} trials were logged by a version that did not say on which terms")
+        await here.archiver.run_once()
+        await here.store.admin.hincrby(here.store.key("learn:sums"), 'n["plain","m","","x"]', 1)
+        with pytest.raises(Conflict, match="on which terms they are learnt"):
+            await here.rebuild(write=True)
+        assert (await here.rebuild(write=True, force=True)).written
+        assert (await here.rebuild()).same
         await here.close()
 
     runner.run(scenario())
