@@ -58,7 +58,8 @@ class Installation:
         self.active: Active = await self.revisions.start(self.rules)
         self.learner = Learner(self.store, self.active)
         self.archiver = Archiver(self.store, self.archive, self.learner.safe_id)
-        self.decider: Decider = create_decider(self.active, self.store, learnt=Learnt())
+        self.learnt = Learnt()
+        self.decider: Decider = create_decider(self.active, self.store, learnt=self.learnt)
 
     async def deploy(self, old: str, new: str) -> None:
         """Changes the rules."""
