@@ -176,6 +176,31 @@ def test_learners_go_on_meanwhile(here: Installation, runner: asyncio.Runner) ->
     runner.run(scenario())
 
 
+def test_corrections_learners_and_the_archiver_at_once(here: Installation, runner: asyncio.Runner) -> None:
+    async def scenario() -> None:
+        await here.start()
+        rival = Learner(here.store, here.active)
+        written = 0
+        for turn in range(6):
+            await here.live(60)
+            await here.store.admin.hincrby(here.store.key("learn:sums"), 'n["plain","m","","x"]', 1 + turn)
+            at_ms = await rival.now_ms() + 2 * DAY_MS + 1
+            first, second, *_ = await asyncio.gather(
+                here.rebuild(write=True),
+                here.rebuild(write=True),
+                here.learn(2.1),
+                rival.run_once(at_ms),
+                here.archiver.run_once(),
+            )
+            written += first.written + second.written
+        assert written >= 6
+        assert (await here.rebuild()).same
+        await rival.close()
+        await here.close()
+
+    runner.run(scenario())
+
+
 def test_what_the_log_does_not_say_is_not_guessed(here: Installation, runner: asyncio.Runner) -> None:
     async def scenario() -> None:
         await here.start()
