@@ -12,7 +12,7 @@ from engine.compiler.model import Learning, Policy, Position
 from engine.decision import Outcome, OutcomeKind, Reason
 from engine.learning import learner as learner_module
 from engine.learning.fold import BucketFold, Increments
-from engine.learning.learner import Learner, refresh
+from engine.learning.learner import Learner, keep_learning, refresh
 from engine.learning.linear import REWARD_UNIT, moments_of
 from engine.learning.policies import scaled_reward, variant_shares
 from engine.learning.posteriors import ArmKey, ArmState
@@ -223,6 +223,39 @@ def test_a_version_names_one_state_also_where_it_moves_meanwhile(
         monkeypatch.setattr(learner_module, "_read", late)
         assert await refresh(store, learnt)
         assert (learnt.posteriors.version, learnt.posteriors.arms[X].trials) == (2, 2)
+        await learner.close()
+
+    runner.run(scenario())
+
+
+def test_a_trial_is_folded_once_no_outcome_of_before_can_be_on_its_way(
+    store: RedisStore, runner: asyncio.Runner, bundle: Bundle
+) -> None:
+    """By the store's clock: `keep_learning` stays that far behind it."""
+
+    class Watched(Learner):
+        turns: list[int]
+        twice: asyncio.Event
+
+        async def run_once(self, now_ms: int) -> int:
+            found = await super().run_once(now_ms)
+            self.turns.append(found)
+            if len(self.turns) == 2:
+                self.twice.set()
+            return found
+
+    async def scenario() -> None:
+        learner = Watched(store, Active(bundle))
+        closed_ms = await learner.now_ms() - 30_000
+        await write(store, 5, [sent(closed_ms - 100_000, 1), came(closed_ms - 50_000, 1, OutcomeKind.REPLIED)])
+        for settled_ms, learnt in ((60_000, [0, 0]), (10_000, [1, 0])):
+            learner.turns, learner.twice = [], asyncio.Event()
+            task = asyncio.ensure_future(keep_learning(learner, 0.0, settled_ms))
+            await learner.twice.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert learner.turns[:2] == learnt
         await learner.close()
 
     runner.run(scenario())

@@ -12,6 +12,7 @@ import pytest
 
 from engine.decision import OutcomeKind
 from engine.errors import TactError
+from engine.learning.learner import refresh
 from engine.learning.linear import REWARD_UNIT, X_UNIT, context_of, moments_of
 from engine.learning.posteriors import ArmKey, ArmState
 from engine.learning.stored import read_stored
@@ -200,3 +201,37 @@ def test_what_is_limited_keeps_its_proportions() -> None:
     assert all(s.reward == 10 * s.trials and s.moments[7] == (s.trials, -3 * s.trials) for s in mine)
     assert less[arm._replace(variant="y")] == ArmState(3, 5, 6)
     assert limited(states, 0) == limited(states, 58) == states
+
+
+def test_it_is_not_taken_for_a_lie_and_what_is_forgotten_is_not_missed(
+    here: Installation, store_url: str, key_prefix: str, tmp_path: Path, runner: asyncio.Runner
+) -> None:
+    """Months of a log: policies draw by what they learnt, also elsewhere, and `tact verify` finds nothing false."""
+
+    async def scenario() -> None:
+        store = ManualStore(store_url, key_prefix)
+        here.store = store
+        await here.start()
+        now_ms = await here.learner.now_ms()
+        path = written(tmp_path / "past.csv", [{"action": "xy"[k % 2], "reward": k % 2} for k in range(400)])
+        for days_ago in (60, 57, 30, 27):
+            if days_ago == 30:
+                await give(store_url, path, "plain", table=Table(), prefix=key_prefix)
+            await refresh(store, here.learnt)
+            store.at_ms = now_ms - days_ago * DAY_MS
+            await here.live(200)
+            await here.learner.run_once(store.at_ms + 2 * DAY_MS + 1)
+        assert await here.learner.forget() > 0
+        report = await here.rebuild()
+        assert report.same
+        assert not report.unknown
+        await here.archiver.run_once()
+        rules = here.active.bundle.ruleset
+        assert not verify(here.archive, b"", rules).differences
+        for path in here.archive.rglob("elsewhere.parquet"):
+            path.unlink()
+        assert verify(here.archive, b"", rules).counts["learnt_shares"] > 10
+        await here.close()
+        await store.close()
+
+    runner.run(scenario())

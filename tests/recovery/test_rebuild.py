@@ -17,6 +17,7 @@ from engine.learning.stored import correct, read_stored
 from engine.recovery.rebuild import RebuildReport, rebuild
 from engine.revisions import Revisions
 from engine.state.archive import Archiver
+from engine.state.log import DecisionEntry, decode, encode
 from engine.state.redis import RedisStore
 
 DAY_MS = 86_400_000
@@ -57,7 +58,8 @@ class Installation:
         self.active: Active = await self.revisions.start(self.rules)
         self.learner = Learner(self.store, self.active)
         self.archiver = Archiver(self.store, self.archive, self.learner.safe_id)
-        self.decider: Decider = create_decider(self.active, self.store, learnt=Learnt())
+        self.learnt = Learnt()
+        self.decider: Decider = create_decider(self.active, self.store, learnt=self.learnt)
 
     async def deploy(self, old: str, new: str) -> None:
         """Changes the rules."""
@@ -174,6 +176,31 @@ def test_learners_go_on_meanwhile(here: Installation, runner: asyncio.Runner) ->
     runner.run(scenario())
 
 
+def test_corrections_learners_and_the_archiver_at_once(here: Installation, runner: asyncio.Runner) -> None:
+    async def scenario() -> None:
+        await here.start()
+        rival = Learner(here.store, here.active)
+        written = 0
+        for turn in range(6):
+            await here.live(60)
+            await here.store.admin.hincrby(here.store.key("learn:sums"), 'n["plain","m","","x"]', 1 + turn)
+            at_ms = await rival.now_ms() + 2 * DAY_MS + 1
+            first, second, *_ = await asyncio.gather(
+                here.rebuild(write=True),
+                here.rebuild(write=True),
+                here.learn(2.1),
+                rival.run_once(at_ms),
+                here.archiver.run_once(),
+            )
+            written += first.written + second.written
+        assert written >= 6
+        assert (await here.rebuild()).same
+        await rival.close()
+        await here.close()
+
+    runner.run(scenario())
+
+
 def test_what_the_log_does_not_say_is_not_guessed(here: Installation, runner: asyncio.Runner) -> None:
     async def scenario() -> None:
         await here.start()
@@ -196,6 +223,37 @@ def test_what_the_log_does_not_say_is_not_guessed(here: Installation, runner: as
         learnt = Learnt()
         await refresh(here.store, learnt)
         assert sum(state.trials for state in learnt.posteriors.arms.values()) == (await here.rebuild()).trials
+        await here.close()
+
+    runner.run(scenario())
+
+
+def test_entries_of_before_the_log_had_terms(here: Installation, runner: asyncio.Runner) -> None:
+    """They are taken on the terms of the rule set in use, which may not be those that they were learnt on."""
+
+    async def scenario() -> None:
+        await here.start()
+        await here.live(200)
+        keys = [key async for key in here.store.admin.scan_iter(match=f"{here.prefix}*log")]
+        for key in keys:  # as an older version wrote them
+            rows = [(log_id, decode(row[b"d"])) for log_id, row in await here.store.admin.xrange(key)]
+            await here.store.admin.delete(key)
+            for log_id, entry in rows:
+                if isinstance(entry, DecisionEntry):
+                    entry.terms = ""
+                await here.store.admin.xadd(key, {"d": encode(entry)}, log_id)
+        count = await here.learn(3.0)
+        report = await here.rebuild()
+        assert report.same
+        assert report.trials == count > 50
+        [unknown] = report.unknown
+        assert unknown.startswith(f"{count} trials were logged by a version that did not say on which terms")
+        await here.archiver.run_once()
+        await here.store.admin.hincrby(here.store.key("learn:sums"), 'n["plain","m","","x"]', 1)
+        with pytest.raises(Conflict, match="on which terms they are learnt"):
+            await here.rebuild(write=True)
+        assert (await here.rebuild(write=True, force=True)).written
+        assert (await here.rebuild()).same
         await here.close()
 
     runner.run(scenario())
