@@ -32,8 +32,8 @@ RULES = Path(__file__).parent / "wallet"
 LEARNING, RANDOM, FIXED, KNOWING, UNCAPPED = "learning", "random words", "best words", "regions known", "no caps"
 ARMS = (LEARNING, RANDOM, FIXED, KNOWING, UNCAPPED)
 HARMS = (0.0, 0.5)  # besides 1
-_MORE_REPLIES = 1.05  # bounds, on medians over the seeds
-_MORE_REACHED = 1.1
+_MORE_REPLIES, _MORE_STAYED, _MORE_REACHED = 1.1, 1.02, 1.2  # bounds, on medians over the seeds
+_TURNED_DAYS = 150  # after so long a month with caps is to be worth more than one without
 _MONTH = 30  # days
 
 
@@ -147,12 +147,12 @@ def _learning(of: ByArm) -> Iterator[Row]:
 
 
 def _manners(of: ByArm) -> Iterator[Row]:
-    yield _against(of, "people who stayed, against no caps", "", lambda c: float(c.days["stayed"][-1]), UNCAPPED, 1.0)
-    reached = _against(of, "people who stayed and may be written to", "", _reached, UNCAPPED, _MORE_REACHED)
-    yield reached
-    yield _against(of, "value, against no caps", "EUR", _value, UNCAPPED, 1.0)
-    yield _against(of, "value of the last month", "EUR", lambda c: float(c.value[-_MONTH:].sum()), UNCAPPED)
-    yield _against(of, "EUR of conversions", "EUR", lambda c: c.total("earned"), UNCAPPED)
+    stayed, reached = (lambda c, name=name: float(c.days[name][-1]) for name in ("stayed", "reached"))
+    turned = 1.0 if len(of[LEARNING, 1.0][0].value) > _TURNED_DAYS else None
+    yield _against(of, "people who stayed, against no caps", "", stayed, UNCAPPED, _MORE_STAYED)
+    yield _against(of, "people who stayed and may be written to", "", reached, UNCAPPED, _MORE_REACHED)
+    yield _against(of, "value of the last month", "EUR", lambda c: float(c.value[-_MONTH:].sum()), UNCAPPED, turned)
+    yield _against(of, "value of all months", "EUR", _value, UNCAPPED)
     yield _against(of, "EUR of conversions, by message", "EUR", lambda c: c.total("earned") / c.total("sent"), UNCAPPED)
     yield _against(of, "messages", "", lambda c: c.total("sent"), UNCAPPED)
 
@@ -186,10 +186,6 @@ def _replies(c: Course) -> float:
 
 def _value(c: Course) -> float:
     return float(c.value.sum())
-
-
-def _reached(c: Course) -> float:
-    return float(c.days["reached"][-1])
 
 
 def main() -> int:
