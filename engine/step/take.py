@@ -272,12 +272,13 @@ def _consider_all(
             rest = [(view.bundle.steps.messages[i], -below) for _, _, below, i in order[place:]]
             return fits, stops, rest
         message = view.bundle.steps.messages[index]
+        asked = len(view.wanted)
         verdict = consider(view, message)
         if isinstance(verdict, Stop):
             stops.append((message, verdict))
             continue
         fits.append(verdict)
-        if not 0 < len(view.wanted) < ASKED_AT_ONCE:  # else the step is taken again: what stands behind is asked too
+        if not asked < len(view.wanted) < ASKED_AT_ONCE:  # else it may not fit: what stands behind it is asked too
             best = best or (message.purpose.tier, waits(view, message), -rank_of(view, message))
     return fits, stops, []
 
