@@ -55,9 +55,12 @@ conformance: install-dev
 bench: install-dev
 	$(BIN)/python -m bench
 
-# Rule engines and empty gRPC servers to measure beside, and what draws charts: no dependencies of Tact's.
+# Rule engines, bandit libraries and empty gRPC servers to measure beside, and what draws charts: no dependencies of
+# Tact's. Bandit libraries bring other versions of numpy, and so have a Python of their own.
 bench-peers: install-dev
 	@$(PIP) zen-engine common-expression-language rule-engine matplotlib
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check vowpalwabbit mabwiser contextualbandits
 	@if command -v npm >/dev/null; then npm install --silent --no-package-lock --prefix bench/peers/js; fi
 	@$(BIN)/python -m bench.echo.build
 

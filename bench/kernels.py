@@ -73,8 +73,8 @@ def _kernel_calls(bundle: Bundle, batch: Sample) -> list[Call]:
         return record
 
     with (
-        patch.object(stages_module, "evaluate", recording(evaluate)),
-        patch.object(program_module, "run_funnel", recording(funnel)),
+        patch.object(stages_module, "_evaluate", recording(evaluate)),
+        patch.object(program_module, "_run_funnel", recording(funnel)),
     ):
         batch.evaluate(bundle)
     return calls

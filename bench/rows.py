@@ -23,6 +23,7 @@ class Effort:
     batches: tuple[int, ...] = (1, 256)
     customers: int = 4000
     served: int = 20_000  # customers of a running server: so many that each has a few events, not hundreds
+    exams: float = 0.02  # part of the published steps and runs of what learns
 
 
 FULL = Effort(
@@ -32,10 +33,11 @@ FULL = Effort(
     batches=(1, 64, 256, 4096),
     customers=10_000,
     served=60_000,
+    exams=1.0,
 )
 QUICK = Effort(seconds=0.6, repeats=3)
 TINY = Effort(  # for tests: shape, not figures
-    seconds=0.05, repeats=1, messages=60, sizes=(20, 60), customers=100, served=100
+    seconds=0.05, repeats=1, messages=60, sizes=(20, 60), customers=100, served=100, exams=0.0
 )
 
 
@@ -44,7 +46,8 @@ class Row:
     """One figure. `ours` and `peer` have one number a repeat, taken by turns in the same run.
 
     The bound is on the ratio ours / peer, or on `ours` where there is no peer; `invert` makes the
-    ratio peer / ours (how many times faster, where the numbers are times). No bound: only recorded.
+    ratio peer / ours (how many times faster, where the numbers are times). `near`: the bound is how far the ratio may
+    be from 1, either way. No bound: only recorded.
     """
 
     name: str
@@ -52,7 +55,7 @@ class Row:
     ours: Sequence[float]
     peer: Sequence[float] | None = None
     bound: float | None = None
-    better: Literal["higher", "lower"] = "higher"
+    better: Literal["higher", "lower", "near"] = "higher"
     invert: bool = False
     note: str = ""
     facts: Mapping[str, object] = field(default_factory=dict)  # further keys of the JSON object
@@ -69,6 +72,8 @@ class Row:
         if self.bound is None:
             return True
         figure = median(self.ratios() or self.ours)
+        if self.better == "near":
+            return abs(figure - 1.0) <= self.bound
         return figure >= self.bound if self.better == "higher" else figure <= self.bound
 
     def as_json(self) -> dict[str, object]:
@@ -110,13 +115,16 @@ def _shown(values: Sequence[float] | None) -> str:
     return _number(middle) if low == high else f"{_number(middle)}  ({_number(low)} .. {_number(high)})"
 
 
+_SIGNS = {"higher": ">=", "lower": "<=", "near": "1 +-"}
+
+
 def show(program: str, rows: Sequence[Row]) -> None:
     """The table for people: median (min .. max)."""
     table = Table(title=program, title_justify="left")
     for heading in ("what", "unit", "ours", "peer", "ratio", "bound", "holds"):
         table.add_column(heading, overflow="fold")
     for row in rows:
-        bound = "-" if row.bound is None else f"{'>=' if row.better == 'higher' else '<='} {row.bound:g}"
+        bound = "-" if row.bound is None else f"{_SIGNS[row.better]} {row.bound:g}"
         holds = "" if row.bound is None else "yes" if row.holds() else "NO"
         table.add_row(row.name, row.unit, _shown(row.ours), _shown(row.peer), _shown(row.ratios()), bound, holds)
     console = Console(width=None if sys.stdout.isatty() else 150)

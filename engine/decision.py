@@ -95,7 +95,7 @@ class DecideRequest:
 
 @dataclass(slots=True)
 class Outcomes:
-    """One report on a decision. `outcome_id` "": once per decision and kind."""
+    """One report on a decision. `outcome_id` "": once per decision and kind. `category`: what a reply was about."""
 
     decision_id: str
     kind: OutcomeKind
@@ -103,6 +103,7 @@ class Outcomes:
     value: float
     outcome_id: str
     failure: str
+    category: str = ""
 
 
 @dataclass(slots=True)

@@ -65,12 +65,22 @@ class MessageStep:
     about: int | None  # root
     by: tuple[int, ...]  # roots
     context: tuple[int, ...]  # roots
+    report_by: tuple[tuple[str, int], ...]  # as written, and root
     eligible: tuple[Condition, ...]
     otherwise: Mapping[str, str]
     channels: tuple[ChannelPlan, ...]
     slots: Mapping[str, SlotPlan]
     variant_keys: Mapping[str, int]
     reads: Mapping[str, tuple[Type, str | None]]
+
+
+@frozen
+class KpiPlan:
+    """What an event adds to a KPI: the root of its value, and its type."""
+
+    name: str
+    root: int
+    type: Type
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +98,7 @@ class StepPlan:
     stored: Mapping[int, WindowPlan]
     touches_kept_ms: int
     features: Mapping[str, tuple[str, str]]  # type and, of money, currency: what a profile declares
+    kpis_of: Mapping[str, tuple[KpiPlan, ...]]  # event type -> ..
 
 
 def unit_of(path: str, on: tuple[str, ...] | None, ruleset: RuleSet) -> str | None:
@@ -198,6 +209,11 @@ def _message_step(
         context=tuple(root_of["policy.context:" + policy.name, str(k)] for k in range(len(policy.context)))
         if policy
         else (),
+        report_by=tuple(
+            (e.text, root_of["policy.report_by:" + policy.name, str(k)]) for k, e in enumerate(policy.report_by)
+        )
+        if policy
+        else (),
         eligible=product.eligible if product else (),
         otherwise=product.otherwise if product else {},
         channels=tuple(channels),
@@ -250,4 +266,12 @@ def plan_step(ruleset: RuleSet, program: Program) -> StepPlan:
         stored,
         max(KEPT_MS_MIN, longest * 1000, apart * 1000, left * 1000),
         {f.name: (f.type.value, f.unit or "" if f.type is Type.MONEY else "") for f in ruleset.features.values()},
+        {
+            event: tuple(
+                KpiPlan(k.name, program.root_of["kpi", k.name], k.value.node.type)
+                for k in ruleset.kpis.values()
+                if k.event == event
+            )
+            for event in ruleset.events
+        },
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from engine.bundle import Bundle, Pauses
 from engine.compiler.model import Expect, Holdout, Test
 from engine.compiler.reference import Inputs, evaluate, reads
+from engine.compiler.sections_trials import WHOLE
 from engine.decision import DecideRequest, Decision, Event, Outcome
 from engine.identity import customer_key
 from engine.learning.posteriors import Posteriors
@@ -35,11 +36,12 @@ class TrialResult:
 def run(bundle: Bundle, test: Test) -> TrialResult:
     """Decides the test's event on the state it gives, and compares.
 
-    Nobody is held out, or with `holdout: true` everybody. Draws are seeded, so the same test gives the
+    Nobody is held out, or with `holdout: true` everybody. The customer is in the slice of every trial, or with
+    `in_trial: false` in none; dates count. Draws are seeded, so the same test gives the
     same variant. A customer without a `timezone` lives in the zone of the UTC offset written in `now`.
     """
     held = Holdout(1.0, "test", test.position) if test.holdout else None
-    bundle = replace(bundle, ruleset=replace(bundle.ruleset, holdout=held))
+    bundle = _enrolled(replace(bundle, ruleset=replace(bundle.ruleset, holdout=held)), test.in_trial)
     given = test.given
     now_ms = NOW_MS if given.now_ns is None else given.now_ns // 1_000_000
     consents = [ConsentEntry(purpose, True, now_ms - _DAY_MS, "test", "") for purpose in given.consent]
@@ -69,6 +71,22 @@ def run(bundle: Bundle, test: Test) -> TrialResult:
         if set(found) != set(test.expect.eligible):
             failures.append(f"expected eligible: {_listed(test.expect.eligible)}; came: {_listed(found)}")
     return TrialResult(test.name, not failures, failures, decision, explanation)
+
+
+def _enrolled(bundle: Bundle, in_trial: bool) -> Bundle:
+    """The bundle with everybody, or nobody, in the slices of layers, and nobody in those beside a bandit."""
+    messages = []
+    for step in bundle.steps.messages:
+        policy = step.policy
+        if policy is not None and policy.enrols:
+            enrolment = policy.enrolment
+            if enrolment is not None and enrolment.part is not None:
+                part = replace(enrolment.part, low=0, high=WHOLE if in_trial else 0)
+                enrolment = replace(enrolment, part=part)
+            step = replace(step, policy=replace(policy, enrolment=enrolment, fixed_slice=None))
+        messages.append(step)
+    by_name = {m.message.name: m for m in messages}
+    return replace(bundle, steps=replace(bundle.steps, messages=tuple(messages), by_name=by_name))
 
 
 def _decision_failures(expect: Expect, decision: Decision) -> list[str]:

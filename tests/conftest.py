@@ -14,9 +14,11 @@ import numba
 import pytest
 
 from engine.columns.warm import warm
+from engine.kernels import direct
 from engine.state.embedded import EmbeddedStore
 from engine.state.redis import RedisStore
 
+direct.checked = True
 _prefixes = (f"test{n}:" for n in itertools.count())
 
 
@@ -31,6 +33,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         with (cache / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             warm()
+
+
+def pytest_runtest_teardown() -> None:
+    """Kernels must always be called with the same types (`direct`); the lane would hide it and go another way."""
+    assert not direct.mistaken, direct.mistaken
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,10 @@ def report(
     by: Annotated[
         list[str] | None, typer.Option(metavar="PATH", help="Split by a value that conditions read: features.region.")
     ] = None,
+    events: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TYPE", help="Count these events after a message; again for more."),
+    ] = None,
     level: Annotated[float, typer.Option(metavar="X", help="The level of intervals.")] = 0.95,
     plan_for: Annotated[
         int, typer.Option(metavar="N", min=1, help="Customers at which watched intervals are narrowest; keep it.")
@@ -52,7 +56,8 @@ def report(
     """Compare variants with their control, and tell what became of all events."""
     from engine.cli import report as command
 
-    raise typer.Exit(command.run(log, rules, command.wish_of(kind, days, level, by or [], plan_for), html, json))
+    wish = command.wish_of(kind, days, level, by or [], plan_for, events or [])
+    raise typer.Exit(command.run(log, rules, wish, html, json))
 
 
 @app.command("evaluate", rich_help_panel=_PANEL)

@@ -17,6 +17,7 @@ from engine.compiler.ruleset import load, read_directory
 from engine.decision import OutcomeKind
 from engine.errors import RulesInvalid
 from engine.readout.holdout import Held, columns
+from engine.readout.kpis import rows_of
 from engine.readout.report import Comparison, MessageReport, Report, SegmentEffect, Wish, make_report
 from engine.readout.trials import HORIZONS, read_trials
 
@@ -24,14 +25,14 @@ VERDICTS = {"higher": "green", "lower": "red", "open": "", "too few": "dim"}
 SHOWN_REASONS = 12
 
 
-def wish_of(kind: str, days: float, level: float, by: list[str], tuned_for: int) -> Wish:
+def wish_of(kind: str, days: float, level: float, by: list[str], tuned_for: int, events: list[str]) -> Wish:
     """The options as one. Raises CommandError."""
     known = {k.name.lower(): k for k in OutcomeKind}
     if kind and kind.lower() not in known:
         raise CommandError(f"no outcome is called '{kind}'; expected one of {', '.join(known)}", USAGE)
     if not 0.5 <= level < 1.0:
         raise CommandError(f"the level {level:g} is none; expected one from 0.5 to below 1, as 0.95", USAGE)
-    return Wish(known[kind.lower()] if kind else None, days, level, tuple(by), tuned_for)
+    return Wish(known[kind.lower()] if kind else None, days, level, tuple(by), tuned_for, tuple(events))
 
 
 def run(log: Path, rules: Path | None, wish: Wish, html: Path | None, as_json: bool) -> int:
@@ -102,11 +103,13 @@ def _grid(*headers: str, texts: int = 1) -> Grid:
 def _print_message(console: Console, m: MessageReport, r: Report) -> None:
     console.print()
     how = f"policy {m.policy}, " if m.policy else ""
-    how += "learning" if m.learns else "fixed shares"
+    how += "fixed slice beside it" if m.fixed_slice else "learning" if m.learns else "fixed shares"
     head = Text.assemble((m.message, "bold"), f"  {how}, control {m.control}")
     if not m.control_known:
         head.append(" (nobody says so: the first by name)", "yellow")
     say(console, head)
+    if m.outside:
+        say(console, f"{m.outside:,} decisions outside of the trial are left out", 2)
     if m.open_trials:
         say(console, f"{m.open_trials:,} of {m.trials:,} trials are younger than {r.days:g} days: not compared yet", 2)
     ratio = m.ratio
@@ -118,7 +121,7 @@ def _print_message(console: Console, m: MessageReport, r: Report) -> None:
     for arm, expected in zip(m.arms, ratio.expected, strict=True):
         rates = []
         for t in arm.totals:
-            if t.kind == r.kind:
+            if t.kind == r.kind and not t.category:
                 rates.append(f"{t.positive / t.trials:.2%}" if t.trials else "-")
         grid.add_row(
             arm.variant, f"{arm.trials:,}", f"{arm.customers:,}", f"{expected:,.1f}", f"{arm.probability:.3f}",
@@ -127,14 +130,29 @@ def _print_message(console: Console, m: MessageReport, r: Report) -> None:
     print_table(console, grid)
     if m.learns:
         say(console, Text("rates as drawn: a policy that learns makes them lean; the effects below do not", "dim"), 2)
+    if m.fixed_slice:
+        told = "shares never moved here: the test for one look holds on a day that was fixed beforehand"
+        say(console, Text(told, "dim"), 2)
     if m.main:
         _print_effects(console, m.main, r)
+    _print_kpis(console, m)
     more = [c for c in m.others if c.verdict in ("higher", "lower")]
     if more:
         say(console, "other outcomes and horizons with a difference:", 2)
         _print_effects(console, more, r)
     if m.segments:
         _print_segments(console, m, r)
+
+
+def _print_kpis(console: Console, m: MessageReport) -> None:
+    grid = _grid("measured", "days", *(arm.variant for arm in m.arms))
+    before = ""
+    for row in rows_of([arm.totals for arm in m.arms]):
+        told = ["-" if v is None else number(v, row.is_rate) for v in row.values]
+        grid.add_row("" if row.title == before else row.title, f"{row.days:g}", *told)
+        before = row.title
+    if before:
+        print_table(console, grid)
 
 
 def _print_effects(console: Console, comparisons: list[Comparison], r: Report) -> None:
@@ -145,7 +163,7 @@ def _print_effects(console: Console, comparisons: list[Comparison], r: Report) -
     )  # fmt: skip
     for c in comparisons:
         e = c.effect
-        what = f"{c.kind.lower()} {c.days:g} d" + ("" if c.measure == "rate" else f" {c.measure}")
+        what = f"{c.outcome} {c.days:g} d" + ("" if c.measure == "rate" else f" {c.measure}")
         rate = c.measure == "rate"
         grid.add_row(
             c.variant, what, signed(e.effect, rate), between(e.seq_low, e.seq_high, rate), p_text(e.seq_p),

@@ -42,6 +42,10 @@ def _print(console: Console, v: Verdict, seconds: float, ruleset: RuleSet | None
     say(console, Text(f"{head}, {rate:,.0f} decisions a second", "bold"))
     say(console, f"drawn again from the logged shares: {v.drawn:,}, exact", 2)
     say(console, f"variant shares worked out anew: {v.recomputed:,}", 2)
+    if v.between:
+        say(console, f"shares of messages drawn by softmax or thompson worked out anew: {v.between:,}", 2)
+    if v.ranks:
+        say(console, f"learned ranks worked out anew: {v.ranks:,}", 2)
     if v.units:
         note = "by one unit of 2^-30 (maths libraries differ in their last digit)"
         say(console, f"of these off {note}: {v.units:,}", 4)
@@ -59,6 +63,8 @@ def _print(console: Console, v: Verdict, seconds: float, ruleset: RuleSet | None
             say(
                 console, f"{rest:,} learnt from more than this log holds: checked to be the same wherever they stand", 4
             )
+    if v.open_ranks:
+        say(console, f"learned ranks taken as logged: {v.open_ranks:,}", 2)
     if v.good:
         say(console, Text("nothing differs", "green"))
         return
@@ -82,6 +88,9 @@ def _json(v: Verdict, seconds: float) -> dict[str, object]:
         "off_by_a_unit": v.units,
         "near": v.near,
         "taken_as_logged": v.open_shares,
+        "drawn_between": v.between,
+        "ranks_recomputed": v.ranks,
+        "ranks_taken_as_logged": v.open_ranks,
         "of_another_revision": v.other_revision,
         "seconds": round(seconds, 3),
         "counts": dict(v.counts.most_common()),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 
+import msgpack
 import numpy as np
 import numpy.typing as npt
 
@@ -21,6 +22,7 @@ from engine.columns.rules import RuleColumns
 from engine.columns.shares import ShareTable
 from engine.columns.texts import ColumnPool, codes
 from engine.columns.values import Values
+from engine.compiler.model import Policy
 from engine.compiler.plan import Batch, Plan
 from engine.compiler.program import Funnel
 from engine.compiler.reference import Inputs
@@ -33,14 +35,29 @@ from engine.kernels import write as w
 from engine.kernels.arena import FINE, LEFT
 from engine.kernels.bodies import bodies_room, write_bodies
 from engine.kernels.choose import choose
+from engine.kernels.direct import direct
 from engine.kernels.fill import Inputs as Columns
 from engine.kernels.fill import fill
 from engine.kernels.profiles import UNKNOWN_SCHEMA, profiles
 from engine.kernels.requests import read_requests
+from engine.learning.enrolment import Assignment, assignment
+from engine.step.measured import measured, reported
 from engine.step.operations import ANSWER_KEPT_MS, ANSWERS_KEPT
 from engine.step.reasons import stopped_by_rules
 from engine.step.take import World
 from engine.zones import ZONES
+
+# each of these is always called with the same types
+_read_requests, _read_command = direct(read_requests), direct(w.read_command)
+_open_records, _open_profiles, _ensure_windows = (
+    direct(k.open_records),
+    direct(k.open_profiles),
+    direct(k.ensure_windows),
+)
+_text_hashes, _count_events, _read_windows = direct(k.text_hashes), direct(k.count_events), direct(k.read_windows)
+_fill, _held_out, _choose = direct(fill), direct(k.held_out), direct(choose)
+_bodies_room, _write_bodies = direct(bodies_room), direct(write_bodies)
+_write_commit, _write_answers = direct(w.write_commit), direct(w.write_answers)
 
 I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]
@@ -63,7 +80,7 @@ class ColumnBatch:
         self._head = b"".join((rules.prefix, *payloads))
         ends = _ends(payloads, len(rules.prefix))
         self.requests = requests(n, rules.schema)
-        read_requests(np.frombuffer(self._head, np.uint8), ends, rules.schema, self.requests)
+        _read_requests(np.frombuffer(self._head, np.uint8), ends, rules.schema, self.requests)
         self.status = self.requests.status
         self.now_ms = np.zeros(n, np.int64)
 
@@ -76,7 +93,7 @@ class ColumnBatch:
     def read_command(self, events: I64, prefix: U8) -> bytes:
         """The WATCH and the MGET that read these events' customers."""
         out = np.empty(64 + len(events) * 5 * (w.KEY_ROOM + len(prefix)), np.uint8)
-        size = w.read_command(events, _store(prefix), self._customers(), out)
+        size = _read_command(events, _store(prefix), self._customers(), out)
         return out[:size].tobytes()
 
     def _customers(self) -> c.Customers:
@@ -88,27 +105,28 @@ class ColumnBatch:
     def open(self, events: I64, store_ms: int, blobs: Sequence[bytes | None]) -> None:
         """Takes apart what was read: profile, record and spilled answer of each of these events, by turns."""
         rules, r, n = self.rules, self.requests, self.events
-        if len(events) < n:
-            others = np.ones(n, np.bool_)
-            others[events] = False
-            self.status[others] = LEFT  # whose customers are not this batch's: they are decided elsewhere
         parts = [blob or b"" for blob in blobs]
         self._bytes = data = b"".join((self._head, *parts))
         self.data = np.frombuffer(data, np.uint8)
         ends = _ends(parts, len(self._head))
-        spans = np.zeros((n, 4), np.int64)
-        spans[events, 0], spans[events, 1] = ends[0:-1:3], ends[1::3]
-        spans[events, 2], spans[events, 3] = ends[1:-1:3], ends[2::3]
-        answered = np.zeros(n, np.uint8)
-        answered[events] = ends[3::3] > ends[2:-1:3]
+        spans = np.empty((len(parts), 2), np.int64)
+        spans[:, 0], spans[:, 1] = ends[:-1], ends[1:]
+        spans = spans.reshape(-1, 6)
+        if len(events) < n:
+            own, spans = spans, np.zeros((n, 6), np.int64)
+            spans[events] = own
+            others = np.ones(n, np.bool_)
+            others[events] = False
+            self.status[others] = LEFT  # whose customers are not this batch's: they are decided elsewhere
+        answered = (spans[:, 5] > spans[:, 4]).view(np.uint8)
         self.records = rules.take_records(n)
         self.profiles = profiles(n, len(rules.features.types))
-        k.open_records(
+        _open_records(
             events, self.data, spans, answered, store_ms, r.occurred, r.event, rules.ages, len(rules.windows.key),
             self.records, self.now_ms, self.status,
         )  # fmt: skip
         again = events
-        while k.open_profiles(
+        while _open_profiles(
             again, self.data, spans, rules.profile_schemas.tables, rules.features, self.now_ms, self.profiles,
             self.status,
         ):  # fmt: skip
@@ -116,7 +134,7 @@ class ColumnBatch:
             i = int(again[0])
             if not rules.profile_schemas.learn(data[int(spans[i, 0]) : int(spans[i, 1])]):
                 self.status[i] = LEFT
-        k.ensure_windows(events, self.records, rules.windows, rules.ages, self.now_ms, self.status)
+        _ensure_windows(events, self.records, rules.windows, rules.ages, self.now_ms, self.status)
 
     # ---- the step -----------------------------------------------------------------------------------
 
@@ -144,18 +162,21 @@ class ColumnBatch:
 
     def _languages_and_zones(self) -> None:
         rules, n = self.rules, self.events
-        self._zone = np.full(n, -1, np.int64)
-        self._zone_names: list[str | None] = [None] * n
-        self._language = np.zeros(n, np.int64)
         if rules.language >= 0:
             number = rules.languages.number
-            self._language[:] = numbers = [number(raw) if raw else 0 for raw in self._texts(rules.language)]
+            numbers = [number(raw) if raw else 0 for raw in self._texts(rules.language)]
+            self._language = np.array(numbers, np.int64)
             if min(numbers, default=0) < 0:
                 self.status[self._language < 0] = LEFT
+        else:
+            self._language = np.zeros(n, np.int64)
         if rules.timezone >= 0:
             zones = [_zone(raw) for raw in self._texts(rules.timezone)]
             self._zone_names = [name for name, _ in zones]
-            self._zone[:] = [number for _, number in zones]
+            self._zone = np.array([number for _, number in zones], np.int64)
+        else:
+            self._zone_names = [None] * n
+            self._zone = np.full(n, -1, np.int64)
         table = ZONES.table
         self._zones = c.Zones(self._zone, table.starts, table.at_s, table.offset_s)
 
@@ -178,7 +199,7 @@ class ColumnBatch:
         self._found = found = codes(texts, rows * self.rules.most_texts + 1)
         cells = np.zeros((plan.machine.width, padded(rows)), np.int64)
         given = np.zeros((plan.machine.width, padded(rows)), np.uint8)
-        fill(order, types + 1, types, loads, self._inputs, self.data, found, cells, given)
+        _fill(order, types + 1, types, loads, self._inputs, self.data, found, cells, given)
         pool = ColumnPool(plan.constants, found, self.data)
         grid = self._grid(plan, order, (cells, given), pool)
         places = np.zeros(self.events, np.int64)
@@ -199,12 +220,12 @@ class ColumnBatch:
                 facts = batch.values, batch.value_ok, batch.trues, batch.possibles
                 if rules.text_codes is not None:
                     hashes = np.empty(self._found.first + int(self._found.used[0]) + 8, np.int64)
-                    k.text_hashes(*rules.text_codes, self._found, self.data, hashes)
-            k.count_events(
+                    _text_hashes(*rules.text_codes, self._found, self.data, hashes)
+            _count_events(
                 order, types + 1, rules.counted, *facts, hashes, self.requests.occurred, self.now_ms, rules.windows,
                 self._zones, self.records, self.status,
             )  # fmt: skip
-        k.read_windows(
+        _read_windows(
             order, self.now_ms, rules.windows, rules.shown, self._zones, self.records, self._inputs.windows,
             self._inputs.kept, self.status,
         )  # fmt: skip
@@ -217,7 +238,7 @@ class ColumnBatch:
             if rules.tables.held_below >= 1 << 64:
                 held[:] = 1
             else:
-                k.held_out(rules.holdout, r.customer.view(np.uint8).ravel(), np.uint64(rules.tables.held_below), held)
+                _held_out(rules.holdout, r.customer.view(np.uint8).ravel(), np.uint64(rules.tables.held_below), held)
         self.customers = c.Customers(r.customer, r.event, self.profiles.contact, self._language, held, self.now_ms)
         facts = c.Facts(
             batch.values.view(np.float64), batch.value_ok, batch.trues, batch.possibles,
@@ -231,10 +252,10 @@ class ColumnBatch:
         while True:
             mine = np.array(sorted(own), np.int64) if own else _NO_SPANS
             self.given = c.Given(
-                paused, rules.languages.places, self._shares.slots, self._shares.rows, mine, np.uint64(draw.key0),
-                np.uint64(draw.key1),
+                paused, rules.languages.places, self._shares.slots, self._shares.rows, self._shares.rates.rates,
+                self._shares.rates.spans, self._shares.rates.texts, mine, np.uint64(draw.key0), np.uint64(draw.key1),
             )  # fmt: skip
-            choose(
+            _choose(
                 order, self.status, self.data, rules.tables.messages, self.given, rules.hours, rules.limits, facts,
                 self.records, self.customers, self._zones, rules.scratch, self.chosen,
             )  # fmt: skip
@@ -243,12 +264,19 @@ class ColumnBatch:
                 break
             for i in wanted:
                 m, fit = int(self.chosen.rows[i, c.MESSAGE]), int(self.chosen.rows[i, c.FITTING])
-                by = bool(steps[m].by)
-                row = self._shares.row(m, fit, self._segment(m, i), by)
-                if by:
+                policy = steps[m].policy
+                own_shares = policy is not None and (bool(policy.by) or policy.enrols)
+                row = self._shares.row(m, fit, self._segment(m, i), own_shares, self._assignment(policy, i))
+                if own_shares:
                     own.append((i, row))
         left = self.chosen.rows[:, c.STATUS] == c.TO_PYTHON
         self.status[left] = LEFT
+
+    def _assignment(self, policy: Policy | None, i: int) -> Assignment:
+        """As step.filters has it."""
+        if policy is None or not policy.enrols:
+            return Assignment.POLICY
+        return assignment(policy, self.requests.customer[i].tobytes(), int(self.now_ms[i]))
 
     def _segment(self, m: int, i: int) -> str:
         """As step.filters has it."""
@@ -276,11 +304,12 @@ class ColumnBatch:
         for i in events[(status[events] == c.REFUSED) | (status[events] == c.BY_RULES)].tolist():
             piece[i], self.reasons[i] = self._refused(i, rows[i].tolist())
         texts, text = self._texts_said(events[status[events] == c.SENDS], piece)
-        self.segments = self._segments_of(events)
+        self.segments, self.reports = self._segments_of(events), self._reports_of(events)
+        self.measures = self._measures_of(events)
         self.body = np.zeros((n, 2), np.int64)
         pieces = bodies.pieces()
-        out = np.empty(int(bodies_room(events, piece, text, pieces)), np.uint8)
-        end = write_bodies(events, piece, text, texts, self.chosen, self.given, pieces, out, self.body)
+        out = np.empty(int(_bodies_room(events, piece, text, pieces)), np.uint8)
+        end = _write_bodies(events, piece, text, texts, self.chosen, self.given, pieces, out, self.body)
         self.bodies = out[: int(end)]
         self.bodies.flags.writeable = False
         return events
@@ -326,10 +355,40 @@ class ColumnBatch:
                     end += len(parts[-1])
         return np.frombuffer(b"".join(parts) or b"\0", np.uint8), spans
 
+    def _reports_of(self, events: I64) -> tuple[U8, I64]:
+        """What policies report by, for the log, and where each customer's is."""
+        steps, spans = self.rules.bundle.steps.messages, np.zeros((self.events, 2), np.int64)
+        parts: list[bytes] = []
+        end = 0
+        for i in events.tolist() if self.rules.reports else ():
+            row = self.chosen.rows[i]
+            step = steps[int(row[c.MESSAGE])]
+            if row[c.STATUS] in (c.SENDS, c.HELD_OUT) and step.report_by:
+                parts.append(msgpack.packb(reported(self._batch, i, step)))
+                spans[i] = end, end + len(parts[-1])
+                end += len(parts[-1])
+        return np.frombuffer(b"".join(parts) or b"\0", np.uint8), spans
+
+    def _measures_of(self, events: I64) -> tuple[U8, I64]:
+        """What events add to KPIs, for the log, and where each one's is."""
+        rules, spans = self.rules, np.zeros((self.events, 2), np.int64)
+        parts: list[bytes] = []
+        end = 0
+        counted = events[rules.measures[self.requests.kind[events]]].tolist() if rules.measuring else ()
+        for i in counted:
+            found = measured(self._batch, i, rules.bundle.steps.kpis_of[rules.events[int(self.requests.kind[i])]])
+            if found:
+                parts.append(msgpack.packb(found))
+                spans[i] = end, end + len(parts[-1])
+                end += len(parts[-1])
+        return np.frombuffer(b"".join(parts) or b"\0", np.uint8), spans
+
     def _refused(self, i: int, row: list[int]) -> tuple[int, Reason]:
         language = int(self._language[i])
         if row[c.STATUS] == c.BY_RULES:
             return self._by_rules(i, row, language)
+        if row[c.STOP_STAGE] == c.RESERVE:
+            return self.rules.bodies.below_reserve(row[c.MESSAGE], float(self.chosen.ranks[i]))
         return self.rules.bodies.refused(row, language, self.rules.languages.known[language])
 
     def _by_rules(self, i: int, row: Sequence[int], language: int) -> tuple[int, Reason]:
@@ -359,7 +418,7 @@ class ColumnBatch:
         versions = np.frombuffer(os.urandom(8 * n), np.uint64) | np.uint64(1)
         batch = w.Batch(
             r.ids, r.kind, r.content, self.profiles.version, self.reasons, self.bodies, self.body, *self.segments,
-            versions,
+            *self.reports, *self.measures, versions,
         )  # fmt: skip
         store = _store(prefix)
         total = np.zeros(1, np.int64)
@@ -367,7 +426,7 @@ class ColumnBatch:
         size = -1
         while size < 0:
             out = rules.out
-            size = w.write_commit(
+            size = _write_commit(
                 events, store, batch, labels, self.chosen, rules.tables.messages, self.given, self._inputs,
                 self.customers, self.records, w.Kept(ANSWER_KEPT_MS, ANSWERS_KEPT), self.data, marks, out, total,
             )  # fmt: skip
@@ -380,7 +439,7 @@ class ColumnBatch:
         """The callers' answers for these events, and where each one ends."""
         room = len(self.bodies) + 3 * len(self._head) + 96 * len(events)  # the ids of a request are shorter than it is
         out, ends = np.empty(room, np.uint8), np.empty(len(events), np.int64)
-        size = w.write_answers(events, self._written, self.customers, self.data, out, ends)
+        size = _write_answers(events, self._written, self.customers, self.data, out, ends)
         return out[:size].tobytes(), ends.tolist()
 
 

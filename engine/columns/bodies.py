@@ -23,8 +23,9 @@ from engine.kernels import hours as k_hours
 from engine.kernels import limits as k_limits
 from engine.kernels import messages as c
 from engine.kernels.bodies import LIMIT, MESSAGE, PIECE, REFUSAL, WHOLE, Pieces
+from engine.learning.enrolment import Assignment, why_not
 from engine.plan import MessageStep, SlotPlan
-from engine.step.reasons import ELIGIBILITY, UNLESS, WHEN, Stop, said, sentence
+from engine.step.reasons import ELIGIBILITY, UNLESS, WHEN, Stop, below_reserve, said, sentence
 from engine.step.render import fill, language_for, pieces, shown, slots_used
 
 _TEXT, _SLOT, _VALUE = b"\x62", b"\x6a", b"\x12"  # fields 12 and 13 of a decision; 2 of an entry of 13
@@ -156,6 +157,10 @@ class Bodies:
         reason = Reason.NOT_IN_AUDIENCE if stage == WHEN else Reason.LEFT_ALONE
         return Stop(WHEN if stage == WHEN else UNLESS, reason, Details(message=name, condition=expression.text))
 
+    def below_reserve(self, m: int, rank: float) -> tuple[int, Reason]:
+        """A message is not worth saying: every rank has words of its own."""
+        return self.remembered((m, c.RESERVE, rank), lambda: below_reserve(self._steps[m].message, rank))
+
     def refused(self, row: list[int], language: int, wanted: str | None) -> tuple[int, Reason]:
         """Of the message that got furthest through the filters, by its row of `kernels.messages`."""
         stage, code = row[c.STOP_STAGE], row[c.STOP_CODE]
@@ -225,6 +230,10 @@ class Bodies:
             return
         if row[c.STOP_CODE] == c.NO_WEIGHT:
             details.cause = "no variant with weight is left"
+            return
+        if row[c.STOP_STAGE] == c.TRIAL and row[c.STOP_CODE] > c.NO_WEIGHT:
+            assert step.policy is not None
+            details.cause = why_not(step.policy, Assignment(row[c.STOP_CODE] - c.LEFT_OUT))
             return
         default = self._bundle.ruleset.default_language
         name, variant = list(step.message.variants.items())[row[c.STOP_X]]

@@ -87,12 +87,16 @@ class RuleColumns:
         self._seen = np.empty((4096, c.SEEN), np.int64)
         self.scratch = c.Scratch(
             waits=np.zeros((2 * len(self.hours.start) + 2, 4), np.int64),
-            order=np.zeros((max(1, len(steps.messages)), 3), np.int64),
+            order=np.zeros((max(1, len(steps.messages)), 4), np.int64),
+            values=np.zeros(max(1, len(steps.messages))),
             ranks=np.zeros(max(1, len(steps.messages))),
             live=np.zeros(MAX_TOUCHES, np.int64),
             times=np.zeros(MAX_TOUCHES, np.int64),
         )
         self.segmented = any(step.by for step in steps.messages)
+        self.reports = any(step.report_by for step in steps.messages)
+        self.measures = np.array([bool(bundle.steps.kpis_of[name]) for name in events], np.bool_)  # by event type
+        self.measuring = bool(self.measures.any())
         self._history = NO_HISTORY
         self._paused: tuple[Pauses, npt.NDArray[np.uint8]] | None = None
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from engine.bundle import Bundle
 from engine.columns.inputs import Paths
+from engine.compiler.model import LEARNING
 from engine.compiler.nodes import Type
 from engine.compiler.plan import Output
 from engine.contact.holdout import threshold
@@ -21,6 +22,7 @@ from engine.kernels import messages as c
 from engine.kernels import suppression as k_suppression
 from engine.kernels.messages import Messages
 from engine.kernels.write import Labels
+from engine.learning.terms import written
 from engine.plan import MessageStep
 from engine.step.render import slots_used
 
@@ -49,8 +51,10 @@ _REASONS = {
     (c.TRIAL, c.NOT_FIT): Reason.NOT_IN_TRIAL,
     (c.TRIAL, c.ASSIGNED_UNFIT): Reason.VARIANT_UNAVAILABLE,
     (c.TRIAL, c.NO_WEIGHT): Reason.VARIANT_UNAVAILABLE,
+    **{(c.TRIAL, c.LEFT_OUT + how): Reason.NOT_IN_TRIAL for how in range(c.OUTSIDE, c.OVER + 1)},
     (c.TEXT, c.NOT_FIT): Reason.TEXT_UNAVAILABLE,
     (c.RANK, 0): Reason.DATA_MISSING,
+    (c.RESERVE, 0): Reason.BELOW_RESERVE,
 }
 
 
@@ -201,7 +205,8 @@ def rule_tables(bundle: Bundle, paths: Paths) -> RuleTables:
         channel_at, channel_end = built.channel_rows(step)
         variant_at, variant_end, known = built.variant_rows(m, step)
         policy, plan = step.policy, program.messages[m]
-        own = policy is not None and bool(policy.by)
+        enrols = policy is not None and policy.enrols
+        own = enrols or (policy is not None and bool(policy.by))
         leave = (
             not known
             or step.about is not None
@@ -211,6 +216,8 @@ def rule_tables(bundle: Bundle, paths: Paths) -> RuleTables:
             or variant_end - variant_at > VARIANTS_MAX
             or (policy is not None and policy.sticky and len(step.keys) > 1)
             or bool(step.context)
+            or ruleset.arbitration.kind != "best"
+            or (step.message.learned and bool(step.context))
         )
         topic = words.span(step.message.topic) if step.message.topic is not None else (0, 0)
         unless = program.rules.outputs[plan.unless].column if plan.unless is not None else -1
@@ -222,19 +229,20 @@ def rule_tables(bundle: Bundle, paths: Paths) -> RuleTables:
             _hash(name_hash(policy.name)) if policy else 0, policy is not None and policy.sticky,
             policy is not None and policy.kind == "fixed" and policy.if_unfit == "leave_out", own,
             *topic, step.purpose.holdout, leave, by_name, step.suppressions.outcomes, step.suppressions.ignored,
+            enrols, step.message.learned,
         )  # fmt: skip
+    consents = [*((p.name, p.consent_required) for p in ruleset.purposes.values()), (LEARNING, False)]
     messages = Messages(
         table=table,
         constant=funnel.constant,
+        reserve=np.array([s.message.reserve.least if s.message.reserve else -np.inf for s in steps], np.float64),
         eligible=funnel.eligible.astype(np.int64),
         channels=_columns(built.channels, 5),
         conditions=np.array(built.conditions, np.int64),
         variants=_columns(built.variants, 3),
         texts=_columns(built.texts, 2),
         slots=_columns(built.slots, 2),
-        purposes=_columns(
-            [(_hash(name_hash(p.name)), *words.span(p.name), p.consent_required) for p in ruleset.purposes.values()], 4
-        ),
+        purposes=_columns([(_hash(name_hash(n)), *words.span(n), required) for n, required in consents], 4),
         names=np.zeros(0, np.uint8),
     )
     labels = _labels(bundle, words, built.variant_names, paths, reads_at, reads)
@@ -292,6 +300,7 @@ def _labels(
     messages = _columns([words.span(s.message.name) for s in steps], 2)
     spoken = _columns([words.span(name) for _, name in variants], 2)
     read, units_of = _columns([words.span(p.path) for p in paths.known], 2), _columns(units, 2)
+    terms = _columns([words.span(written(s.policy)) if s.policy else (0, 0) for s in steps], 2)
     return Labels(
         names=np.zeros(0, np.uint8),
         messages=messages,
@@ -308,7 +317,8 @@ def _labels(
         units=units_of,
         reasons=reasons,
         attribution_s=np.array([s.policy.attribution_s if s.policy else 0 for s in steps], np.int64),
-        longest=(_longest(messages), _longest(spoken), _longest(read), _longest(units_of)),
+        terms=terms,
+        longest=(_longest(messages), _longest(spoken), _longest(read), _longest(units_of), _longest(terms)),
     )
 
 

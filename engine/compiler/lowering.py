@@ -144,6 +144,10 @@ def lower(ruleset: RuleSet) -> Program:
             rules.name("policy.by:" + policy.name, str(place), expression, on)
         for place, expression in enumerate(policy.context):
             rules.name("policy.context:" + policy.name, str(place), expression, on)
+        for place, expression in enumerate(policy.report_by):
+            rules.name("policy.report_by:" + policy.name, str(place), expression, on)
+    for kpi in ruleset.kpis.values():
+        rules.name("kpi", kpi.name, kpi.value, (kpi.event,))
     for channel in ruleset.channels.values():
         rules.name("channel.when", channel.name, channel.when, None)
     messages = tuple(

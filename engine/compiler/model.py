@@ -240,8 +240,18 @@ class Variant:
 
 
 @frozen
+class Reserve:
+    """The least rank at which a message is said."""
+
+    least: float
+    position: Position
+
+
+@frozen
 class Message:
     """Something that can be said. `on` is None for every event type.
+
+    `learned`: it ranks by its value x what its policy has learnt (`engine.learning.ranks`), else by its value.
 
     `slots` holds every slot its texts use, declared or not: `{first_name}` that is no declared slot
     is the feature of that name, `{event.amount:money}` is the expression in full.
@@ -265,6 +275,8 @@ class Message:
     was: tuple[str, ...]
     position: Position
     former_topics: tuple[str, ...] = ()
+    learned: bool = False
+    reserve: Reserve | None = None
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -407,13 +419,68 @@ class VolumeCap:
     position: Position
 
 
+LEARNING = "learning"  # a consent's purpose that no rule set declares: withdrawn, the customer is not learnt from
+
+
+@dataclass(frozen=True, slots=True)
+class Kpi:
+    """An attribute of an event type (number, integer or money) whose sum the readout tells."""
+
+    name: str
+    event: str
+    value: Expression
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A part of all customers: those whose hash, salted by `owner` and `salt`, lies within [low, high) of 2^64."""
+
+    owner: str
+    salt: str
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Trials that exclude each other: a customer is in one slice at most. `slices` by policy, as written."""
+
+    name: str
+    salt: str
+    slices: Mapping[str, Slice]
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """Who is in a policy's trial: from `from_ms` until before `until_ms` (None: always), the customers of `part`
+    (None: all). Others get the variant `outside`, when it is over `then`; "": the message is not said.
+    """
+
+    from_ms: int | None
+    until_ms: int | None
+    part: Slice | None
+    outside: str
+    then: str
+
+
+@dataclass(frozen=True, slots=True)
+class FixedSlice:
+    """Customers of a policy that learns who are drawn by `weights` (empty: all the same), whatever was learnt."""
+
+    part: Slice
+    weights: Mapping[str, float]
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """How a variant is chosen. `kind` is fixed, or one of `engine.learning.kinds`.
 
     `reward` maps outcome kinds in lower case to values; `weights` variant names to weights (fixed).
     `by` keys the learned state; `if_unfit` is leave_out or drop. `context` is what linear policies look at,
-    `context_key` its meaning as a hash (0: none).
+    `context_key` its meaning as a hash (0: none). `enrolment` None: everybody is in the trial, for ever.
+    `report_by` are values that are logged for the readout.
     """
 
     name: str
@@ -431,6 +498,26 @@ class Policy:
     learning: Learning = field(default_factory=Learning)
     context: tuple[Expression, ...] = ()
     context_key: int = 0
+    enrolment: Enrolment | None = None
+    fixed_slice: FixedSlice | None = None
+    report_by: tuple[Expression, ...] = ()
+
+    @property
+    def enrols(self) -> bool:
+        """Whether it depends on customer or time who is in the trial, or drawn by what was learnt."""
+        return self.enrolment is not None or self.fixed_slice is not None
+
+
+@frozen
+class Arbitration:
+    """How one message of the best tier is taken: the largest rank (best), or drawn (softmax, thompson).
+
+    `floor`: no candidate that can be drawn gets less; `temperature`, of softmax, is in the unit of ranks.
+    """
+
+    kind: str = "best"
+    floor: float = 0.0
+    temperature: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -475,6 +562,7 @@ class Test:
     expect: Expect
     holdout: bool
     position: Position
+    in_trial: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -501,3 +589,6 @@ class RuleSet:
     warnings: tuple[Finding, ...] = field(default=())
     suppressions: tuple[Suppression, ...] = field(default=())
     volumes: tuple[VolumeCap, ...] = field(default=())
+    layers: Mapping[str, Layer] = field(default_factory=dict)
+    kpis: Mapping[str, Kpi] = field(default_factory=dict)
+    arbitration: Arbitration = field(default_factory=Arbitration)

@@ -11,9 +11,12 @@ import numpy.typing as npt
 from engine.compiler.frozen import frozen
 from engine.compiler.plan import Batch, Plan, Root
 from engine.compiler.stages import I32
-from engine.kernels.funnel import funnel as run_funnel
+from engine.kernels.direct import direct
+from engine.kernels.funnel import funnel
 
 __all__ = ["Batch", "Funnel", "FunnelTables", "MessagePlan", "Plan", "Program", "Root"]
+
+_run_funnel = direct(funnel)
 
 
 @frozen
@@ -56,8 +59,10 @@ class Program:
         ("message.slot:" + message, slot)
         ("message.channel:" + message, channel)    the condition for this message
         ("channel.when", channel)                  the channel's own
+        ("kpi", kpi)
         ("policy.by:" + policy, place)             place in `by`, as text
         ("policy.context:" + policy, place)        place in `context`, as text
+        ("policy.report_by:" + policy, place)      place in `report_by`, as text
     """
 
     windows: Plan
@@ -91,7 +96,7 @@ class Funnel:
         found = np.empty(room, np.int32)
         hits, masks = np.empty(len(tables.listening), np.int32), np.empty(len(tables.listening), np.uint64)
         if n:
-            run_funnel(
+            _run_funnel(
                 n, batch.segments, tables.spans, tables.listening, tables.ranked, tables.messages, tables.eligible,
                 tables.constant, batch.values.view(np.float64), batch.value_ok, batch.trues,
                 hits, masks, starts, found, furthest, stage,

@@ -11,22 +11,26 @@ from pathlib import Path, PurePosixPath
 from engine.compiler import document
 from engine.compiler.analysis import analyse
 from engine.compiler.collector import without_collector
-from engine.compiler.model import COUNTING, Holdout, Message, Policy, Position, RuleSet
+from engine.compiler.model import COUNTING, Arbitration, Holdout, Layer, Message, Policy, Position, RuleSet
 from engine.compiler.reading import Reading
 from engine.compiler.scopes import Expressions, On
+from engine.compiler.sections_arbitration import check_ranks, read_arbitration
 from engine.compiler.sections_contact import (
+    is_zone,
     read_caps,
     read_channels,
     read_gaps,
     read_purposes,
     read_quiet_hours,
 )
+from engine.compiler.sections_kpis import read_kpis
 from engine.compiler.sections_limits import read_suppressions, read_topics, read_volumes
 from engine.compiler.sections_messages import Known, copied, events_of, read_messages
 from engine.compiler.sections_policies import read_holdout, read_policies
 from engine.compiler.sections_products import read_products
-from engine.compiler.sections_schema import not_yet, read_events, read_features
+from engine.compiler.sections_schema import read_events, read_features
 from engine.compiler.sections_tests import Schema, read_tests
+from engine.compiler.sections_trials import read_layers, slices_of
 from engine.compiler.sections_windows import read_windows
 from engine.compiler.source import ERROR, SURE, Finding, closest, sort_findings, with_other_lines
 from engine.compiler.tables.section import TABLES, is_table, read_table
@@ -38,10 +42,10 @@ FORMAT = "tact-rules-1"  # part of every revision: another meaning of the same f
 FILES_MAX = 200
 _MAPS = (
     "events", "features", "windows", "facts", "products", "messages", "purposes", "channels", "quiet_hours",
-    "topics", "policies",
+    "topics", "policies", "layers", "kpis",
 )  # fmt: skip
 _LISTS = ("caps", "gaps", "suppress", "tests")
-_SINGLE = ("holdout", "defaults")
+_SINGLE = ("holdout", "defaults", "arbitration")
 _SECTIONS = (*_MAPS, *_LISTS, *_SINGLE)
 _SKIPPED_DIRECTORIES = ("samples", "examples")
 _REPLAY_FILE = "mapping.yaml"  # for `tact replay`: says how columns become events, no rules
@@ -137,7 +141,7 @@ def _merge(reading: Reading, roots: Iterable[MapNode]) -> _Sections:
     sections = _Sections()
     for root in roots:
         for name, (key, node) in root.entries.items():
-            if name not in _SECTIONS and name != "arbitration":
+            if name not in _SECTIONS:
                 reading.unknown("unknown-key", key, f"no section is called '{name[:60]}'", _SECTIONS)
                 name = closest(name, _SECTIONS, SURE)  # and read as that: one mistake is one finding
             if name in sections.maps:
@@ -157,8 +161,6 @@ def _merge(reading: Reading, roots: Iterable[MapNode]) -> _Sections:
                     reading.add("duplicate-name", key, message, also=sections.single[name][0].position)
                 else:
                     sections.single[name] = (key, node)
-            elif name == "arbitration":
-                not_yet(reading, key, "'arbitration'", "'value' to rank messages")
     return sections
 
 
@@ -211,23 +213,34 @@ def _users(maps: Mapping[str, tuple[Scalar, MapNode]], ons: Mapping[str, On], ke
 def _policies(
     reading: Reading, sections: _Sections, expressions: Expressions,
     maps: Mapping[str, tuple[Scalar, MapNode]], ons: Mapping[str, On], messages: Mapping[str, Message],
+    layers: Mapping[str, Layer], zone: str,
 ) -> dict[str, Policy]:  # fmt: skip
     served = _served(_users(maps, ons, "policy"), expressions.events)
     users: dict[str, list[Message]] = {}
     for message in messages.values():
         if message.policy is not None:
             users.setdefault(message.policy, []).append(message)
-    return read_policies(reading, sections.maps["policies"], expressions, served, users)
+    slices = slices_of(layers)
+    return read_policies(reading, sections.maps["policies"], expressions, served, users, slices, zone)
 
 
-def _single(reading: Reading, sections: _Sections) -> tuple[Holdout | None, str]:
+def _single(reading: Reading, sections: _Sections) -> tuple[Holdout | None, str, str]:
+    """Holdout, the default language, and the zone of the rule set's dates."""
     holdout = read_holdout(reading, sections.single["holdout"][1]) if "holdout" in sections.single else None
-    language = "en"
+    language, zone = "en", "UTC"
     if "defaults" in sections.single:
-        fields = reading.fields(sections.single["defaults"][1], "'defaults'", ("language",))
+        fields = reading.fields(sections.single["defaults"][1], "'defaults'", ("language", "zone"))
         if fields and "language" in fields:
             language = reading.name(fields["language"][1], "'language'") or language
-    return holdout, language
+        written = reading.scalar(fields["zone"][1], "'zone'") if fields and "zone" in fields else None
+        if written is not None and is_zone(reading, written):
+            zone = written.value
+    return holdout, language, zone
+
+
+def _arbitration(reading: Reading, sections: _Sections) -> Arbitration:
+    found = sections.single.get("arbitration")
+    return read_arbitration(reading, found[1]) if found is not None else Arbitration()
 
 
 def _assemble(reading: Reading, sections: _Sections, files: Mapping[str, bytes]) -> RuleSet:
@@ -262,8 +275,11 @@ def _assemble(reading: Reading, sections: _Sections, files: Mapping[str, bytes])
     messages = {
         name: replace(m, former_topics=topics[m.topic]) if m.topic in topics else m for name, m in messages.items()
     }
-    policies = _policies(reading, sections, expressions, message_maps, ons, messages)
-    holdout, language = _single(reading, sections)
+    holdout, language, zone = _single(reading, sections)
+    layers = read_layers(reading, maps["layers"], sections.names("policies"))
+    policies = _policies(reading, sections, expressions, message_maps, ons, messages, layers, zone)
+    arbitration = _arbitration(reading, sections)
+    check_ranks(reading, arbitration, messages, message_maps, policies, purposes, events)
     schema = Schema(events, features, expressions.windows, expressions.broken, declared, messages, products)
     return RuleSet(
         revision=revision_of(files),
@@ -285,4 +301,7 @@ def _assemble(reading: Reading, sections: _Sections, files: Mapping[str, bytes])
         tests=read_tests(reading, sections.lists["tests"], schema),
         suppressions=read_suppressions(reading, sections.lists["suppress"], declared["purpose"]),
         volumes=read_volumes(reading, sections.lists["caps"], declared["purpose"]),
+        layers=layers,
+        kpis=read_kpis(reading, maps["kpis"], expressions),
+        arbitration=arbitration,
     )

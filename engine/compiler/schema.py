@@ -15,6 +15,7 @@ from engine.compiler.schema_values import (
     PERIOD,
     Schema,
     choice,
+    day,
     expression,
     fields,
     flag,
@@ -31,6 +32,7 @@ from engine.compiler.schema_values import (
     value,
     whole,
 )
+from engine.compiler.sections_arbitration import ARBITRATIONS, LEARNED
 from engine.compiler.sections_contact import PER
 from engine.compiler.sections_learning import CONTEXT_MAX, LEARNS, MODELS
 from engine.compiler.sections_limits import AFTER, SUPPRESS_PER, VOLUME_MAX, VOLUME_PER
@@ -69,13 +71,28 @@ def _sections() -> Schema:
         "suppress": listed("Who is left alone after what came of earlier messages.", _suppression()),
         "topics": named("Topics that were called something else before.", _topic()),
         "policies": named("How a variant is chosen.", _policy()),
+        "layers": named("Trials that exclude each other: a customer is in one at most.", _layer()),
+        "kpis": named("Sums that the report tells: `spent: payment.amount`.", text("An event type's attribute.")),
         "holdout": fields(
             "A share of customers who are held out, to measure against.",
             {"share": share("The share held out."), "salt": text("Another salt draws other customers.")},
             ("share", "salt"),
         ),
+        "arbitration": fields(
+            "How one message of the best tier is taken.",
+            {
+                "kind": choice("`best` takes the largest rank, the others draw.", ARBITRATIONS),
+                "floor": share("No message that can be drawn gets less."),
+                "temperature": number("Of softmax, in the unit of `value`: small ones take the best nearly always."),
+            },
+            ("kind",),
+        ),
         "defaults": fields(
-            "What counts where nothing is said.", {"language": name("The language texts fall back to.")}
+            "What counts where nothing is said.",
+            {
+                "language": name("The language texts fall back to."),
+                "zone": text("The IANA zone whose days `from` and `until` are; absent: UTC."),
+            },
         ),
         "tests": listed("What the rules must decide; `tact test` runs them.", _test()),
     }
@@ -207,6 +224,8 @@ def _message() -> Schema:
         "policy": name("How a variant is chosen: one of `policies`; absent: equal weights."),
         "sender": text("Who says it, for people."),
         "about": expression("The id of what it is about, such as a loan; for caps per [customer, about]."),
+        "rank": choice("`learned`: it ranks by its value x what its policy has learnt; absent: by its value.", LEARNED),
+        "reserve": number("The least rank at which it is said."),
         "was": names("Former names of this message: their history counts."),
         "like": name("Copies the keys of this message; own keys replace them."),
     }
@@ -364,6 +383,14 @@ def _gap() -> Schema:
     return fields("A gap.", own | _limit_keys(), ("at_least", "per"))
 
 
+def _layer() -> Schema:
+    own = {
+        "salt": text("Another salt draws other customers."),
+        "slices": named("Per policy its share of the customers, one behind another.", share("A share.")),
+    }
+    return fields("A layer.", own, ("salt", "slices"))
+
+
 def _policy() -> Schema:
     weight = number("The variant's weight.", minimum=0)
     keys = {
@@ -402,6 +429,24 @@ def _policy() -> Schema:
         },
         "explore": number("Of linear kinds: how far single rewards spread.", minimum=0),
         "values": named("What each variant's reward is multiplied by.", number("A factor above zero.", minimum=0)),
+        "report_by": {
+            "description": "Values that are logged with each decision, for the report to split by.",
+            "type": "array",
+            "items": expression("A text, bool, integer or number."),
+        },
+        "from": day("First day of the trial"),
+        "until": day("Last day of the trial"),
+        "outside": name("The variant for customers who are not in the trial, or `leave_out`; absent: the control."),
+        "then": name("The variant for everybody once the trial is over, or `leave_out`; absent: as `outside`."),
+        "trial": fields(
+            "Of policies that learn: customers who are drawn by fixed weights.",
+            {
+                "share": share("So many customers."),
+                "weights": named("Weight per variant; absent: all the same.", weight),
+                "salt": text("Another salt draws other customers."),
+            },
+            ("share",),
+        ),
     }
     return fields("A policy.", keys, ("kind",))
 
@@ -437,5 +482,6 @@ def _test() -> Schema:
         "event": event,
         "expect": fields("What must come of it.", expect) | {"minProperties": 1},
         "holdout": flag("true: everybody is held out; else nobody."),
+        "in_trial": flag("false: in no slice of a layer; else in those of all trials."),
     }
     return fields("A test.", keys, ("name", "event", "expect"))

@@ -51,6 +51,10 @@ def period(description: str) -> Schema:
     return scalar(f"{description} Such as `7 days`.", ("string",), pattern=f"^{PERIOD}$")
 
 
+def day(description: str) -> Schema:
+    return scalar(f"{description}, such as 2026-11-30.", ("string",), pattern=r"^\d{4}-\d{2}-\d{2}$")
+
+
 def flag(description: str) -> Schema:
     return {"description": description, "enum": [True, False, "true", "false"]}
 

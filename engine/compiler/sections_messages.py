@@ -17,14 +17,15 @@ from engine.compiler.model import (
 from engine.compiler.nodes import Const, Op, Ref, Span, Type
 from engine.compiler.reading import Fields, Reading, shape
 from engine.compiler.scopes import Expressions, On, walk
-from engine.compiler.sections_schema import Section, not_yet
+from engine.compiler.sections_arbitration import read_rank
+from engine.compiler.sections_schema import Section
 from engine.compiler.sections_texts import Words
 from engine.compiler.source import did_you_mean
 from engine.compiler.tree import ListNode, MapNode, Node, Scalar
 
 _KEYS = (
     "product", "purpose", "topic", "stage", "on", "when", "unless", "value", "channels", "slots", "variants",
-    "policy", "sender", "about", "was", "like",
+    "policy", "sender", "about", "was", "like", "rank", "reserve",
 )  # fmt: skip
 _ZONE_OPS = ("days_since", "days_until")  # they ask for the customer's time zone,
 _ZONE_OPS_OF_TIMES = ("add_months", "to_date")  # these where they read a time
@@ -103,10 +104,6 @@ class _MessageReader:
         self.on: On = None
 
     def read(self) -> Message | None:
-        for later in ("reserve", "rank", "arbitration"):
-            if later in self.mapping.entries:
-                not_yet(self.reading, self.mapping.entries[later][0], f"'{later}'", "'value' to rank messages")
-                del self.mapping.entries[later]
         before = len(self.reading.findings)
         fields = self.reading.fields(self.mapping, self.what, _KEYS, ("purpose", "channels", "variants"))
         if fields is None:
@@ -131,6 +128,7 @@ class _MessageReader:
         variants = self._variants(fields, words)
         sender = self.reading.text(fields["sender"][1], "'sender'") if "sender" in fields else None
         was = self.reading.names(fields["was"][1], "'was'") if "was" in fields else ()
+        learned, reserve = read_rank(self.reading, fields)
         if len(self.reading.findings) > before or purpose is None:
             return None
         message = Message(
@@ -151,6 +149,8 @@ class _MessageReader:
             about,
             was,
             self.key.position,
+            learned=learned,
+            reserve=reserve,
         )
         self._check_purpose(message, fields)
         return message

@@ -41,7 +41,7 @@ def read_tests(reading: Reading, nodes: Sequence[Node], schema: Schema) -> tuple
     tests: list[Test] = []
     names: dict[str, Node] = {}
     for node in nodes:
-        known = ("name", "given", "event", "expect", "holdout")
+        known = ("name", "given", "event", "expect", "holdout", "in_trial")
         fields = reading.fields(node, "a test", known, ("name", "event", "expect"))
         if fields is None:
             continue
@@ -55,8 +55,11 @@ def read_tests(reading: Reading, nodes: Sequence[Node], schema: Schema) -> tuple
         event = _event(reading, fields["event"][1], schema) if "event" in fields else None
         expect = _expect(reading, fields, schema)
         holdout = reading.flag(fields["holdout"][1], "'holdout'") if "holdout" in fields else None
+        in_trial = reading.flag(fields["in_trial"][1], "'in_trial'") if "in_trial" in fields else None
         if name is not None and event is not None and expect is not None:
-            tests.append(Test(name, given, event[0], event[1], expect, bool(holdout), node.position))
+            tests.append(
+                Test(name, given, event[0], event[1], expect, bool(holdout), node.position, in_trial is not False)
+            )
     return tuple(tests)
 
 

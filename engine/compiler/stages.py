@@ -21,6 +21,7 @@ import re2
 from engine.compiler.functions import PATTERN_BYTES_MAX
 from engine.compiler.nodes import Type
 from engine.compiler.pool import I64, Pool, in_range, width
+from engine.kernels.direct import direct
 from engine.kernels.evaluate import evaluate
 from engine.zones import ZONES
 
@@ -34,6 +35,7 @@ REMEMBERED_MAX = 16 << 20  # bytes, about, of arguments and results that a group
 _ENTRY_BYTES = 400  # measured: what remembering takes beside texts, lists and cells
 _NOTHING = np.zeros(1, np.int64)
 _NO_SEGMENTS = np.zeros((0, 4), np.int32)
+_evaluate = direct(evaluate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ def run(t: Tables, grid: Grid, uses_zone: bool) -> Results:
     planes = np.empty((t.planes, 2), np.uint64)
     values, value_ok = np.empty((t.values, n), np.int64), np.zeros((w, t.values), np.uint64)
     trues, possibles = np.empty((2, w, t.conditions), np.uint64)
-    evaluate(
+    _evaluate(
         n, grid.segments, t.spans, t.runs, t.ins, t.imm, t.imm.view(np.float64), t.lits, t.pool,
         t.pool.view(np.float64), t.loads, t.out_rows, t.out_planes, grid.cells, grid.given,
         grid.zone if uses_zone else _NOTHING, table.starts, table.at_s, table.offset_s, grid.pool.ranks(),

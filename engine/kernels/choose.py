@@ -10,8 +10,8 @@ import numpy as np
 
 from engine.kernels import arena as a
 from engine.kernels.compiled import inlined, kernel
-from engine.kernels.consent import preferred
-from engine.kernels.filters import consider, rank_of, say, text_of, true_at, wait_of
+from engine.kernels.consent import ALLOWED, consent, opted_out_ms, preferred
+from engine.kernels.filters import consider, say, text_of, true_at, value_of, wait_of
 from engine.kernels.hours import SEND as AT_ONCE
 from engine.kernels.hours import TO_STEP, UNBOUND, closes
 from engine.kernels.limits import live_touches
@@ -31,23 +31,28 @@ from engine.kernels.messages import (
     IS_DEFERRED,
     IS_STICKY,
     KEY,
+    LEARNED,
     LEAVE,
     MESSAGE,
     MESSAGE_SHARE,
     NO_RULE,
     OUTRANKED,
+    OUTSIDE,
     POLICY,
     PRODUCT,
     PURPOSE,
     QUIET,
     REFUSED,
     REPORT_BY,
+    RESERVE,
     SEEN_AT,
     SEEN_CODE,
     SEEN_MESSAGE,
     SEEN_RANK,
+    SEEN_ROW,
     SEEN_SHARE,
     SEEN_STAGE,
+    SEEN_VALUE,
     SEND_BEFORE,
     SENDS,
     SHARE_UNIT,
@@ -77,7 +82,13 @@ from engine.kernels.philox import uniform30
 
 
 @inlined
-def _before(messages, scratch, m, waits, rank, other):  # type: ignore[no-untyped-def]
+def _highest(m, value, messages):  # type: ignore[no-untyped-def]
+    """The rank that a message may have before its filters are run: what it has learnt is known only then."""
+    return np.inf if messages.table[m, LEARNED] else value
+
+
+@inlined
+def _before(messages, scratch, m, waits, value, other):  # type: ignore[no-untyped-def]
     """Whether a message comes before the one at place `other` of the order."""
     n = scratch.order[other, 0]
     tier, tier_n = messages.table[m, TIER], messages.table[n, TIER]
@@ -85,8 +96,9 @@ def _before(messages, scratch, m, waits, rank, other):  # type: ignore[no-untype
         return tier < tier_n
     if waits != scratch.order[other, 1]:
         return waits < scratch.order[other, 1]
-    if rank != scratch.ranks[other]:
-        return rank > scratch.ranks[other]
+    mine, theirs = _highest(m, value, messages), _highest(n, scratch.values[other], messages)
+    if mine != theirs:
+        return mine > theirs
     return m < n
 
 
@@ -95,22 +107,23 @@ def _sort(count, messages, scratch):  # type: ignore[no-untyped-def]
     """The best first: by tier, waiting, rank, number (Shell's sort, Ciura's gaps)."""
     for gap in (1750, 701, 301, 132, 57, 23, 10, 4, 1):
         for k in range(gap, count):
-            m, waits, rank = scratch.order[k, 0], scratch.order[k, 1], scratch.ranks[k]
+            m, waits, value = scratch.order[k, 0], scratch.order[k, 1], scratch.values[k]
             j = k
-            while j >= gap and _before(messages, scratch, m, waits, rank, j - gap):
+            while j >= gap and _before(messages, scratch, m, waits, value, j - gap):
                 scratch.order[j, 0], scratch.order[j, 1] = scratch.order[j - gap, 0], scratch.order[j - gap, 1]
-                scratch.ranks[j] = scratch.ranks[j - gap]
+                scratch.values[j] = scratch.values[j - gap]
                 j -= gap
-            scratch.order[j, 0], scratch.order[j, 1], scratch.ranks[j] = m, waits, rank
+            scratch.order[j, 0], scratch.order[j, 1], scratch.values[j] = m, waits, value
 
 
 @inlined
-def _see(out, m, stage, code, rank):  # type: ignore[no-untyped-def]
+def _see(out, m, stage, code, rank, row, value):  # type: ignore[no-untyped-def]
     """Adds a message to those that were looked at."""
     n = out.used[0]
     out.seen[n, SEEN_MESSAGE], out.seen[n, SEEN_STAGE], out.seen[n, SEEN_CODE] = m, stage, code
-    out.seen[n, SEEN_SHARE] = 0
+    out.seen[n, SEEN_SHARE], out.seen[n, SEEN_ROW] = 0, row
     out.seen[:, SEEN_RANK].view(np.float64)[n] = rank
+    out.seen[:, SEEN_VALUE].view(np.float64)[n] = value
     out.used[0] = n + 1
 
 
@@ -141,32 +154,36 @@ def _by_rules(i, row, messages, facts, out):  # type: ignore[no-untyped-def]
         code = 0 if true_at(facts.trues, row, messages.table[m, UNLESS_AT]) else 1
     say(out, i, m, -1, stage, code, place, -1, 0, 0)
     out.rows[i, STOPS] = 1
-    _see(out, m, stage, code, 0.0)
+    _see(out, m, stage, code, 0.0, -1, 0.0)
 
 
 @inlined
 def _further(place, best, messages, scratch):  # type: ignore[no-untyped-def]
-    """Whether a stopped message got further than the best so far; ties by tier, rank, name."""
+    """Whether a stopped message got further than the best so far; ties by tier, value, name."""
     stage, other = scratch.order[place, 2] >> 8, scratch.order[best, 2] >> 8
     if stage != other:
         return stage > other
     m, n = scratch.order[place, 0], scratch.order[best, 0]
     if messages.table[m, TIER] != messages.table[n, TIER]:
         return messages.table[m, TIER] < messages.table[n, TIER]
-    if scratch.ranks[place] != scratch.ranks[best]:
-        return scratch.ranks[place] > scratch.ranks[best]
+    if scratch.values[place] != scratch.values[best]:
+        return scratch.values[place] > scratch.values[best]
     return messages.table[m, BY_NAME] < messages.table[n, BY_NAME]
 
 
 @inlined
-def _draw(i, shared, messages, given, customers, out):  # type: ignore[no-untyped-def]
-    """Shares the draw among the messages that fit (all are as good), and draws: the place of the winner."""
-    at = out.rows[i, SEEN_AT]
-    for k in range(shared):
-        out.seen[at + k, SEEN_SHARE] = SHARE_UNIT // shared
+def _draw(i, fits, top, messages, given, customers, out):  # type: ignore[no-untyped-def]
+    """Shares the draw among the messages that fit and rank highest, and draws: the place of the winner."""
+    at, ranks = out.rows[i, SEEN_AT], out.seen[:, SEEN_RANK].view(np.float64)
+    shared = 0
+    for k in range(fits):
+        shared += ranks[at + k] == top
+    for k in range(fits):
+        if ranks[at + k] == top:
+            out.seen[at + k, SEEN_SHARE] = SHARE_UNIT // shared
     for _ in range(SHARE_UNIT - SHARE_UNIT // shared * shared):  # what is left goes to the largest hashes
         largest = -1
-        for k in range(shared):
+        for k in range(fits):
             if out.seen[at + k, SEEN_SHARE] == SHARE_UNIT // shared and (
                 largest < 0
                 or np.uint64(messages.table[out.seen[at + k, SEEN_MESSAGE], KEY])
@@ -178,7 +195,7 @@ def _draw(i, shared, messages, given, customers, out):  # type: ignore[no-untype
         given.key0, given.key1, customers.customer[i, 0], customers.customer[i, 1], customers.event[i], np.uint64(0)
     )
     out.rows[i, U_MESSAGE] = u
-    for k in range(shared):
+    for k in range(fits):
         if u < out.seen[at + k, SEEN_SHARE]:
             return k
         u -= out.seen[at + k, SEEN_SHARE]
@@ -225,6 +242,8 @@ def _book(i, m, messages, given, hours, own_from, own_to, records, customers, zo
     rows[i, IS_DEFERRED] = deferred
     rows[i, STATUS] = HELD_OUT if withheld else SENDS
     version = np.int64(0) if rows[i, IS_STICKY] else given.shares[rows[i, SHARES], 2]
+    in_trial = version > -OUTSIDE
+    version = max(np.int64(0), version)
     touch = records.touches[records.rec[i, a.TOUCH_AT] + records.rec[i, a.TOUCH_N]]
     records.rec[i, a.TOUCH_N] += 1
     touch[a.AT_MS], touch[a.EVENT], touch[a.SLOT] = at_ms, np.int64(customers.event[i]), 0
@@ -237,7 +256,7 @@ def _book(i, m, messages, given, hours, own_from, own_to, records, customers, zo
     touch[a.ABOUT], touch[a.POLICY], touch[a.POLICY_VERSION] = 0, table[m, POLICY], version
     touch[a.SEND_BEFORE_MS], touch[a.REPORT_BY_MS] = send_before, send_before + 2 * DAY_MS
     touch[a.FLAGS] = (WITHHELD if withheld else 0) | (DEFERRED if deferred else 0)
-    if table[m, STICKY] and not rows[i, IS_STICKY]:
+    if table[m, STICKY] and not rows[i, IS_STICKY] and in_trial:
         row = records.assigned[records.rec[i, a.ASSIGN_AT] + records.rec[i, a.ASSIGN_N]]
         records.rec[i, a.ASSIGN_N] += 1
         row[0], row[1], row[2], row[3] = table[m, POLICY], table[m, KEY], variant, rows[i, VARIANT_SHARE]
@@ -245,10 +264,12 @@ def _book(i, m, messages, given, hours, own_from, own_to, records, customers, zo
 
 
 @inlined
-def _behind(place, first, messages, scratch):  # type: ignore[no-untyped-def]
-    """Whether the message at a place of the order cannot win against the one at `first`."""
-    tiers = messages.table[scratch.order[place, 0], TIER] != messages.table[scratch.order[first, 0], TIER]
-    return tiers or scratch.order[place, 1] != scratch.order[first, 1] or scratch.ranks[place] != scratch.ranks[first]
+def _behind(place, first, top, messages, scratch):  # type: ignore[no-untyped-def]
+    """Whether the message at a place of the order cannot win: the one at `first` fits, and `top` is the best rank."""
+    m, n = scratch.order[place, 0], scratch.order[first, 0]
+    if messages.table[m, TIER] != messages.table[n, TIER] or scratch.order[place, 1] != scratch.order[first, 1]:
+        return True
+    return _highest(m, scratch.values[place], messages) < top
 
 
 @inlined
@@ -256,7 +277,7 @@ def _among(  # type: ignore[no-untyped-def]
     i, row, count, data, messages, given, hours, limits, facts, records, customers, zones, scratch, out
 ):
     """Chooses among the `count` messages in `scratch.order`, which passed their own rules."""
-    rows, order, ranks = out.rows, scratch.order, scratch.ranks
+    rows, order, values, ranks = out.rows, scratch.order, scratch.values, scratch.ranks
     own_from, own_to = preferred(data, customers.contact[i, 0], customers.contact[i, 1])
     for k in range(count):
         wait = wait_of(order[k, 0], i, messages, hours, customers, own_from, own_to, zones, scratch)
@@ -264,42 +285,52 @@ def _among(  # type: ignore[no-untyped-def]
             rows[i, STATUS] = TO_PYTHON
             return
         order[k, 1] = scratch.waits[wait, 2] != AT_ONCE or scratch.waits[wait, 1] > customers.now_ms[i]
-        ranks[k] = rank_of(order[k, 0], row, messages, facts)
+        values[k] = value_of(order[k, 0], row, messages, facts)
     _sort(count, messages, scratch)
     live = live_touches(i, records, customers.held_out[i], scratch.live)
-    first, fits, best, place = -1, 0, -1, 0
-    while place < count and (first < 0 or not _behind(place, first, messages, scratch)):
+    learning = messages.purposes[len(messages.purposes) - 1]  # withdrawn: the customer is not learnt from
+    objects = consent(
+        data, customers.contact[i, 0], customers.contact[i, 1], messages.names, learning[1], learning[2], False,
+        opted_out_ms(records, i, learning[0]), 0, 0,
+    ) != ALLOWED  # fmt: skip
+    first, fits, best, place, top = -1, 0, -1, 0, -np.inf
+    while place < count and (first < 0 or not _behind(place, first, top, messages, scratch)):
         m = order[place, 0]
-        if messages.table[m, LEAVE]:
+        if messages.table[m, LEAVE] or (objects and messages.table[m, POLICY]):
             rows[i, STATUS] = TO_PYTHON
             return
         wait = wait_of(m, i, messages, hours, customers, own_from, own_to, zones, scratch)
-        if consider(
-            m, i, row, ranks[place], wait, live, data, messages, given, limits, facts, records, customers,
+        order[place, 2], order[place, 3], ranks[place] = 0, -1, 0.0
+        fit = consider(
+            m, i, row, values[place], wait, live, data, messages, given, limits, facts, records, customers,
             zones, scratch, out,
-        ):  # fmt: skip
-            order[place, 2] = 0
+        )  # fmt: skip
+        if fit:
             first = place if first < 0 else first
             fits += 1
+            top = max(top, out.ranks[i])
         elif rows[i, STATUS]:
             return
         else:
             order[place, 2] = rows[i, STOP_STAGE] << 8 | rows[i, STOP_CODE]
             if best < 0 or _further(place, best, messages, scratch):
                 best = place
+        if fit or rows[i, STOP_STAGE] == RESERVE:
+            ranks[place] = out.ranks[i]
+            order[place, 3] = rows[i, SHARES] if messages.table[m, LEARNED] else -1
         place += 1
     rows[i, SEEN_AT], rows[i, FITS] = out.used[0], fits
     rows[i, STOPS], rows[i, OUTRANKED] = place - fits, count - place
     for k in range(place):
         if not order[k, 2]:
-            _see(out, order[k, 0], 0, 0, ranks[k])
+            _see(out, order[k, 0], 0, 0, ranks[k], order[k, 3], values[k])
     for k in range(place):
         if order[k, 2]:
-            _see(out, order[k, 0], order[k, 2] >> 8, order[k, 2] & 255, 0.0)
+            _see(out, order[k, 0], order[k, 2] >> 8, order[k, 2] & 255, ranks[k], order[k, 3], values[k])
     for k in range(place, count):
-        _see(out, order[k, 0], -1, 0, ranks[k])
+        _see(out, order[k, 0], -1, 0, values[k], -1, values[k])
     if fits:
-        drawn = _draw(i, fits, messages, given, customers, out)
+        drawn = _draw(i, fits, top, messages, given, customers, out)
         rows[i, MESSAGE_SHARE] = out.seen[rows[i, SEEN_AT] + drawn, SEEN_SHARE]
         for k in range(first, place):
             if not order[k, 2]:
@@ -310,7 +341,7 @@ def _among(  # type: ignore[no-untyped-def]
     if best != place - 1:  # once more, for the row: of the one that was drawn, or that got furthest
         wait = wait_of(m, i, messages, hours, customers, own_from, own_to, zones, scratch)
         consider(
-            m, i, row, ranks[best], wait, live, data, messages, given, limits, facts, records, customers,
+            m, i, row, values[best], wait, live, data, messages, given, limits, facts, records, customers,
             zones, scratch, out,
         )  # fmt: skip
     rows[i, MESSAGE], rows[i, STATUS], out.ranks[i] = m, REFUSED, ranks[best]

@@ -22,11 +22,14 @@ from engine.kernels.messages import (
     CHANNEL_ROW,
     CONDITION,
     CONSENT,
+    ENROLS,
     FITTING,
     FLOATING,
     HOURS,
     IS_STICKY,
     KEY,
+    LEARNED,
+    LEFT_OUT,
     LIMITS,
     MESSAGE,
     NEVER,
@@ -34,12 +37,15 @@ from engine.kernels.messages import (
     NO_WEIGHT,
     NOT_FIT,
     OUTCOMES,
+    OUTSIDE,
+    OVER,
     OWN_SHARES,
     PAUSE,
     POLICY,
     PURPOSE,
     QUIET,
     RANK,
+    RESERVE,
     SHARES,
     SHARES_WANTED,
     STATUS,
@@ -74,7 +80,7 @@ def true_at(planes, row, column):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def rank_of(m, row, messages, facts):  # type: ignore[no-untyped-def]
+def value_of(m, row, messages, facts):  # type: ignore[no-untyped-def]
     """A message's value; minus infinity where it has none."""
     column = messages.table[m, VALUE]
     if column < 0:
@@ -223,6 +229,22 @@ def _variants(m, c, i, row, messages, given, facts, records, customers, out):  #
         say(out, i, m, c, TEXT, NOT_FIT, unfit, unfit_slot, 0, 0)
         return False
     rows[i, FITTING], rows[i, IS_STICKY], rows[i, SHARES] = fit, 0, -1
+    if table[m, ENROLS]:
+        shares = _shares(m, fit, i, messages, given)
+        if shares < 0:
+            rows[i, STATUS], rows[i, MESSAGE] = SHARES_WANTED, m
+            return False
+        how = -given.shares[shares, 2]
+        if how > OVER:
+            rows[i, STATUS] = TO_PYTHON
+            return False
+        if how >= OUTSIDE:
+            rows[i, SHARES] = shares
+            for k in range(3, given.shares.shape[1]):
+                if given.shares[shares, k] > 0:
+                    return True
+            say(out, i, m, c, TRIAL, LEFT_OUT + how, -1, -1, 0, 0)
+            return False
     if table[m, STICKY]:
         found = _assigned(m, i, messages, records)
         if found >= 0:
@@ -262,11 +284,12 @@ def _may_be_suppressed(m, i, messages, records):  # type: ignore[no-untyped-def]
 
 @part
 def consider(  # type: ignore[no-untyped-def]
-    m, i, row, rank, wait, live, data, messages, given, limits, facts, records, customers, zones, scratch, out
+    m, i, row, value, wait, live, data, messages, given, limits, facts, records, customers, zones, scratch, out
 ):
     """Runs one message through the filters that follow its own rules: whether it may be said.
 
-    Else what stopped it is noted in the event's row, or its status says that it cannot be told here.
+    Else what stopped it is noted in the event's row, or its status says that it cannot be told here. Its rank is noted
+    where it has one.
     """
     table = messages.table
     begin, end = customers.contact[i, 0], customers.contact[i, 1]
@@ -312,8 +335,16 @@ def consider(  # type: ignore[no-untyped-def]
         return False
     if not _variants(m, c, i, row, messages, given, facts, records, customers, out):
         return False
+    rank = value
+    if table[m, LEARNED] and np.isfinite(value):
+        shares = out.rows[i, SHARES]
+        rank = value * given.rates[shares, 0] * given.rates[shares, 1]
     if not np.isfinite(rank):
         say(out, i, m, c, RANK, 0, -1, -1, 0, 0)
+        return False
+    out.ranks[i] = rank
+    if rank < messages.reserve[m]:
+        say(out, i, m, c, RESERVE, 0, -1, -1, 0, 0)
         return False
     out.rows[i, CHANNEL_ROW], out.rows[i, AT_MS] = c, at_ms
     return True

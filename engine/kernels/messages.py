@@ -17,8 +17,8 @@ DAY_MS = 86_400_000
 WITHHELD, DEFERRED = 2, 4  # flags of a touch, as in state.model
 # Filters in their order, as in step.reasons; the first three are the funnel's.
 ELIGIBILITY, WHEN, UNLESS, PAUSE, CONSENT, SUPPRESSION, CHANNEL, HOURS, LIMITS, VOLUME = range(1, 11)
-TRIAL, TEXT, RANK = range(11, 14)
-STAGES = 14
+TRIAL, TEXT, RANK, RESERVE = range(11, 15)
+STAGES = 15
 
 # Columns of `Messages.table`.
 TIER, PURPOSE, TOPIC, PRODUCT, STAGE, KEY, QUIET, VALUE = range(8)
@@ -26,7 +26,9 @@ ELIGIBLE_AT, ELIGIBLE_END, WHEN_AT, UNLESS_AT, CHANNEL_AT, CHANNEL_END, VARIANT_
 POLICY, STICKY, ALL_FIT, OWN_SHARES, TOPIC_AT, TOPIC_END, HOLDOUT, LEAVE, BY_NAME = range(16, 25)
 # What may suppress the message: a touch with one of these bits, or so many touches (0: none).
 OUTCOMES, TOUCHES_MAX = 25, 26
-MESSAGE_COLUMNS = 27
+ENROLS = 27  # not everybody is in the policy's trial, or drawn by what it learnt
+LEARNED = 28  # it ranks by what it has learnt
+MESSAGE_COLUMNS = 29
 # Kinds of slots: a value, a double (which must be finite), a condition, a constant, a constant that is none.
 PLAIN, FLOATING, CONDITION, ALWAYS, NEVER = range(5)
 
@@ -39,12 +41,16 @@ ROW = 26
 # STATUS: LEFT to the step in Python, shares of variants are wanted first, and what was decided.
 TO_PYTHON, SHARES_WANTED, SENDS, HELD_OUT, REFUSED, BY_RULES, NO_RULE = range(1, 8)
 # Columns of `Chosen.seen`: the message, what stopped it (stage and the stop's code; stage 0: nothing; -1: outranked),
-# rank (bits of a double), share of the draw among messages.
-SEEN_MESSAGE, SEEN_STAGE, SEEN_CODE, SEEN_RANK, SEEN_SHARE = range(5)
-SEEN = 5
+# rank (bits of a double), share of the draw among messages; of one that ranks by what it has learnt the row of its
+# shares, else -1, and its value (bits).
+SEEN_MESSAGE, SEEN_STAGE, SEEN_CODE, SEEN_RANK, SEEN_SHARE, SEEN_ROW, SEEN_VALUE = range(7)
+SEEN = 7
 # Codes of stops that are not another kernel's.
 NO_CHANNEL, BLOCKED_CHANNEL = 1, 2
 NOT_FIT, ASSIGNED_UNFIT, NO_WEIGHT = 1, 2, 3
+LEFT_OUT = 2  # and the assignment: who is not in the trial hears nothing
+# By what a variant was drawn, as in learning.enrolment: from OUTSIDE on it is no part of the trial.
+OUTSIDE, OVER = 2, 4
 
 
 class Messages(NamedTuple):
@@ -52,13 +58,14 @@ class Messages(NamedTuple):
 
     table: I64  # (M, MESSAGE_COLUMNS)
     constant: F64  # (M,): the value where its column is -1
+    reserve: F64  # (M,): the least rank at which it is said; minus infinity where there is none
     eligible: I64  # columns of conditions
     channels: I64  # (.., 5): conditions' begin and end, hash, span of the name
     conditions: I64  # columns
     variants: I64  # (.., 3): key, set of languages, first row in `texts`
     texts: I64  # (.., 2): slots' begin and end; per variant by language and channel
     slots: I64  # (.., 2): kind, column
-    purposes: I64  # (P, 4): hash, span of the name, whether consent is required
+    purposes: I64  # (P + 1, 4): hash, span of the name, whether consent is required; the last one is for learning
     names: U8
 
 
@@ -68,7 +75,12 @@ class Given(NamedTuple):
     paused: U8  # (M,)
     places: I64  # (languages, sets): a language's place among a set's, -1 where it has none
     share_slots: NDArray[np.int32]  # a power of two: rows of `shares`, by message and variants; -1
-    shares: I64  # (rows, 3 + most variants): message, fitting variants (bits), version, the shares
+    # (rows, 3 + most variants): message, fitting variants (bits), version, the shares. Where they are not what the
+    # policy learnt, minus the assignment stands for the version; less OVER, where the variant for that is not fit.
+    shares: I64
+    rates: F64  # (rows, 2): by row of `shares`, of messages that rank by them: the best reward, and the rate
+    rate_spans: I64  # (rows, 3): in `rate_texts`: what stands ahead of the value in the log, and behind it
+    rate_texts: U8
     own: I64  # (.., 2): an event and a row of `shares` that is its own (shares by segment); ascending by event
     key0: np.uint64  # of the draw
     key1: np.uint64
@@ -111,8 +123,9 @@ class Scratch(NamedTuple):
     """Room for one event."""
 
     waits: I64  # (2 x quiet hours + 2, 4): event, at, code, frees
-    order: I64  # (M, 3): message, whether it waits, stage and code of its stop
-    ranks: F64  # (M,)
+    order: I64  # (M, 4): message, whether it waits, stage and code of its stop, the row of shares of a learned rank
+    values: F64  # (M,)
+    ranks: F64  # (M,): once its filters were run
     live: I64  # (MAX_TOUCHES,)
     times: I64  # (MAX_TOUCHES,)
 

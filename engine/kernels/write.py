@@ -57,6 +57,8 @@ OUTRANKED = 44
 DECISION = 1  # kind of a log entry, as in state.log
 ENTRY_ROOM = 512  # of an entry beside what it names and reads
 _ALPHABET = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", np.uint8).copy()
+# The fields of an entry from `variant` to `terms` where nothing was drawn.
+_NOTHING_DRAWN = np.frombuffer(bytes.fromhex("a0a0a000a09000000000c2c29000a0"), np.uint8).copy()
 _EXTENSION = np.array([0, 0, 0, 0, 1, 4, 2, 3])  # codes of state.log by type
 
 
@@ -91,7 +93,8 @@ class Labels(NamedTuple):
     units: I64  # (.., 2)
     reasons: I64  # (STAGES, 8): reasons by stage and code
     attribution_s: I64  # (M,)
-    longest: tuple[int, int, int, int]  # bytes that a message's, variant's, path's name and a unit take at most
+    terms: I64  # (M, 2): on which a decision is learnt from, empty where there is no policy
+    longest: tuple[int, int, int, int, int]  # bytes at most: of a message, a variant, a path, a unit, of terms
 
 
 class Batch(NamedTuple):
@@ -106,6 +109,10 @@ class Batch(NamedTuple):
     body: I64  # (events, 2): spans in `bodies`
     segments: U8  # the customers' segments, where a policy goes by them
     segment: I64  # (events, 2): spans in `segments`
+    reports: U8  # what their policies report by, as MessagePack
+    reported: I64  # (events, 2): spans in `reports`
+    measures: U8  # what the events add to KPIs, as MessagePack
+    measured: I64  # (events, 2): spans in `measures`
     versions: U64  # of the records to be written
 
 
@@ -303,7 +310,8 @@ def _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends): 
     at = pack_text(out, at, labels.names, labels.variants[variant, 0], labels.variants[variant, 1])
     at = pack_text(out, at, messages.names, messages.channels[channel, 3], messages.channels[channel, 4])
     at = pack_text(out, at, labels.names, labels.policies[m, 0], labels.policies[m, 1])
-    at = pack_integer(out, at, np.int64(0) if rows[i, c.IS_STICKY] else given.shares[shares, 2])
+    version = np.int64(0) if rows[i, c.IS_STICKY] else given.shares[shares, 2]
+    at = pack_integer(out, at, max(np.int64(0), version))
     at = pack_text(out, at, batch.segments, batch.segment[i, 0], batch.segment[i, 1])
     fit, count = rows[i, c.FITTING], 0
     for v in range(first, messages.table[m, c.VARIANT_END]):
@@ -322,7 +330,70 @@ def _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends): 
     at = pack_integer(out, at, rows[i, c.AT_MS])
     at = pack_integer(out, at, labels.attribution_s[m] if sends else 0)
     out[at], out[at + 1] = 0xC2 if sends else 0xC3, 0xC3 if rows[i, c.IS_STICKY] else 0xC2
-    return at + 2
+    out[at + 2], out[at + 3] = 0x90, 0  # no context, about nothing
+    return pack_text(out, at + 4, labels.names, labels.terms[m, 0], labels.terms[m, 1])
+
+
+@inlined
+def _learnt(i, chosen):  # type: ignore[no-untyped-def]
+    """Of how many messages that were looked at a rank was made of what they have learnt."""
+    first, count = chosen.rows[i, c.SEEN_AT], 0
+    for k in range(first, first + chosen.rows[i, c.FITS] + chosen.rows[i, c.STOPS]):
+        count += chosen.seen[k, c.SEEN_ROW] >= 0
+    return count
+
+
+@inlined
+def _fields(i, status, learnt, batch, chosen, given):  # type: ignore[no-untyped-def]
+    """How many fields an entry has behind its head: it is cut after the last that may be none of the defaults."""
+    if learnt:
+        return 28
+    if batch.measured[i, 1] > batch.measured[i, 0]:
+        return 26
+    if status not in (c.SENDS, c.HELD_OUT):
+        return 8
+    if batch.reported[i, 1] > batch.reported[i, 0]:
+        return 25
+    row = chosen.rows[i]
+    return 23 if row[c.IS_STICKY] or given.shares[row[c.SHARES], 2] >= 0 else 24
+
+
+@inlined
+def _pack_rest(out, at, i, fields, learnt, batch, chosen, given):  # type: ignore[no-untyped-def]
+    """The fields of an entry from `assignment` on, as many as it has."""
+    rows = chosen.rows
+    if fields >= 24:
+        drawn = rows[i, c.STATUS] in (c.SENDS, c.HELD_OUT) and not rows[i, c.IS_STICKY]
+        out[at] = max(np.int64(0), -given.shares[rows[i, c.SHARES], 2]) if drawn else 0
+        at += 1
+    if fields >= 25:
+        out[at] = 0x80
+        begin, end = batch.reported[i, 0], batch.reported[i, 1]
+        at = put(out, at, batch.reports, begin, end) if end > begin else at + 1
+    if fields >= 26:
+        out[at] = 0x90
+        begin, end = batch.measured[i, 0], batch.measured[i, 1]
+        at = put(out, at, batch.measures, begin, end) if end > begin else at + 1
+    if fields >= 28:
+        out[at] = 0xA0  # the best was taken
+        at = _pack_ranks(out, at + 1, i, learnt, chosen, given)
+    return at
+
+
+@inlined
+def _pack_ranks(out, at, i, learnt, chosen, given):  # type: ignore[no-untyped-def]
+    """What the ranks of messages were made of that rank by what they have learnt."""
+    first, values = chosen.rows[i, c.SEEN_AT], chosen.seen[:, c.SEEN_VALUE].view(np.float64)
+    at = pack_array(out, at, learnt)
+    for k in range(first, first + chosen.rows[i, c.FITS] + chosen.rows[i, c.STOPS]):
+        row = chosen.seen[k, c.SEEN_ROW]
+        if row < 0:
+            continue
+        at = pack_integer(out, pack_array(out, at, 10), k - first)
+        at = put(out, at, given.rate_texts, given.rate_spans[row, 0], given.rate_spans[row, 1])
+        at = pack_double(out, at, np.float64(values[k] * given.rates[row, 0]).view(np.int64))
+        at = put(out, at, given.rate_texts, given.rate_spans[row, 1], given.rate_spans[row, 2])
+    return at
 
 
 @inlined
@@ -336,7 +407,9 @@ def _entry(out, at, i, batch, labels, chosen, messages, given, inputs, customers
     at = put_word(out, put_word(out, at, customers.customer[i, 0]), customers.customer[i, 1])
     at = put_word(out, put_word(out, at, customers.event[i]), batch.content[i])
     at = put_word(out, put_word(out, at, _U(records.rec[i, a.VERSION])), batch.profile_version[i])
-    at = pack_array(out, at, 20 if drawn else 8)
+    learnt = _learnt(i, chosen) if status != c.NO_RULE else 0
+    fields = _fields(i, status, learnt, batch, chosen, given)
+    at = pack_array(out, at, fields)
     at = pack_text(out, at, labels.names, labels.kinds[kind, 0], labels.kinds[kind, 1])
     at = pack_text(out, at, labels.names, labels.revision[0], labels.revision[1])
     out[at], out[at + 1], out[at + 2] = SEND if sends else NO_MESSAGE, batch.reasons[i], 0
@@ -344,11 +417,14 @@ def _entry(out, at, i, batch, labels, chosen, messages, given, inputs, customers
     at = _pack_seen(out, at, i, batch.reasons[i], labels, chosen)
     if status == c.NO_RULE:
         out[at] = 0xA0
-        return at + 1
-    at = pack_text(out, at, labels.names, labels.messages[m, 0], labels.messages[m, 1])
+        at += 1
+    else:
+        at = pack_text(out, at, labels.names, labels.messages[m, 0], labels.messages[m, 1])
     if drawn:
         at = _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends)
-    return at
+    elif fields > 8:
+        at = put(out, at, _NOTHING_DRAWN, 0, len(_NOTHING_DRAWN))
+    return _pack_rest(out, at, i, fields, learnt, batch, chosen, given)
 
 
 # ---- commits and answers ----------------------------------------------------------------------------
@@ -395,9 +471,9 @@ def _put_writes(  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _commit_room(events, batch, labels, chosen, records, store, inputs):  # type: ignore[no-untyped-def]
+def _commit_room(events, batch, labels, chosen, given, records, store, inputs):  # type: ignore[no-untyped-def]
     """Bytes that the transaction takes at most. To be asked before the answers are kept in the records."""
-    message, variant, path, unit = labels.longest
+    message, variant, path, unit, terms = labels.longest
     room = np.int64(1024)
     for n in range(len(events)):
         i = events[n]
@@ -409,10 +485,13 @@ def _commit_room(events, batch, labels, chosen, records, store, inputs):  # type
         room += 6 * (len(store.prefix) + KEY_ROOM) + 128
         first, rows = chosen.rows[i, c.SEEN_AT], chosen.rows
         looked_at = rows[i, c.FITS] + rows[i, c.STOPS]
-        room += ENTRY_ROOM + (looked_at + rows[i, c.OUTRANKED]) * (message + 32) + 64 * (variant + 16)
-        room += batch.segment[i, 1] - batch.segment[i, 0]
+        room += ENTRY_ROOM + terms + (looked_at + rows[i, c.OUTRANKED]) * (message + 32) + 64 * (variant + 16)
+        room += batch.segment[i, 1] - batch.segment[i, 0] + batch.reported[i, 1] - batch.reported[i, 0]
+        room += batch.measured[i, 1] - batch.measured[i, 0]
         for k in range(first, first + looked_at):
-            m = chosen.seen[k, c.SEEN_MESSAGE]
+            m, row = chosen.seen[k, c.SEEN_MESSAGE], chosen.seen[k, c.SEEN_ROW]
+            if row >= 0:
+                room += given.rate_spans[row, 2] - given.rate_spans[row, 0] + 32
             room += (labels.reads_at[m + 1] - labels.reads_at[m]) * (path + unit + 64)
             for r in range(labels.reads_at[m], labels.reads_at[m + 1]):
                 p = labels.reads[r]
@@ -434,7 +513,7 @@ def write_commit(  # type: ignore[no-untyped-def]
     Where `out` may be too short, nothing is done, and the length that it must have is returned, negative.
     events (n,)  their numbers; marks (2, inputs): scratch, -1; total (1,): how many commands lie within MULTI and EXEC
     """
-    room = _commit_room(events, batch, labels, chosen, records, store, inputs)
+    room = _commit_room(events, batch, labels, chosen, given, records, store, inputs)
     if room > len(out):
         return -room
     at = put(out, 0, store.begin, 0, len(store.begin))

@@ -28,9 +28,8 @@ _RARE = 1e-4  # of the share test
 class Held:
     """One measure at one horizon. `sent` and `held`: customers; means per customer.
 
-    `measure`: an outcome's name, `CONVERTED value`, or `activity` (events in the log). `is_rate`: it is a share of
-    customers. `share_p`: of 'the holdout has
-    the share that the rules say', None without rules.
+    `measure`: an outcome's name, `CONVERTED value`, `activity` (events in the log), or a KPI. `is_rate`: it is a share
+    of customers. `share_p`: of 'the holdout has the share that the rules say', None without rules.
     """
 
     measure: str
@@ -91,6 +90,9 @@ def holdout_effects(log: TrialLog, ruleset: RuleSet | None, level: float, tuned_
         after &= log.event_ms <= start_ms[place] + days * DAY_MS
         y = np.bincount(place[after], minlength=len(customer)).astype(np.float64)
         found.append(_held("activity", False, days, y, held, closed, level, tuned_for, share_p))
+        for name, worth in log.kpis.items():
+            y = np.bincount(place[after], worth[after], minlength=len(customer)).astype(np.float64)
+            found.append(_held(name, False, days, y, held, closed, level, tuned_for, share_p))
     return found
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from html import escape
 
 from engine.readout.holdout import Held, columns
+from engine.readout.kpis import rows_of
 from engine.readout.report import Comparison, MessageReport, Report
 from engine.readout.segments import POLICY_SEGMENT
 from engine.readout.svg import Interval, Line, bars, densities, forest, lines, stacked
@@ -94,7 +95,8 @@ def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _message(m: MessageReport, r: Report) -> str:
     tags = [f'<span class="tag">{"policy " + escape(m.policy) if m.policy else "no policy"}</span>']
-    tags.append(f'<span class="tag">{"learning" if m.learns else "fixed shares"}</span>')
+    how = "fixed slice beside it" if m.fixed_slice else "learning" if m.learns else "fixed shares"
+    tags.append(f'<span class="tag">{how}</span>')
     tags.append(f'<span class="tag">control: {escape(m.control)}{"" if m.control_known else " (first by name)"}</span>')
     ratio = f"sample ratio p {_p(m.ratio.seq_p)} watched, {_p(m.ratio.p)} one look"
     tags.append(f'<span class="tag {"bad" if m.ratio.suspect else "good"}">{ratio}</span>')
@@ -107,6 +109,8 @@ def _message(m: MessageReport, r: Report) -> str:
             '<p class="bad">Drawn and expected numbers differ: something loses or adds trials after the draw. '
             "Find out what before reading on.</p>"
         )
+    if m.outside:
+        parts.append(f'<p class="soft">{m.outside:,} decisions outside of the trial are left out.</p>')
     if m.open_trials:
         parts.append(
             f'<p class="soft">{m.open_trials:,} of {m.trials:,} trials are younger than {r.days:g} days and are not '
@@ -153,7 +157,11 @@ def _arms(m: MessageReport, r: Report) -> str:
     headers += [f"{r.kind.lower()} {d} d" for d in HORIZONS] if r.kind else []
     rows = []
     for arm, expected in zip(m.arms, m.ratio.expected, strict=True):
-        rates = [f"{t.positive / t.trials:.2%}" if t.trials else "-" for t in arm.totals if t.kind == r.kind]
+        rates = [
+            f"{t.positive / t.trials:.2%}" if t.trials else "-"
+            for t in arm.totals
+            if t.kind == r.kind and not t.category
+        ]
         rows.append(
             [arm.variant, f"{arm.trials:,}", f"{expected:,.1f}", f"{arm.customers:,}", f"{arm.probability:.3f}", *rates,
              f"{arm.not_delivered:,}"]
@@ -161,7 +169,17 @@ def _arms(m: MessageReport, r: Report) -> str:
     note = ""
     if m.learns:
         note = '<p class="soft">Rates as drawn lean where a policy learns. The effects below do not.</p>'
-    return _table([*headers, "not delivered"], rows) + note
+    kpis = [
+        [
+            row.title,
+            f"{row.days:g}",
+            *("-" if v is None else f"{v:.2%}" if row.is_rate else f"{v:.4g}" for v in row.values),
+        ]
+        for row in rows_of([arm.totals for arm in m.arms])
+    ]
+    measured = _table(["measured", "days", *(arm.variant for arm in m.arms)], kpis) if kpis else ""
+    told = f"<details><summary>Replies, transactions, activity</summary>{measured}</details>" if kpis else ""
+    return _table([*headers, "not delivered"], rows) + note + told
 
 
 def _effects(m: MessageReport, level: float) -> str:
@@ -215,7 +233,7 @@ def _others(others: Sequence[Comparison], level: float) -> str:
     for c in others:
         e, rate = c.effect, c.measure == "rate"
         rows.append(
-            [c.variant, c.kind.lower() + ("" if rate else f", {c.measure}"), f"{c.days:g}",
+            [c.variant, c.outcome + ("" if rate else f", {c.measure}"), f"{c.days:g}",
              f"{e.n_treated + e.n_control:,}", _points(e.effect) if rate else _plain(e.effect),
              _range(e.seq_low, e.seq_high, rate), _p(e.seq_p), _p(e.p), c.verdict]
         )  # fmt: skip

@@ -11,9 +11,11 @@ import numpy as np
 from engine.compiler.model import RuleSet
 from engine.decision import OutcomeKind, Reason
 from engine.errors import TactError
+from engine.learning.enrolment import Assignment
 from engine.readout.corrections import benjamini_hochberg, heterogeneity, holm, interaction
 from engine.readout.effects import Effect, Trials, compare
 from engine.readout.holdout import Held, holdout_effects
+from engine.readout.kpis import ACTIVITY, Kpi, Total, categories_of, kpis_of, totals_of
 from engine.readout.log import F64, I64
 from engine.readout.ratio import SampleRatio, sample_ratio
 from engine.readout.segments import Segmented, segments_of
@@ -25,25 +27,16 @@ KNOWN_CONTROL = "control"
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is asked: the main outcome and horizon, the level of intervals, values to split by, what is planned for."""
+    """What is asked: the main outcome and horizon, the level of intervals, values to split by, what is planned for,
+    event types to count.
+    """
 
     kind: OutcomeKind | None = None
     days: float = 7
     level: float = 0.95
     by: tuple[str, ...] = ()
     tuned_for: int = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Total:
-    """Of one arm, kind and horizon: trials whose horizon has passed, how many had the outcome, how often, how much."""
-
-    kind: str
-    days: float
-    trials: int
-    positive: int
-    count: float
-    value: float
+    events: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +64,13 @@ class Comparison:
     measure: str
     effect: Effect
     holm: float | None = None
+    category: str = ""
+
+    @property
+    def outcome(self) -> str:
+        """What is compared, in words."""
+        told = self.kind.lower() if self.kind in OutcomeKind.__members__ or self.kind == ACTIVITY else self.kind
+        return f"{told} {self.category}".rstrip()
 
     @property
     def verdict(self) -> str:
@@ -98,6 +98,8 @@ class MessageReport:
     """One message under one policy. `main` are the comparisons asked for, `others` all kinds and horizons there are.
 
     `learns`: the logged probabilities moved. `heterogeneity`: by variant and split, 'all segments have one effect'.
+    `fixed_slice`: only of the customers who are drawn by fixed weights beside a policy that learns; the others are a
+    report of their own. `outside`: decisions that were no part of the trial, and are left out.
     """
 
     message: str
@@ -114,6 +116,8 @@ class MessageReport:
     segments: list[SegmentEffect]
     heterogeneity: list[tuple[str, str, float]]
     series: Series
+    fixed_slice: bool = False
+    outside: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +144,15 @@ class Report:
 def make_report(log: TrialLog, wish: Wish, ruleset: RuleSet | None = None) -> Report:
     """Reads out a log. `ruleset` tells controls, rewards and which messages are held out.
 
-    Raises TactError where the log has nothing of the outcome that is asked for.
+    Raises TactError where the log has nothing of an outcome or event type that is asked for.
     """
     kinds = kinds_of(log)
     if wish.kind is not None and wish.kind not in kinds:
         there = ", ".join(k.name.lower() for k in kinds) or "none"
         raise TactError(f"the log has no outcome '{wish.kind.name.lower()}'; it has: {there}")
+    types = sorted({log.names.texts[c] for c in np.unique(log.event_type).tolist()})
+    if unknown := [e for e in wish.events if e not in types]:
+        raise TactError(f"the log has no event of the type '{unknown[0]}'; it has: {', '.join(types) or 'none'}")
     kind = wish.kind or (_rewarded(ruleset, kinds) if ruleset is not None else None) or (kinds[0] if kinds else None)
     messages: list[MessageReport] = []
     single: list[str] = []
@@ -154,11 +161,10 @@ def make_report(log: TrialLog, wish: Wish, ruleset: RuleSet | None = None) -> Re
     pairs = np.unique(np.stack([log.message[sent], log.policy[sent]], axis=1), axis=0).tolist()
     for message, policy in sorted(pairs, key=lambda pair: (names[pair[0]], names[pair[1]])):
         rows = np.flatnonzero(sent & (log.message == message) & (log.policy == policy))
-        found = _message(log, rows, wish, kind, kinds, ruleset)
-        if found is None:
+        found = _parts(log, rows, wish, kind, kinds, ruleset)
+        messages += found
+        if not found:
             single.append(names[message])
-        else:
-            messages.append(found)
     messages = _corrected(messages)
     h = log.happened
     return Report(
@@ -195,6 +201,25 @@ def _rewarded(ruleset: RuleSet, kinds: Sequence[OutcomeKind]) -> OutcomeKind | N
     return max(known, key=lambda k: rewards[k.name.lower()], default=None)
 
 
+def _parts(
+    log: TrialLog,
+    rows: I64,
+    wish: Wish,
+    kind: OutcomeKind | None,
+    kinds: Sequence[OutcomeKind],
+    ruleset: RuleSet | None,
+) -> list[MessageReport]:
+    """One message's readout: of the policy's own draws, and of the fixed slice beside them, where there is one."""
+    how = log.assignment[rows]
+    outside = int((~log.in_trial[rows]).sum())
+    found = []
+    for part in (Assignment.POLICY, Assignment.FIXED_SLICE):
+        report = _message(log, rows[how == part], wish, kind, kinds, ruleset)
+        if report is not None:
+            found.append(replace(report, fixed_slice=part is Assignment.FIXED_SLICE, outside=outside))
+    return found
+
+
 def _message(
     log: TrialLog,
     rows: I64,
@@ -203,7 +228,7 @@ def _message(
     kinds: Sequence[OutcomeKind],
     ruleset: RuleSet | None,
 ) -> MessageReport | None:
-    """One message's readout; None where there was never more than one variant to draw from."""
+    """The readout of some trials of a message; None where there was never more than one variant to draw from."""
     names = log.names.texts
     sizes = np.diff(log.variants.at)[rows]
     if not len(rows) or sizes.max() < 2:
@@ -228,25 +253,28 @@ def _message(
             log.activity[here],
         )  # fmt: skip
 
-    def compared(k: int, of: OutcomeKind, days: float, measure: str) -> Comparison:
-        which = np.flatnonzero(log.closed(days)[rows])
-        effect = compare(trials(k, log.rewards(days, of, measure), which), wish.level, wish.tuned_for)
-        return Comparison(names[codes[k]], of.name, days, measure, effect)
+    categories = categories_of(log, rows)
+    kpis = kpis_of(log, kinds, categories, wish.events)
 
-    main = [compared(k, kind, wish.days, "rate") for k in treated] if kind is not None else []
-    others = [
-        compared(k, of, days, measure)
-        for k in treated
-        for of, measure in _measures(log, kinds)
-        for days in HORIZONS
-        if (of, days, measure) != (kind, wish.days, "rate")
+    def compared(kpi: Kpi, days: float) -> list[Comparison]:
+        which, y = np.flatnonzero(log.closed(days)[rows]), kpi.of(days)
+        effects = [(k, compare(trials(k, y, which), wish.level, wish.tuned_for)) for k in treated]
+        return [Comparison(names[codes[k]], kpi.kind, days, kpi.measure, e, category=kpi.category) for k, e in effects]
+
+    asked = [
+        kpi for kpi in kpis if kind is not None and (kpi.kind, kpi.measure, kpi.category) == (kind.name, "rate", "")
     ]
+    main = [c for kpi in asked for c in compared(kpi, wish.days)]
+    others = [
+        c for kpi in kpis for days in HORIZONS if kpi not in asked or days != wish.days for c in compared(kpi, days)
+    ]
+    others.sort(key=lambda c: [names[codes[k]] for k in treated].index(c.variant))  # by variant, else as they came
     segments: list[SegmentEffect] = []
     uneven: list[tuple[str, str, float]] = []
     if kind is not None:
         which = np.flatnonzero(log.closed(wish.days)[rows])
         y = log.rewards(wish.days, kind)
-        for split in segments_of(log, rows, wish.by):
+        for split in segments_of(log, rows, dict.fromkeys((*log.reported_paths(rows), *wish.by))):
             for k in treated:
                 found = _split(split, which, partial(trials, k, y), names[codes[k]], wish)
                 segments += found
@@ -262,7 +290,16 @@ def _message(
         learns,
         len(rows),
         int((~log.closed(wish.days)[rows]).sum()),
-        [_arm(log, rows[arm == k], names[codes[k]], float(p[:, k].mean()), kinds) for k in range(len(codes))],
+        [
+            _arm(
+                log,
+                rows[arm == k],
+                names[codes[k]],
+                float(p[:, k].mean()),
+                totals_of(log, rows[arm == k], kinds, categories, wish.events),
+            )
+            for k in range(len(codes))
+        ],
         sample_ratio(arm[drawn], _whole(p[drawn])),
         main,
         others,
@@ -296,25 +333,7 @@ def _control(variants: Sequence[str], declared: str | None) -> tuple[str, bool]:
     return (KNOWN_CONTROL, True) if KNOWN_CONTROL in variants else (variants[0], False)
 
 
-def _measures(log: TrialLog, kinds: Sequence[OutcomeKind]) -> list[tuple[OutcomeKind, str]]:
-    """Which outcomes are compared, and how: replies also by their number, sales also by their value."""
-    plain = [k for k in kinds if k not in (OutcomeKind.DELIVERED, OutcomeKind.NOT_DELIVERED)]
-    measures: list[tuple[OutcomeKind, str]] = [(k, "rate") for k in plain]
-    if OutcomeKind.REPLIED in kinds:
-        measures.append((OutcomeKind.REPLIED, "count"))
-    h = log.happened
-    if (h.value[h.kind == OutcomeKind.CONVERTED] != 0.0).any():
-        measures.append((OutcomeKind.CONVERTED, "value"))
-    return measures
-
-
-def _arm(log: TrialLog, rows: I64, variant: str, probability: float, kinds: Sequence[OutcomeKind]) -> Arm:
-    totals = []
-    for days in HORIZONS:
-        closed = rows[log.closed(days)[rows]]
-        for kind in kinds:
-            rate, count, value = (float(log.rewards(days, kind, m)[closed].sum()) for m in ("rate", "count", "value"))
-            totals.append(Total(kind.name, days, len(closed), int(rate), count, value))
+def _arm(log: TrialLog, rows: I64, variant: str, probability: float, totals: list[Total]) -> Arm:
     lost = int(log.rewards(HORIZONS[-1], OutcomeKind.NOT_DELIVERED)[rows].sum())
     return Arm(variant, len(rows), len(np.unique(log.customer[rows])), probability, lost, totals)
 

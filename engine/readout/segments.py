@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -26,7 +26,7 @@ class Segmented:
     place: I64
 
 
-def segments_of(log: TrialLog, rows: I64, by: Sequence[str]) -> list[Segmented]:
+def segments_of(log: TrialLog, rows: I64, by: Iterable[str]) -> list[Segmented]:
     """All splits of these trials that have more than one segment."""
     names = log.names.texts
     splits = [_of_texts(POLICY_SEGMENT, [names[c] or None for c in log.segment[rows].tolist()])]

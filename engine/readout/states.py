@@ -17,11 +17,14 @@ import numpy as np
 
 from engine.compiler.model import Policy
 from engine.compiler.sections_learning import LINEAR
-from engine.decision import Outcome, OutcomeKind
+from engine.decision import SHARE_UNIT, Outcome, OutcomeKind
+from engine.learning.enrolment import Assignment, assigned_shares
 from engine.learning.fold import ARRIVED
 from engine.learning.linear import REWARD_UNIT, moments_of
-from engine.learning.policies import learnt_message, scaled_reward, variant_shares
+from engine.learning.policies import learnt_message, scaled_reward
 from engine.learning.posteriors import ArmKey, ArmState, Posteriors
+from engine.learning.ranks import learnt_worth
+from engine.learning.terms import read
 from engine.readout.log import I64, U64, Decisions, Outcomes, decision_keys
 
 TRIES = 2000  # states looked at for one version
@@ -33,7 +36,10 @@ _BUCKET = 1 << 44  # ms: more than any time
 
 @dataclass(slots=True)
 class Used:
-    """One vector of shares of a learning policy, as it was used: by which version, in which decisions."""
+    """One vector of shares of a learning policy, as it was used: by which version, in which decisions.
+
+    `rate`: instead, mean and deviation of what a message that ranks by it was thought to earn.
+    """
 
     policy: str
     message: str
@@ -43,7 +49,23 @@ class Used:
     context: tuple[int, ...]
     shares: tuple[int, ...]
     count: int
+    how: Assignment = Assignment.POLICY
     examples: list[tuple[str, str, str]] = field(default_factory=list)  # decision id, log id, path
+    rate: tuple[float, float] | None = None
+
+
+def units_apart(policy: Policy, used: Used, state: Posteriors) -> int:
+    """How far a vector, or a rate, is from what a state gives: in units of 2^-30."""
+    expected = assigned_shares(
+        policy, used.how, used.message, used.segment, used.variants, state, used.context
+    )  # fmt: skip
+    if used.rate is None:
+        return max(abs(a - b) for a, b in zip(expected.shares, used.shares, strict=True))
+    worth = learnt_worth(
+        policy, used.message, 1.0, used.segment, used.variants, expected.shares, state, used.context
+    )  # fmt: skip
+    apart = max(abs(worth.rate - used.rate[0]), abs(worth.deviation - used.rate[1]))
+    return round(min(apart, 1.0) * SHARE_UNIT) if apart == apart else SHARE_UNIT
 
 
 @dataclass(slots=True)
@@ -92,9 +114,11 @@ class StateBook:
         """The trials of one file, and when versions were first used."""
         texts = d.names.texts
         learns = np.array([n in self.policies and self.policies[n].kind != "fixed" for n in texts])
+        told = np.array([not text or read(text) is not None for text in texts])  # "": not told by the log
         rows = np.flatnonzero(
-            learns[d["policy"]] & (d["outcome"] == int(Outcome.SEND)) & (d["withheld"] == 0) & (d["sticky"] == 0)
-        )
+            learns[d["policy"]] & told[d["terms"]] & (d["outcome"] == int(Outcome.SEND)) & (d["withheld"] == 0)
+            & (d["sticky"] == 0) & (d["assignment"] < Assignment.OUTSIDE)
+        )  # fmt: skip
         parts = np.stack([d[n][rows] for n in ("policy", "message", "segment", "variant")])
         kinds, place = np.unique(parts, axis=1, return_inverse=True)
         codes = []
@@ -110,13 +134,24 @@ class StateBook:
         arms = np.array(codes, np.int64)[place.reshape(-1)] if len(rows) else np.zeros(0, np.int64)
         self._trials.append((d["bucket"][rows], closes, key, arms))
         x = d.context
-        self._contexts += [tuple(x.name[x.at[i] : x.at[i + 1]].tolist()) for i in rows.tolist()]
-        learnt = np.flatnonzero(d["policy_version"] > 0)
-        versions, first = np.unique(d["policy_version"][learnt], return_inverse=True)
+        for i, policy, terms in zip(rows.tolist(), d["policy"][rows].tolist(), d["terms"][rows].tolist(), strict=True):
+            meant = not terms or self._means(texts[terms], texts[policy])
+            self._contexts.append(tuple(x.name[x.at[i] : x.at[i + 1]].tolist()) if meant else ())
+        self.note(d["policy_version"], d["at_ms"])
+
+    def note(self, version: I64, at_ms: I64) -> None:
+        """Which versions were used, and when."""
+        learnt = np.flatnonzero(version > 0)
+        versions, first = np.unique(version[learnt], return_inverse=True)
         least = np.full(len(versions), np.iinfo(np.int64).max)
-        np.minimum.at(least, first, d["at_ms"][learnt])
-        for version, at_ms in zip(versions.tolist(), least.tolist(), strict=True):
-            self._first_ms[version] = min(at_ms, self._first_ms.get(version, at_ms))
+        np.minimum.at(least, first, at_ms[learnt])
+        for one, then_ms in zip(versions.tolist(), least.tolist(), strict=True):
+            self._first_ms[one] = min(then_ms, self._first_ms.get(one, then_ms))
+
+    def _means(self, terms: str, policy: str) -> bool:
+        """Whether a context of these terms is what the policy looks at."""
+        found = read(terms)
+        return found is not None and found.context_key == self.policies[policy].context_key
 
     def report(self, o: Outcomes) -> None:
         """The outcomes of one file."""
@@ -164,8 +199,7 @@ class StateBook:
                 if k not in known:
                     then = {arm: s.at(int(moments[k])) for arm, s in own.items()}
                     known[k] = Posteriors(1, {arm: state for arm, state in then.items() if state is not None})
-                expected = variant_shares(policy, used.message, used.segment, used.variants, known[k], used.context)
-                apart = max(abs(a - b) for a, b in zip(expected.shares, used.shares, strict=True))
+                apart = units_apart(policy, used, known[k])
                 if apart <= 1:
                     off, lowest, found_at[used.version] = apart, k, k
                     sure = sure or bool(known[k].arms)

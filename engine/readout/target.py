@@ -33,7 +33,7 @@ from engine.readout.log import F64, Flags
 
 _ELSE = (
     "caps", "gaps", "quiet_hours", "purposes", "channels", "products", "messages", "holdout", "events", "features",
-    "windows", "facts",
+    "windows", "facts", "arbitration",
 )  # fmt: skip
 _KEYS = ("kind", "weights", "floor", "reward", "cases")
 _SELECTS = ("sticky", "if_unfit", "by", "pool", "attribution", "control")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import orjson
 import pyarrow as pa
 
 from engine.decision import SHARE_UNIT, Outcome, OutcomeKind, Reason
+from engine.learning.enrolment import Assignment
 from engine.readout.log import (
     F64,
     I64,
@@ -32,13 +34,16 @@ BEFORE_DAYS = 28  # of activity before a trial
 
 @dataclass(slots=True)
 class Happened:
-    """Outcomes, row by row: the trial that each belongs to (-1: none of the log), customer, kind, when, value."""
+    """Outcomes, row by row: the trial that each belongs to (-1: none of the log), customer, kind, when, value, and
+    what it was about (a name's code).
+    """
 
     trial: I64
     customer: I64
     kind: I64
     at_ms: I64
     value: F64
+    category: I64
 
 
 @dataclass(slots=True)
@@ -55,8 +60,10 @@ class TrialLog:
     """Every decision with a draw, in the order of its moment. Names are codes, customers numbers.
 
     `at_ms`: when it was decided; `send_ms`: when it was to be sent, from which outcomes count. `withheld`: by the
-    holdout. `sticky`: an earlier draw, repeated. `values`: what conditions read, as JSON, if asked for. `activity`:
-    events of the customer in the 28 days before. `event_customer`, `event_ms`: all events, by customer and time.
+    holdout. `sticky`: an earlier draw, repeated. `assignment`: by what it was drawn (learning.enrolment). `reported`:
+    what `report_by` says, as JSON. `values`: what conditions read, as JSON, if asked for. `activity`: events of the
+    customer in the 28 days before. `event_customer`, `event_ms`, `event_type`: all events, by customer and time;
+    `kpis`: what each of them adds, by name.
     """
 
     names: Names
@@ -73,6 +80,8 @@ class TrialLog:
     revision: I64
     withheld: Flags
     sticky: Flags
+    assignment: I64
+    reported: I64
     variants: Lists
     activity: F64
     values: list[str] | None
@@ -80,11 +89,19 @@ class TrialLog:
     funnel: Funnel
     event_customer: I64
     event_ms: I64
+    event_type: I64
+    kpis: dict[str, F64]
     first_ms: int
     last_ms: int
 
     def __len__(self) -> int:
         return len(self.at_ms)
+
+    @property
+    def in_trial(self) -> Flags:
+        """Trials that are some: decisions for customers outside of a trial, or before or after it, compare nothing."""
+        part: Flags = self.assignment < Assignment.OUTSIDE
+        return part
 
     def closed(self, days: float) -> Flags:
         """Trials whose horizon had passed when the log ends."""
@@ -100,12 +117,37 @@ class TrialLog:
         soon: Flags = (h.trial >= 0) & (h.kind == kind) & (h.at_ms <= send + days * DAY_MS)
         return soon
 
-    def rewards(self, days: float, kind: int, measure: str = "rate") -> F64:
-        """By trial: whether (rate), how often (count), or for how much (value) the outcome came in time."""
+    def rewards(self, days: float, kind: int, measure: str = "rate", category: str | None = None) -> F64:
+        """By trial: whether (rate), how often (count), or for how much (value) the outcome came in time.
+
+        `category`: only what was about that.
+        """
         h, which = self.happened, self.within(days, kind)
+        if category is not None:
+            which &= np.array([t == category for t in self.names.texts])[h.category]
         weights = h.value[which] if measure == "value" else None
         sums = np.bincount(h.trial[which], weights, minlength=len(self)).astype(np.float64)
         return (sums > 0).astype(np.float64) if measure == "rate" else sums
+
+    def events_after(self, days: float, types: Sequence[str] = ()) -> F64:
+        """By trial: how many events (of these types, if any are named) its customer had within the horizon of it.
+
+        The event that was decided on is not one of them.
+        """
+        wanted = np.ones(len(self.event_ms), np.bool_)
+        if types:
+            wanted = np.array([t in types for t in self.names.texts])[self.event_type]
+        return _between(
+            self.event_customer[wanted], self.event_ms[wanted], self.customer, self.at_ms,
+            self.send_ms + round(days * DAY_MS),
+        )  # fmt: skip
+
+    def kpi_after(self, days: float, name: str) -> F64:
+        """By trial: what its customer's events within the horizon of it add to a KPI."""
+        return _between(
+            self.event_customer, self.event_ms, self.customer, self.at_ms, self.send_ms + round(days * DAY_MS),
+            self.kpis[name],
+        )  # fmt: skip
 
     def shares(self, rows: I64, variants: list[int]) -> F64:
         """Logged probabilities (rows, variants); a variant that was not in the draw has 0.
@@ -138,10 +180,20 @@ class TrialLog:
         return table[rows]
 
     def read_value(self, rows: I64, path: str) -> list[object]:
-        """The value that conditions read at `path`, None where none was read."""
-        if self.values is None:
-            return [None] * len(rows)
+        """The value that `report_by` or conditions read at `path`, None where none was read."""
+        reported = self._reported(rows)
+        found = [reported[c].get(path) for c in self.reported[rows].tolist()]
+        if self.values is None or any(path in r for r in reported.values()):
+            return found
         return [orjson.loads(self.values[i] or "{}").get(path) for i in rows.tolist()]
+
+    def reported_paths(self, rows: I64) -> list[str]:
+        """What `report_by` of these trials names, sorted."""
+        return sorted({path for values in self._reported(rows).values() for path in values})
+
+    def _reported(self, rows: I64) -> dict[int, dict[str, object]]:
+        codes = np.unique(self.reported[rows]).tolist()
+        return {c: orjson.loads(self.names.texts[c] or "{}") for c in codes}
 
 
 def read_trials(log: Path, with_values: bool = False) -> TrialLog:
@@ -170,6 +222,7 @@ def read_trials(log: Path, with_values: bool = False) -> TrialLog:
     event = np.concatenate([d.event[rows] for d, rows in parts])[order]
     slot = column("slot")
     first_slot = np.concatenate([d["slot"] for d, _ in parts]) == 0
+    event_type = np.concatenate([d["event_type"] for d, _ in parts])[first_slot]
     event_customer, event_ms = event_customer[first_slot], event_ms[first_slot]
     by_customer = np.lexsort((event_ms, event_customer))
     event_customer, event_ms = event_customer[by_customer], event_ms[by_customer]
@@ -184,8 +237,10 @@ def read_trials(log: Path, with_values: bool = False) -> TrialLog:
     return TrialLog(
         names, at_ms, np.maximum(column("send_at_ms"), at_ms), customer, column("message"), column("variant"),
         column("policy"), column("policy_version"), column("segment"), slot, event, column("revision"),
-        column("withheld") != 0, column("sticky") != 0, _joined(parts, order),
+        column("withheld") != 0, column("sticky") != 0, column("assignment"), column("reported"),
+        _joined(parts, order),
         _activity(event_customer, event_ms, customer, at_ms), values, happened, funnel, event_customer, event_ms,
+        event_type[by_customer], _kpis([d for d, _ in parts], first_slot, by_customer),
         min((int(m.min()) for m in moments if len(m)), default=0),
         max((int(m.max()) for m in moments if len(m)), default=0),
     )  # fmt: skip
@@ -241,6 +296,7 @@ def _happened(files: list[Outcomes], customer: I64, keys: U64) -> Happened:
         np.concatenate([none, *(o["kind"] for o in files)]),
         np.concatenate([none, *(o["occurred_ms"] for o in files)]),
         np.concatenate([np.zeros(0), *(o.value for o in files)]),
+        np.concatenate([none, *(o["category"] for o in files)]),
     )
 
 
@@ -261,11 +317,40 @@ def _joined(parts: list[tuple[Decisions, I64]], order: I64) -> Lists:
 
 def _activity(event_customer: I64, event_ms: I64, customer: I64, at_ms: I64) -> F64:
     """How many events each trial's customer had in the days before it, the trial's own not counted."""
-    if not len(event_ms):
+    return _between(event_customer, event_ms, customer, at_ms - BEFORE_DAYS * DAY_MS - 1, at_ms - 1)
+
+
+def _kpis(parts: Sequence[Decisions], first_slot: Flags, order: I64) -> dict[str, F64]:
+    """What events add to each KPI, in their order."""
+    found: dict[str, F64] = {}
+    start = 0
+    for d in parts:
+        m = d.measured
+        for code in np.unique(m.name).tolist():
+            column = found.setdefault(d.names.texts[code], np.zeros(len(first_slot)))
+            here = m.name == code
+            column[start + m.row[here]] = m.rank[here]
+        start += len(d)
+    return {name: column[first_slot][order] for name, column in found.items()}
+
+
+def _between(
+    event_customer: I64, event_ms: I64, customer: I64, after_ms: I64, upto_ms: I64, worth: F64 | None = None
+) -> F64:
+    """How many of the events (by customer and time) are each row's customer's, later than one moment up to another.
+
+    `worth`: what each event counts; absent: one.
+    """
+    if not len(customer):
         return np.zeros(0)
-    base = int(event_ms.min()) - BEFORE_DAYS * DAY_MS
-    span = int(event_ms.max()) - base + 1
+    moments = [m for m in (event_ms, after_ms, upto_ms) if len(m)]
+    base = min(int(m.min()) for m in moments)
+    span = max(int(m.max()) for m in moments) - base + 1
     keys = event_customer * span + (event_ms - base)
-    end = np.searchsorted(keys, customer * span + (at_ms - base), "left")
-    begin = np.searchsorted(keys, customer * span + (at_ms - base - BEFORE_DAYS * DAY_MS), "left")
-    return (end - begin).astype(np.float64)
+    end = np.searchsorted(keys, customer * span + (upto_ms - base), "right")
+    begin = np.searchsorted(keys, customer * span + (after_ms - base), "right")
+    if worth is None:
+        return (end - begin).astype(np.float64)
+    sums = np.concatenate((np.zeros(1), np.cumsum(worth)))
+    found: F64 = sums[end] - sums[begin]
+    return found

@@ -17,7 +17,10 @@ CHECKS: Mapping[str, str] = {
     "shares": "shares do not sum to 2^30, or a stopped message has one",
     "uniform": "the uniform is not the draw's of this customer, event and slot",
     "message_shares": "the messages' shares are not what the candidates' ranks give",
+    "rank": "a rank is not what it was made of, what the rules say, or on the right side of the reserve",
+    "learnt_rank": "a rank was made of what its policy cannot have learnt by then",
     "variant_shares": "the variants' shares are not what the policy gives",
+    "assignment": "the customer is, or is not, in the trial or its slice, unlike the log says",
     "learnt_shares": "the variants' shares are not those of any state that the policy can have learnt by then",
     "same_state": "the same policy state gave other shares elsewhere in the log",
     "reason": "outcome, reason, draw and candidates contradict each other",
@@ -46,7 +49,9 @@ class Verdict:
 
     `drawn`: decisions with a draw. `recomputed`: whose variant shares were worked out anew, `units`: of these, those
     that differ by one unit, `near`: by more, but by no more than another version's arithmetic. `open_shares`: whose
-    policy state, or rule set, the log does not hold. `erased`: entries that erasures took out.
+    policy state, or rule set, the log does not hold. `between`: whose message was drawn by softmax or thompson, the
+    shares worked out anew. `ranks`: learned ranks worked out anew, `open_ranks`: taken as logged. `erased`: entries
+    that erasures took out.
     """
 
     decisions: int = 0
@@ -56,6 +61,9 @@ class Verdict:
     units: int = 0
     near: int = 0
     open_shares: int = 0
+    between: int = 0
+    ranks: int = 0
+    open_ranks: int = 0
     erased: int = 0
     other_revision: int = 0
     counts: Counter[str] = field(default_factory=Counter)
@@ -65,6 +73,11 @@ class Verdict:
     def good(self) -> bool:
         """Nothing differs."""
         return not self.counts
+
+    def count_off(self, off: int, count: int) -> None:
+        """Counts what was worked out anew and is `off` by so many units."""
+        self.units += count if off == 1 else 0
+        self.near += count if off > 1 else 0
 
     def tell(self, d: Decisions, check: str, bad: Flags, words: Words) -> None:
         """Counts the rows of `bad` under a check, and keeps the first of them."""

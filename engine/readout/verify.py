@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from engine.compiler.model import RuleSet
 from engine.decision import SHARE_UNIT, Outcome, Reason
-from engine.identity import name_hash
 from engine.learning.shares import MESSAGE_STAGE, VARIANT_STAGE, salt_keys
 from engine.readout.log import (
     I64,
@@ -27,11 +26,13 @@ from engine.readout.log import (
     Outcomes,
     RunCount,
     decision_keys,
+    given_elsewhere,
     mixed,
     read_decisions,
     read_outcomes,
     runs_of,
 )
+from engine.readout.messages import Messages
 from engine.readout.philox import uniforms
 from engine.readout.vectors import Vectors
 from engine.readout.verdict import EXAMPLES, Difference, Verdict, Words, same
@@ -44,11 +45,11 @@ def verify(log: Path, secret: bytes = b"", ruleset: RuleSet | None = None) -> Ve
     """
     work = _Work(secret or b"tact", ruleset)
     names = Names()
-    for decisions in read_decisions(log, names, ("log_id",)):
+    for decisions in read_decisions(log, names, ("log_id", "ranks")):
         work.take(decisions)
     for run in runs_of(log):
         work.count(run)
-    work.finish(read_outcomes(log, names))
+    work.finish(read_outcomes(log, names), given_elsewhere(log))
     return work.verdict
 
 
@@ -59,6 +60,7 @@ class _Work:
         self._seen: list[U64] = []  # keys of entries, for what stands twice
         self._chosen: list[tuple[U64, I64, I64, I64]] = []  # decision -> message, variant, revision, for outcomes
         self._vectors = Vectors(ruleset, self.verdict)
+        self._messages = Messages(ruleset, self.verdict, self._vectors.book)
         self._runs: set[int] = set()
 
     # One file
@@ -74,8 +76,8 @@ class _Work:
         self._draws(d, drawn, fits)
         self._uniforms(d, drawn)
         self._reasons(d, drawn)
-        self._message_shares(d, fits)
         self._vectors.take(d, drawn)
+        self._messages.take(d, drawn)
         key = decision_keys(d.customer, d.event, d["slot"])
         self._chosen.append((key[drawn], d["message"][drawn], d["variant"][drawn], d["revision"][drawn]))
         self._twice(d, key)
@@ -125,32 +127,6 @@ class _Work:
             d, "reason", ~good, lambda i: (f"outcome {d['outcome'][i]}, reason {reason[i]}", "one that fits")
         )
 
-    def _message_shares(self, d: Decisions, fits: Flags) -> None:
-        """Whoever fits is as good as the others that fit: the rest was outranked without being asked."""
-        c = d.candidates
-        hashes = np.array([name_hash(n) for n in d.names.texts], np.uint64)
-        rank = np.where(fits, c.rank, 0.0)
-        count = c.sums(fits.astype(np.int64))
-        first = np.full(len(d), np.nan)
-        first[c.row[fits][::-1]] = rank[fits][::-1]
-        uneven = c.sums((fits & (rank != first[c.row])).astype(np.int64)) > 0
-        expected = np.where(fits, SHARE_UNIT // np.maximum(count[c.row], 1), 0)
-        for k in np.unique(count[count > 1]).tolist():  # the remainder goes to the largest hashes
-            rows = np.flatnonzero(count == k)
-            at = np.flatnonzero(fits & (count[c.row] == k)).reshape(len(rows), k)
-            order = np.argsort(hashes[c.name[at]], axis=1)[:, ::-1]
-            shares = np.full((len(rows), k), SHARE_UNIT // k)
-            np.put_along_axis(shares, order[:, : SHARE_UNIT - SHARE_UNIT // k * k], SHARE_UNIT // k + 1, axis=1)
-            expected[at] = shares
-        bad = (c.sums((c.share != expected).astype(np.int64)) > 0) | uneven
-        at = c.at
-        self.verdict.tell(
-            d,
-            "message_shares",
-            bad,
-            lambda i: (str(c.share[at[i] : at[i + 1]].tolist()), str(expected[at[i] : at[i + 1]].tolist())),
-        )
-
     def _twice(self, d: Decisions, key: U64) -> None:
         log_ids = d.table["log_id"].combine_chunks().dictionary_encode()
         ids = np.array([hash(t) & 0xFFFFFFFFFFFFFFFF for t in log_ids.dictionary.to_pylist()] or [0], np.uint64)
@@ -174,7 +150,7 @@ class _Work:
 
     # Outcomes
 
-    def finish(self, files: Iterable[Outcomes]) -> None:
+    def finish(self, files: Iterable[Outcomes], elsewhere: frozenset[str]) -> None:
         """Compares outcomes with the decisions that they are credited to, where the log holds these.
 
         An outcome names the message as it is called when it is reported, which may be a later name than the decision's:
@@ -203,7 +179,7 @@ class _Work:
                 found = f"{texts[o['message'][i]]}/{texts[o['variant'][i]]}"
                 expected = f"{texts[message[at[i]]]}/{texts[variant[at[i]]]}"
                 self.verdict.differences.append(Difference("outcome", name, "", str(o.path), found, expected))
-        self._vectors.finish(self._runs == set(range(1, len(self._runs) + 1)) != set())
+        self._vectors.finish(self._runs == set(range(1, len(self._runs) + 1)) != set(), elsewhere)
 
 
 def _redrawn(lists: Lists, u: I64) -> I64:

@@ -93,10 +93,11 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
 def _entry(kind: str, row: dict[str, Any]) -> Entry:
     """Columns that an older file does not have keep their defaults."""
     values = {name: value for name in _NAMES[kind] if (value := row.get(name)) is not None}
-    for name in ("values_read", "consents"):
+    for name in ("values_read", "reported", "consents"):
         if name in values:
             values[name] = orjson.loads(values[name])
     if kind == "decision":
         values["candidates"] = [CandidateEntry(**c) for c in values.get("candidates", ())]
         values["variants"] = [VariantEntry(**v) for v in values.get("variants", ())]
+        values["measured"] = [(m["kpi"], m["value"]) for m in values.get("measured", ())]
     return _KINDS[kind](**values)

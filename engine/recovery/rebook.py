@@ -15,6 +15,7 @@ from engine.bundle import Bundle
 from engine.contact.hours import closes
 from engine.decision import Decision, Details, Outcome, OutcomeKind, Reason
 from engine.identity import CustomerKey, name_hash
+from engine.learning.enrolment import Assignment
 from engine.plan import MessageStep
 from engine.recovery.archived import Archived, Erasure
 from engine.state.log import DecisionEntry, ErasedEntry, OutcomeEntry, ProfileEntry, order
@@ -106,7 +107,7 @@ class Rebooking:
             elif isinstance(entry, ErasedEntry):
                 self._erase(entry, order(copied) > order(log_id))
                 answered.clear()
-            elif order(log_id) > order(copied):
+            elif isinstance(entry, ProfileEntry) and order(log_id) > order(copied):
                 self._profile(entry)
             self.record.last_ms = max(self.record.last_ms, entry.at_ms)
         for event, decisions in answered.items():
@@ -128,7 +129,8 @@ class Rebooking:
             variant = step.variant_keys.get(entry.variant, name_hash(entry.variant))
             purpose = name_hash(message.purpose)
             touch = self._touch(entry, step.key, variant, purpose, step.topic, step.product, step.stage, closes_ms)
-            if step.policy is not None and step.policy.sticky and not entry.sticky:
+            in_trial = entry.assignment < Assignment.OUTSIDE
+            if step.policy is not None and step.policy.sticky and not entry.sticky and in_trial:
                 share = next((v.share for v in entry.variants if v.variant == entry.variant), 0)
                 self.record.assignments[name_hash(step.policy.name), step.key] = (variant, share)
         self.record.touches.append(touch)

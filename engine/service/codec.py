@@ -32,6 +32,7 @@ from engine.service.values import (
 MAX_ITEMS = 1000
 MAX_MESSAGES = 10
 _MAX_FAILURE_BYTES = 1024
+_MAX_CATEGORY_BYTES = 64
 _EXACT = 1 << 53  # a double holds every integer up to this
 _M = TypeVar("_M", bound=Message)
 
@@ -168,9 +169,12 @@ def decode_outcome(report: pb.OutcomeReport) -> Outcomes:
     if report.outcome_id:
         check_id(report.outcome_id, "outcome_id", into)
     check_text(report.failure, "failure", into, _MAX_FAILURE_BYTES)
+    check_text(report.category, "category", into, _MAX_CATEGORY_BYTES)
     into.check()
     assert kind is not None
-    return Outcomes(report.decision_id, kind, occurred_at_ms, report.value, report.outcome_id, report.failure)
+    return Outcomes(
+        report.decision_id, kind, occurred_at_ms, report.value, report.outcome_id, report.failure, report.category
+    )
 
 
 _KINDS = frozenset(int(kind) for kind in OutcomeKind)

@@ -1,6 +1,6 @@
 """The decision log's entries and their bytes: the audit trail, and what learning folds.
 
-    byte 0   kind: 1 decision, 2 outcome, 3 profile, 4 erased
+    byte 0   kind: 1 decision, 2 outcome, 3 profile, 4 erased, 5 elsewhere
     then     a fixed head of that kind's hashes, versions and times (little endian)
     then     a MessagePack array of the kind's other fields, in order, cut after the last that is not default
 
@@ -42,6 +42,26 @@ class VariantEntry(NamedTuple):
     share: int
 
 
+class RankEntry(NamedTuple):
+    """Of a candidate that ranks by what it has learnt (`candidate`: its place): what its rank was made of.
+
+    `version`, `segment`, `variants` (names of those left, with commas) and `context` (numbers, with commas) say which
+    posterior; the rank is `value` x `rate`, as in `learning.ranks.Worth`. `assignment`: by what
+    a variant would be drawn.
+    """
+
+    candidate: int
+    version: int
+    segment: str
+    variants: str
+    context: str
+    value: float
+    rate: float
+    deviation: float
+    normal: bool
+    assignment: int = 0
+
+
 @dataclass(slots=True)
 class DecisionEntry:
     """One slot of one decision. `outcome` and `reason` are numbers as in decision.proto.
@@ -49,7 +69,9 @@ class DecisionEntry:
     `record_version` and `profile_version` are what was read, b"" where there was none.
     `values_read` maps paths (`event.x`, `features.x`, `windows.x`) to bool, int, float, str, a list of str or
     None; times, dates, durations and money as text (see compiler.written). `context`: what a linear policy looked
-    at, in parts of 1,024 (learning.linear).
+    at, in parts of 1,024 (learning.linear). `reported`: values for the readout, by the text of `report_by`.
+    `measured`: what the event adds to KPIs, by name. `arbitration`: how the message was drawn from the candidates, ""
+    for the best (learning.arbitration).
     """
 
     at_ms: int
@@ -80,6 +102,12 @@ class DecisionEntry:
     sticky: bool = False
     context: list[int] = field(default_factory=list)
     about: int = 0  # hash of what the message is about, as in the touch
+    terms: str = ""  # on which it is learnt from, of decisions by a policy (learning.terms)
+    assignment: int = 0  # by what the variant was drawn: learning.enrolment
+    reported: dict[str, object] = field(default_factory=dict)
+    measured: list[tuple[str, float]] = field(default_factory=list)
+    arbitration: str = ""
+    ranks: list[RankEntry] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -99,6 +127,7 @@ class OutcomeEntry:
     policy: str = ""
     policy_version: int = 0
     segment: str = ""
+    category: str = ""  # what a reply was about, as the bank says
 
 
 @dataclass(slots=True)
@@ -127,7 +156,17 @@ class ErasedEntry:
     customer: bytes
 
 
-Entry = DecisionEntry | OutcomeEntry | ProfileEntry | ErasedEntry
+@dataclass(slots=True)
+class ElsewhereEntry:
+    """A policy was given what was learnt elsewhere, under a name: from here on the log does not hold all it knows."""
+
+    at_ms: int
+    customer: bytes  # nobody's: zeros
+    name: str
+    policy: str
+
+
+Entry = DecisionEntry | OutcomeEntry | ProfileEntry | ErasedEntry | ElsewhereEntry
 
 
 class _Format:
@@ -151,12 +190,14 @@ _DECISION = _Format(1, DecisionEntry, "q16sQQ8s8s")
 _OUTCOME = _Format(2, OutcomeEntry, "qq16sQQdB")
 _PROFILE = _Format(3, ProfileEntry, "q16s8s")
 _ERASED = _Format(4, ErasedEntry, "q16s")
-_FORMATS = {f.kind: f for f in (_DECISION, _OUTCOME, _PROFILE, _ERASED)}
+_ELSEWHERE = _Format(5, ElsewhereEntry, "q16s")
+_FORMATS = {f.kind: f for f in (_DECISION, _OUTCOME, _PROFILE, _ERASED, _ELSEWHERE)}
 _FORMAT_OF: dict[type, _Format] = {
     DecisionEntry: _DECISION,
     OutcomeEntry: _OUTCOME,
     ProfileEntry: _PROFILE,
     ErasedEntry: _ERASED,
+    ElsewhereEntry: _ELSEWHERE,
 }
 _EMPTY = (0, "", False)
 _CELLS = struct.Struct("<qq")
@@ -177,6 +218,7 @@ def encode(entry: Entry) -> bytes:
         at = form.tail_names.index
         tail[at("candidates")] = [list(c) for c in entry.candidates]
         tail[at("variants")] = [list(v) for v in entry.variants]
+        tail[at("ranks")] = [list(r) for r in entry.ranks]
     while len(tail) > form.required and (tail[-1] in _EMPTY or not tail[-1]):
         tail.pop()
     try:
@@ -201,6 +243,8 @@ def decode(blob: bytes) -> Entry:
         if isinstance(entry, DecisionEntry):
             entry.candidates = [CandidateEntry(*c) for c in entry.candidates]
             entry.variants = [VariantEntry(*v) for v in entry.variants]
+            entry.measured = [(name, value) for name, value in entry.measured]
+            entry.ranks = [RankEntry(*r) for r in entry.ranks]
     except (struct.error, ValueError, TypeError, AttributeError, IndexError, KeyError) as e:
         raise CorruptBlob(f"a log entry of kind {form.kind}: {e}") from None
     return entry

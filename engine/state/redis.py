@@ -117,6 +117,7 @@ class RedisStore:
         self._admin: redis.asyncio.Redis | None = None
         self.lengths = LogLengths()  # of logs; see `measure_logs`
         self._slots: list[Connection] = []  # of transactions
+        self._heads: tuple[int, dict[int, bytes]] = (0, {})
         self._name = os.urandom(8).hex()
 
     # Keys
@@ -205,10 +206,7 @@ class RedisStore:
             if not await self._generation.join():
                 raise StoreUnavailable("the store lost its data")
         wire = connection.wire
-        guard, generation = self.key(f"guard:{self._name}:{slot}"), self.key("g")
-        head: list[Command] = [("UNWATCH",), ("SET", guard, 1, "PX", budget_ms), ("WATCH", guard, generation)]
-        head.append(("MGET", guard, generation))
-        *_, watched, time_, _, blobs = replies = await wire.send(pack_all(head) + _TIME + command, 7)
+        *_, watched, time_, _, blobs = replies = await wire.send(self._head(slot, budget_ms) + command, 7)
         for reply in replies:
             if isinstance(reply, hiredis.ReplyError):
                 if str(reply).startswith("READONLY"):
@@ -224,6 +222,18 @@ class RedisStore:
             wire.fail("a read was answered by something else")
             raise StoreUnavailable("the store answered a read by something else")
         return Look(now_ms, now_ms + budget_ms, blobs, wire)
+
+    def _head(self, slot: int, budget_ms: int) -> bytes:
+        """The five commands that a look begins with; those of the last budget are remembered."""
+        if self._heads[0] != budget_ms:
+            self._heads = budget_ms, {}
+        found = self._heads[1].get(slot)
+        if found is None:
+            guard, generation = self.key(f"guard:{self._name}:{slot}"), self.key("g")
+            head: list[Command] = [("UNWATCH",), ("SET", guard, 1, "PX", budget_ms), ("WATCH", guard, generation)]
+            head.append(("MGET", guard, generation))
+            found = self._heads[1][slot] = pack_all(head) + _TIME
+        return found
 
     async def commit_look(self, look: Look, command: bytes, commands: int) -> str | list[CommitStatus]:
         """Executes the transaction that belongs to a look, all of it or nothing; its status as of a commit.

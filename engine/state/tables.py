@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 import pyarrow as pa
 
-from engine.state.log import DecisionEntry, ErasedEntry, OutcomeEntry, ProfileEntry, decode
+from engine.state.log import DecisionEntry, ElsewhereEntry, ErasedEntry, OutcomeEntry, ProfileEntry, decode
 from engine.state.packing import CorruptBlob
 
 log = logging.getLogger(__name__)
@@ -63,6 +63,30 @@ SCHEMAS = {
             ("sticky", pa.bool_()),
             ("context", pa.list_(pa.int32())),
             ("about", pa.uint64()),
+            ("terms", _TEXT),
+            ("assignment", pa.int8()),
+            ("reported", _TEXT),  # a JSON object
+            ("measured", pa.list_(pa.struct([("kpi", _TEXT), ("value", pa.float64())]))),
+            ("arbitration", _TEXT),
+            (
+                "ranks",
+                pa.list_(
+                    pa.struct(
+                        [
+                            ("candidate", pa.int16()),
+                            ("version", pa.uint64()),
+                            ("segment", _TEXT),
+                            ("variants", _TEXT),
+                            ("context", _TEXT),
+                            ("value", pa.float64()),
+                            ("rate", pa.float64()),
+                            ("deviation", pa.float64()),
+                            ("normal", pa.bool_()),
+                            ("assignment", pa.int8()),
+                        ]
+                    )
+                ),
+            ),
         ]
     ),
     "outcome": pa.schema(
@@ -81,6 +105,7 @@ SCHEMAS = {
             ("policy", _TEXT),
             ("policy_version", pa.uint64()),
             ("segment", _TEXT),
+            ("category", _TEXT),
         ]
     ),
     "profile": pa.schema(
@@ -96,6 +121,7 @@ SCHEMAS = {
         ]
     ),
     "erased": pa.schema([*_PLACE, ("at_ms", pa.int64()), ("customer", _DIGEST)]),
+    "elsewhere": pa.schema([*_PLACE, ("at_ms", pa.int64()), ("customer", _DIGEST), ("name", _TEXT), ("policy", _TEXT)]),
     "unreadable": pa.schema([*_PLACE, ("d", pa.binary())]),  # kept as it is, for a version that can
 }
 _KIND_OF = {
@@ -103,6 +129,7 @@ _KIND_OF = {
     OutcomeEntry: "outcome",
     ProfileEntry: "profile",
     ErasedEntry: "erased",
+    ElsewhereEntry: "elsewhere",
 }
 
 
@@ -128,12 +155,14 @@ def _values(row: LogRow) -> tuple[str, dict[str, Any]]:
         entry = decode(row.d)
         kind = _KIND_OF[type(entry)]
         values = asdict(entry)
-        for name in ("values_read", "consents"):
+        for name in ("values_read", "reported", "consents"):
             if name in values:
                 values[name] = orjson.dumps(values[name]).decode()
         if isinstance(entry, DecisionEntry):
             values["candidates"] = [c._asdict() for c in entry.candidates]
             values["variants"] = [v._asdict() for v in entry.variants]
+            values["measured"] = [{"kpi": name, "value": value} for name, value in entry.measured]
+            values["ranks"] = [r._asdict() for r in entry.ranks]
     except CorruptBlob as e:
         log.warning("log entry %s of bucket %d is archived as it is: %s", row.log_id, row.bucket, e)
         return "unreadable", {"d": row.d}

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from engine.compiler.model import Arbitration
 from engine.identity import CustomerKey
-from engine.learning.shares import MESSAGE_STAGE, VARIANT_STAGE, drawn, shares_of, uniform
+from engine.learning import arbitration as between
+from engine.learning.shares import MESSAGE_STAGE, VARIANT_STAGE, drawn, uniform
 from engine.step.filters import Fit
 
 
@@ -22,23 +24,27 @@ class Choice:
     u_variant: int
 
 
-def message_shares(fits: Sequence[Fit], now_ms: int) -> tuple[int, ...]:
-    """Shares of 2^30: the best tier; in it, what can be sent now before what is deferred; of those
-    the largest rank, ties shared evenly.
-    """
+def message_shares(arbitration: Arbitration, fits: Sequence[Fit], now_ms: int) -> tuple[int, ...]:
+    """Shares of 2^30 within the best tier, and in it of what can be sent now before what is deferred."""
     tier = min(f.step.purpose.tier for f in fits)
-    best = [f for f in fits if f.step.purpose.tier == tier]
-    at_once = [f for f in best if f.at_ms <= now_ms]
-    best = at_once or best
-    rank = max(f.rank for f in best)
-    winners = {id(f) for f in best if f.rank == rank}
-    weights = tuple(1.0 if id(f) in winners else 0.0 for f in fits)
-    return shares_of(weights, 0.0, tuple(f.step.key for f in fits))
+    best = [k for k, f in enumerate(fits) if f.step.purpose.tier == tier]
+    best = [k for k in best if fits[k].at_ms <= now_ms] or best
+    found = between.message_shares(arbitration, [fits[k].worth for k in best], [fits[k].step.key for k in best])
+    shares = dict(zip(best, found, strict=True))
+    return tuple(shares.get(k, 0) for k in range(len(fits)))
 
 
-def choose(fits: Sequence[Fit], now_ms: int, salt: bytes, customer: CustomerKey, event: int, slot: int) -> Choice:
+def choose(
+    arbitration: Arbitration,
+    fits: Sequence[Fit],
+    now_ms: int,
+    salt: bytes,
+    customer: CustomerKey,
+    event: int,
+    slot: int,
+) -> Choice:
     """One draw between messages, one between the winner's variants. A sticky assignment is not drawn again."""
-    shares = message_shares(fits, now_ms)
+    shares = message_shares(arbitration, fits, now_ms)
     u_message = uniform(salt, customer, event, slot, MESSAGE_STAGE)
     index = drawn(shares, u_message)
     fit = fits[index]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from engine.compiler.reference import Absent, Defaulted
 from engine.compiler.written import plain
 from engine.decision import Decision, Outcome, Reason
+from engine.learning import arbitration, terms
 from engine.plan import MessageStep
 from engine.state.log import CandidateEntry, DecisionEntry, VariantEntry
+from engine.step.filters import made_of
 from engine.step.take import Drawn, Step, World
 
 
@@ -51,7 +53,8 @@ def _entry(
     for k, fit in enumerate(drawn.fits):
         share = choice.message_shares[k] if choice is not None else 0
         candidates.append(CandidateEntry(fit.step.message.name, 0, fit.rank, share))
-    candidates += [CandidateEntry(m.message.name, int(stop.reason), 0.0, 0) for m, stop in drawn.stops]
+    candidates += [CandidateEntry(m.message.name, int(stop.reason), stop.rank, 0) for m, stop in drawn.stops]
+    learnt = [made_of(fit, world.posteriors.version) for fit in drawn.fits] + [stop.made_of for _, stop in drawn.stops]
     candidates += [CandidateEntry(m.message.name, int(Reason.OUTRANKED), rank, 0) for m, rank in drawn.outranked]
     fit_drawn = choice.fit if choice is not None else None
     policy = fit_drawn.step.policy if fit_drawn is not None else None
@@ -86,5 +89,11 @@ def _entry(
         sticky=fit_drawn.sticky if fit_drawn is not None else False,
         about=fit_drawn.about if fit_drawn is not None else 0,
         values_read=values_read(step, considered),
+        arbitration=arbitration.written(world.bundle.ruleset.arbitration) if choice is not None else "",
+        ranks=[one._replace(candidate=k) for k, one in enumerate(learnt) if one is not None],
         attribution_s=policy.attribution_s if policy is not None and d.outcome is Outcome.SEND else 0,
+        terms=terms.written(policy) if policy is not None else "",
+        assignment=int(fit_drawn.assignment) if fit_drawn is not None else 0,
+        reported=fit_drawn.reported if fit_drawn is not None else {},
+        measured=step.measured if d.slot == 0 else [],
     )

@@ -14,6 +14,7 @@ from engine.contact.volume import Counter
 from engine.decision import DecideRequest, Decision, Details, Event, Reason
 from engine.errors import InvalidInput, NotFound, Violation
 from engine.identity import CustomerKey, DecisionRef, event_hash
+from engine.learning.enrolment import why_not
 from engine.plan import MessageStep
 from engine.state.log import DecisionEntry
 from engine.state.model import ReadBatch, ReadEntry, Record, Store
@@ -140,20 +141,27 @@ def _fit_view(step: Step, fit: Fit, k: int, drawn: Drawn) -> CandidateView:
     if chosen:
         reason = Reason.HOLDOUT if drawn.withheld else Reason.SELECTED
     details = Details(message=fit.step.message.name)
+    if fit.step.policy is not None and not fit.assignment.in_trial:
+        details.cause = why_not(fit.step.policy, fit.assignment)
+    share = choice.message_shares[k] if choice is not None else 0
     return CandidateView(
         message=fit.step.message.name,
         stopped_by=reason,
         details=details,
-        reason_text=sentence(reason, details),
+        reason_text=_passed_over(share) if reason is Reason.OUTRANKED else sentence(reason, details),
         position=fit.step.message.position,
         values_read=_values(step, fit.step),
         rank=fit.rank,
-        message_share=choice.message_shares[k] if choice is not None else 0,
+        message_share=share,
         variants=[(v, s, "") for v, s in zip(fit.variants, fit.shares.shares, strict=True)]
         + [(u.variant, 0, u.cause) for u in fit.unfit],
         channel=fit.channel.name,
         send_after_ms=fit.at_ms,
     )
+
+
+def _passed_over(share: int) -> str:
+    return "another message was drawn" if share else sentence(Reason.OUTRANKED, Details())
 
 
 def _stop_view(step: Step, m: MessageStep, stop: Stop | None, event_type: str) -> CandidateView:
@@ -168,6 +176,7 @@ def _stop_view(step: Step, m: MessageStep, stop: Stop | None, event_type: str) -
         position=stop.position or m.message.position,
         expression=stop.expression,
         values_read=_values(step, m),
+        rank=stop.rank,
     )
 
 
@@ -202,6 +211,8 @@ def _logged_views(bundle: Bundle, entry: DecisionEntry, decisions: list[Decision
         else:
             reason = Reason.OUTRANKED
         details, text = Details(message=name), sentence(reason, Details(message=name))
+        if reason is Reason.OUTRANKED:
+            text = _passed_over(share)
         if name in told and told[name].reason is reason:
             details, text = told[name].details, told[name].reason_text
         step = bundle.steps.by_name.get(name)

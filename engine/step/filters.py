@@ -1,5 +1,5 @@
 """The filters between the rules and the draw, in the order of the design: pause, consent, suppression, channel,
-hours, caps and gaps, volume, trial, text, rank. A message stops at its first failure.
+hours, caps and gaps, volume, trial, text, rank, reserve. A message stops at its first failure.
 """
 
 from __future__ import annotations
@@ -13,17 +13,21 @@ from engine.bundle import Bundle, Pauses
 from engine.compiler.model import Position, Text
 from engine.compiler.program import Batch
 from engine.contact.caps import Proposal, stopped_by_limits
-from engine.contact.consent import permits, stopped_by_consent
+from engine.contact.consent import objects_to_learning, permits, stopped_by_consent
 from engine.contact.hours import send_time
 from engine.contact.suppression import stopped_by_outcomes
 from engine.contact.volume import Counter, Left, Volumes, counters
 from engine.decision import Details, Reason
-from engine.identity import name_hash
+from engine.identity import CustomerKey, name_hash
+from engine.learning.enrolment import Assignment, assigned_shares, assignment, fallback, why_not
 from engine.learning.linear import context_of
-from engine.learning.policies import VariantShares, variant_shares
+from engine.learning.policies import VariantShares
 from engine.learning.posteriors import Posteriors
+from engine.learning.ranks import Worth, learnt_worth
 from engine.plan import ChannelPlan, MessageStep
+from engine.state.log import RankEntry
 from engine.state.model import Profile, Record, Touch
+from engine.step.measured import reported
 from engine.step.reasons import (
     CHANNEL,
     CONSENT,
@@ -36,6 +40,7 @@ from engine.step.reasons import (
     TRIAL,
     VOLUME,
     Stop,
+    below_reserve,
 )
 from engine.step.render import language_for, slots_used
 
@@ -48,6 +53,7 @@ class View:
     any, what came of the filters does not hold.
     """
 
+    customer: CustomerKey
     bundle: Bundle
     pauses: Pauses
     posteriors: Posteriors
@@ -87,7 +93,7 @@ class Fit:
     step: MessageStep
     at_ms: int
     channel: ChannelPlan
-    rank: float
+    worth: Worth
     variants: list[str]
     texts: list[tuple[str, Text, str]]  # language, text declaration, template for the channel
     unfit: list[Unfit]
@@ -97,6 +103,13 @@ class Fit:
     about: int
     volumes: tuple[Counter, ...]
     context: tuple[int, ...] = ()
+    assignment: Assignment = Assignment.POLICY
+    reported: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def rank(self) -> float:
+        """What it is compared by."""
+        return self.worth.rank
 
 
 def _stop(stage: int, found: tuple[Reason, Details], step: MessageStep, position: Position | None = None) -> Stop:
@@ -189,10 +202,19 @@ def _renderable(
 
 
 def _shares(
-    view: View, step: MessageStep, variants: list[str], unfit: list[Unfit], segment: str, context: tuple[int, ...]
-) -> tuple[VariantShares, bool] | Stop:
+    view: View, step: MessageStep, variants: list[str], unfit: list[Unfit], segment: str, context: tuple[int, ...],
+    how: Assignment,
+) -> tuple[VariantShares, bool] | Stop:  # fmt: skip
     """The shares of the variants left, and whether they come from an earlier assignment."""
     policy = step.policy
+    if how is Assignment.OBJECTED and policy is not None:
+        shares = assigned_shares(policy, how, step.message.name, segment, variants, view.posteriors, context)
+        return (shares, False) if any(shares.shares) else _no_weight(step)
+    if not how.in_trial:
+        stop = _outside(step, variants, unfit, how)
+        if stop is not None:
+            return stop
+        return assigned_shares(policy, how, step.message.name, segment, variants, view.posteriors, context), False
     if policy is not None and policy.sticky:
         owner = name_hash(policy.name)
         found = (view.record.assignments.get((owner, key)) for key in (step.key, *step.keys))
@@ -207,19 +229,53 @@ def _shares(
     if policy is not None and policy.kind == "fixed" and policy.if_unfit == "leave_out" and unfit:
         cause = f"left out of the trial: variant '{unfit[0].variant}': {unfit[0].cause}"
         return _stop(TRIAL, (Reason.NOT_IN_TRIAL, Details(cause=cause)), step)
-    shares = variant_shares(policy, step.message.name, segment, variants, view.posteriors, context)
-    if not any(shares.shares):
-        return _stop(TRIAL, (Reason.VARIANT_UNAVAILABLE, Details(cause="no variant with weight is left")), step)
-    return shares, False
+    shares = assigned_shares(policy, how, step.message.name, segment, variants, view.posteriors, context)
+    return (shares, False) if any(shares.shares) else _no_weight(step)
 
 
-def rank_of(view: View, step: MessageStep) -> float:
-    """A message's rank: its value (the rate is 1). Minus infinity where it has none."""
+def _no_weight(step: MessageStep) -> Stop:
+    return _stop(TRIAL, (Reason.VARIANT_UNAVAILABLE, Details(cause="no variant with weight is left")), step)
+
+
+def _outside(step: MessageStep, variants: list[str], unfit: list[Unfit], how: Assignment) -> Stop | None:
+    """Why a customer who is not in the trial is told nothing, or None."""
+    policy = step.policy
+    assert policy is not None
+    assert policy.enrolment is not None
+    variant, why = fallback(policy.enrolment, how), why_not(policy, how)
+    if not variant:
+        return _stop(TRIAL, (Reason.NOT_IN_TRIAL, Details(cause=why)), step, policy.position)
+    if variant not in variants:
+        cause = next((u.cause for u in unfit if u.variant == variant), "there is no such variant")
+        told = f"{why}, so the variant is '{variant}': {cause}"
+        return _stop(TRIAL, (Reason.VARIANT_UNAVAILABLE, Details(cause=told)), step)
+    return None
+
+
+def value_of(view: View, step: MessageStep) -> float:
+    """A message's value. Minus infinity where it has none."""
     if step.constant is not None:
         return step.constant
     value = view.batch.value(step.value, view.i)
     known = isinstance(value, int | float) and math.isfinite(value)
     return float(value) + 0.0 if known else -math.inf  # type: ignore[arg-type]
+
+
+def _worth(
+    view: View,
+    step: MessageStep,
+    segment: str,
+    variants: list[str],
+    shares: VariantShares,
+    context: tuple[int, ...],
+) -> Worth:
+    """Value x rate: the rate is 1, or what the message's policy has learnt."""
+    value, policy = value_of(view, step), step.policy
+    if not step.message.learned or policy is None or not math.isfinite(value):
+        return Worth(value)
+    return learnt_worth(
+        policy, step.message.name, value, segment, variants, shares.shares, view.posteriors, context
+    )  # fmt: skip
 
 
 def waits(view: View, step: MessageStep) -> bool:
@@ -282,11 +338,27 @@ def consider(view: View, step: MessageStep) -> Fit | Stop:
         return _stop(TEXT, (Reason.TEXT_UNAVAILABLE, Details(slot=slot, cause=f"variant '{name}': {cause}")), step)
     segment = _segment(view, step)
     context = _context(view, step)
-    shares = _shares(view, step, variants, unfit, segment, context)
+    objects = step.policy is not None and objects_to_learning(view.profile.contact, view.record)
+    how = assignment(step.policy, view.customer.digest, view.now_ms, objects)
+    shares = _shares(view, step, variants, unfit, segment, context, how)
     if isinstance(shares, Stop):
         return shares
-    rank = rank_of(view, step)
-    if not math.isfinite(rank):
+    worth = _worth(view, step, segment, variants, shares[0], context)
+    if not math.isfinite(worth.rank):
         cause = "the message's value could not be computed"
         return _stop(RANK, (Reason.DATA_MISSING, Details(cause=cause)), step)
-    return Fit(step, at, channel, rank, variants, texts, unfit, shares[0], shares[1], segment, about, volumes, context)
+    fit = Fit(
+        step, at, channel, worth, variants, texts, unfit, shares[0], shares[1], segment, about, volumes, context, how,
+        reported(view.batch, view.i, step),
+    )  # fmt: skip
+    if message.reserve is not None and worth.rank < message.reserve.least:
+        return replace(below_reserve(message, worth.rank), made_of=made_of(fit, view.posteriors.version))
+    return fit
+
+
+def made_of(fit: Fit, version: int) -> RankEntry | None:
+    """What a learned rank is made of, by posteriors of this version; None where the rank is the value."""
+    if not fit.step.message.learned:
+        return None
+    context = ",".join(map(str, fit.context))
+    return RankEntry(0, version, fit.segment, ",".join(fit.variants), context, *fit.worth, int(fit.assignment))

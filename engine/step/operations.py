@@ -209,6 +209,7 @@ class RecordOutcome:
             policy=step.message.policy or "" if step is not None else "",
             policy_version=touch.policy_version,
             segment="",
+            category=self.report.category,
         )
 
 

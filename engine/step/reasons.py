@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from engine.compiler.model import Expression, Position
+from engine.compiler.model import Expression, Message, Position
 from engine.compiler.reference import Failure, Inputs, evaluate
 from engine.decision import Details, Reason
 from engine.plan import MessageStep
+from engine.state.log import RankEntry
 
 # Filters in their order; a message stops at its first failure. The first three are the kernel's.
 ELIGIBILITY, WHEN, UNLESS, PAUSE, CONSENT, SUPPRESSION, CHANNEL, HOURS, LIMITS, VOLUME = range(1, 11)
-TRIAL, TEXT, RANK = range(11, 14)
+TRIAL, TEXT, RANK, RESERVE = range(11, 15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,8 @@ class Stop:
     text: str = ""  # words that a customer may be told, where the rules have them
     position: Position | None = None
     expression: str = ""
+    rank: float = 0.0  # of one below its reserve
+    made_of: RankEntry | None = None  # that rank, where it is learnt
 
 
 def _failed(stage: int, expression: Expression, failure: Failure, message: str) -> Stop:
@@ -89,6 +92,14 @@ def stopped_by_rules(
     return None
 
 
+def below_reserve(message: Message, rank: float) -> Stop:
+    """A message whose rank is below its reserve."""
+    assert message.reserve is not None
+    cause = f"its rank is {rank:.6g}, its reserve {message.reserve.least:g}"
+    details = Details(message=message.name, cause=cause)
+    return Stop(RESERVE, Reason.BELOW_RESERVE, details, position=message.reserve.position, rank=rank)
+
+
 _SENTENCES = {
     Reason.SELECTED: "selected",
     Reason.NO_RULE_FOR_EVENT: "no message listens to this type of event",
@@ -101,6 +112,7 @@ _SENTENCES = {
     Reason.CAP_REACHED: "a cap is reached{cap}",
     Reason.VOLUME_REACHED: "enough was said to all customers{cap}",
     Reason.GAP_NOT_ELAPSED: "too soon after the last message{gap}",
+    Reason.BELOW_RESERVE: "'{message}' is not worth saying: {cause}",
     Reason.HOLDOUT: "the customer is in the holdout",
     Reason.EVENT_TOO_OLD: "the event is older than answers are kept",
     Reason.STATE_UNKNOWN: "the customer's state is not known: {cause}",

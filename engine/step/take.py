@@ -6,6 +6,7 @@ decision can be taken again from what the log says.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -21,8 +22,9 @@ from engine.plan import MessageStep
 from engine.state.history import NO_HISTORY, History
 from engine.state.model import Profile, Record, Touch, TouchFlag, WindowState
 from engine.step.choice import Choice, choose
-from engine.step.filters import Fit, View, consider, rank_of, waits
+from engine.step.filters import Fit, View, consider, value_of, waits
 from engine.step.inputs import gather, text_feature
+from engine.step.measured import measured
 from engine.step.reasons import Stop, sentence, stopped_by_rules
 from engine.step.render import fill, shown, slots_used
 from engine.windows import UNUSED_KEPT_MS, from_history, observe
@@ -61,7 +63,7 @@ class Subject:
 class Drawn:
     """What was considered and drawn for one slot: the raw material of the log entry.
 
-    `outranked` are messages, with their ranks, that could not have won whatever the filters say.
+    `outranked` are messages, with their values, that could not have won whatever the filters say.
     """
 
     fits: list[Fit]
@@ -82,7 +84,8 @@ class Step:
     customer's state (the store cannot be read); `in_full` puts every message through the filters, also
     those that others outrank (Explain). `logged` pairs what the log keeps with its draw: every
     decision, and where a slate ends in the holdout also what was withheld. `wanted` are counters to be asked
-    first: where there are any, the step is to be taken again. `taken` is what was booked of them.
+    first: where there are any, the step is to be taken again. `taken` is what was booked of them. `measured` is what
+    the event adds to KPIs.
     """
 
     subject: Subject
@@ -99,6 +102,7 @@ class Step:
     logged: list[tuple[Decision, Drawn]] = field(default_factory=list)
     wanted: list[Counter] = field(default_factory=list)
     taken: list[Counter] = field(default_factory=list)
+    measured: list[tuple[str, float]] = field(default_factory=list)
 
     @property
     def occurred_ns(self) -> int:
@@ -139,10 +143,11 @@ def take(world: World, steps: Sequence[Step]) -> None:
     for i, s in enumerate(steps):
         profile = s.subject.profile
         language = text_feature(ruleset, profile, "language", s.subject.now_ms)
+        s.measured = measured(batch, i, world.bundle.steps.kpis_of[s.request.event.type])
         withheld = held_out(s.subject.key, ruleset.holdout)
         view = View(
-            world.bundle, world.pauses, world.posteriors, batch, i, profile, s.subject.record, s.subject.now_ms,
-            s.zone, language, withheld, world.history.unknown_before_ms(s.subject.record.since_ms),
+            s.subject.key, world.bundle, world.pauses, world.posteriors, batch, i, profile, s.subject.record,
+            s.subject.now_ms, s.zone, language, withheld, world.history.unknown_before_ms(s.subject.record.since_ms),
             None if s.stateless else world.volumes, s.wanted,
         )  # fmt: skip
         candidates = [world.bundle.steps.messages[m] for m in funnel.candidates(i)]
@@ -238,7 +243,7 @@ def _decide(world: World, s: Step, view: View, candidates: list[MessageStep]) ->
             if slot == 0:
                 _answer(s, _furthest(view, stops) if stops else _unknown(), stops)
             return
-        choice = choose(fits, view.now_ms, world.salt, s.subject.key, s.event, slot)
+        choice = choose(world.bundle.ruleset.arbitration, fits, view.now_ms, world.salt, s.subject.key, s.event, slot)
         withheld = view.held_out and choice.fit.step.purpose.holdout
         if view.volumes is not None and not (withheld or view.wanted or s.in_full or s.request.dry_run):
             view.volumes.take(choice.fit.volumes)
@@ -260,17 +265,19 @@ def _consider_all(
 ) -> tuple[list[Fit], list[tuple[MessageStep, Stop]], list[tuple[MessageStep, float]]]:
     """(what fits, what was stopped, what need not be asked), the best first.
 
-    Once a message fits, none of a later tier, of a later moment or of a lower rank can win, so their
-    filters are not run: most of the work where many messages compete for a customer.
+    Once a message fits, none of a later tier or of a later moment can win, nor one of a lower rank where the best is
+    taken: their filters are not run, which is most of the work where many messages compete for a customer. What ranks
+    by what it has learnt is asked first, as its rank is known only then.
     """
-    order = sorted((m.purpose.tier, waits(view, m), -rank_of(view, m), m.index) for m in messages)
+    by_rank = view.bundle.ruleset.arbitration.kind == "best"
+    order = sorted((m.purpose.tier, waits(view, m), _highest(view, m), m.index) for m in messages)
     fits: list[Fit] = []
     stops: list[tuple[MessageStep, Stop]] = []
     best: tuple[int, bool, float] | None = None
-    for place, (*key, index) in enumerate(order):
-        if best is not None and tuple(key) > best and not in_full:
-            rest = [(view.bundle.steps.messages[i], -below) for _, _, below, i in order[place:]]
-            return fits, stops, rest
+    for place, (tier, wait, highest, index) in enumerate(order):
+        if best is not None and not in_full and ((tier, wait) > best[:2] or (by_rank and highest > best[2])):
+            rest = [view.bundle.steps.messages[i] for *_, i in order[place:]]
+            return fits, stops, [(m, value_of(view, m)) for m in rest]
         message = view.bundle.steps.messages[index]
         asked = len(view.wanted)
         verdict = consider(view, message)
@@ -279,8 +286,13 @@ def _consider_all(
             continue
         fits.append(verdict)
         if not asked < len(view.wanted) < ASKED_AT_ONCE:  # else it may not fit: what stands behind it is asked too
-            best = best or (message.purpose.tier, waits(view, message), -rank_of(view, message))
+            best = min(best, (tier, wait, -verdict.rank)) if best is not None else (tier, wait, -verdict.rank)
     return fits, stops, []
+
+
+def _highest(view: View, message: MessageStep) -> float:
+    """Minus the rank that a message may have before its filters are run."""
+    return -math.inf if message.message.learned else -value_of(view, message)
 
 
 def _unknown() -> Decision:
@@ -293,7 +305,7 @@ def _furthest(view: View, stops: list[tuple[MessageStep, Stop]]) -> Decision:
 
     def order(item: tuple[MessageStep, Stop]) -> tuple[int, int, float, str]:
         step, stop = item
-        return -stop.stage, step.purpose.tier, -rank_of(view, step), step.message.name
+        return -stop.stage, step.purpose.tier, -value_of(view, step), step.message.name
 
     return refusal(min(stops, key=order)[1])
 
@@ -321,7 +333,7 @@ def _book(s: Step, view: View, choice: Choice, slot: int, withheld: bool) -> Dec
         )  # fmt: skip
         view.record.touches.append(touch)
         view.live = None
-        if policy is not None and policy.sticky and not fit.sticky:
+        if policy is not None and policy.sticky and not fit.sticky and fit.assignment.in_trial:
             share = fit.shares.shares[choice.variant]
             view.record.assignments[name_hash(policy.name), step.key] = (step.variant_keys[variant], share)
     if withheld:

@@ -49,6 +49,47 @@ def _how_it_learns(seed: int, plain: bool) -> dict[str, object]:
     return made | {"forget": forget, "values": {"control": 0.8}}
 
 
+def _enrol(policies: Mapping[str, dict[str, object]], seed: str) -> dict[str, object]:
+    """Gives some policies dates, fixed slices and values to report by, and some a slice of a layer; the layers."""
+    chance = random.Random(f"trials {seed}")
+    slices: dict[str, object] = {}
+    for name, policy in policies.items():
+        if chance.random() < 0.4:
+            slices[name] = chance.choice(("12%", "15%", "0"))
+        days = chance.choice(({}, {}, {"from": "2026-03-10"}, {"until": "2027-01-05"}, {"until": "2026-01-31"}))
+        if slices.get(name) or days:
+            policy |= {**days, "outside": chance.choice(("control", "a", "leave_out"))}
+            if "until" in days and chance.random() < 0.5:
+                policy["then"] = chance.choice(("b", "leave_out"))
+        if policy["kind"] != "fixed" and chance.random() < 0.4:
+            policy["trial"] = {"share": "40%", "weights": {"control": 1, "a": chance.choice((0, 3)), "b": 0.5}}
+        if chance.random() < 0.4:
+            policy["report_by"] = ["features.region", "features.n0 * 2.0", "features.b0"][: chance.randint(1, 3)]
+    return {"layer": {"salt": seed, "slices": slices}} if slices else {}
+
+
+def _between(made: Mapping[str, dict[str, object]], plain: bool) -> dict[str, object]:
+    """Lets messages rank by what they have learnt, and have reserves; how one is drawn, where the best is not taken."""
+    chance = random.Random(len(str(made)))
+    learns = chance.choice(("learns", "segmented"))  # the same for all: they are compared
+    if chance.random() < 0.4:
+        return {}
+    for name, message in made.items():
+        value = message.get("value", 1)
+        if message.get("policy") == learns and chance.random() < 0.6:
+            message["rank"] = "learned"
+        if name in ("message_0", "message_alike") or chance.random() < 0.7:
+            continue
+        if "rank" in message or isinstance(value, str):
+            message["reserve"] = chance.choice((0.2, 0.5, 2.5))
+        else:
+            message["reserve"] = value - chance.choice((0, 1))  # type: ignore[operator]
+    if plain:
+        return {}
+    softmax = {"kind": "softmax", "temperature": 1.5, "floor": "1%"}
+    return chance.choice(({}, {}, {"arbitration": softmax}, {"arbitration": {"kind": "thompson", "floor": "2%"}}))
+
+
 class _RuleSet:
     def __init__(self, chance: random.Random, plain: bool, messages: int | None, windows: bool) -> None:
         self.chance = chance
@@ -82,6 +123,7 @@ class _RuleSet:
             made["message_1"]["was"] = ["message_of_old", "message_99"]
         if self.count > 2:
             made["message_alike"] = {"like": "message_0", "value": 3}
+        how = _between(made, self.plain)
         used = {str(m["policy"]) for m in made.values() if "policy" in m}
         schema = {
             "defaults": {"language": self.chance.choice(("en", "en", "en", "es"))},
@@ -101,6 +143,13 @@ class _RuleSet:
             "messages.yaml": {"products": products, "messages": made},
             "policies.yaml": {"policies": {name: p for name, p in policies.items() if name in used}},
         }
+        layers = _enrol(parts["policies.yaml"]["policies"], str(self.chance.random()))  # type: ignore[arg-type]
+        if layers:
+            parts["policies.yaml"]["layers"] = layers
+        if self.chance.random() < 0.4:
+            sums = ("payment.paid", "payment.amount", "deposit.count")
+            parts["policies.yaml"]["kpis"] = {f"sum_{k}": of for k, of in enumerate(sums) if self.chance.random() < 0.7}
+        parts["policies.yaml"] |= how
         if self.chance.random() < 0.5:
             share = self.chance.choice(("5%", "30%", "0", "0.999"))
             parts["policies.yaml"]["holdout"] = {"share": share, "salt": "salt"}

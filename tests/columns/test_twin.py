@@ -70,7 +70,7 @@ def test_random_rule_sets_with_what_is_left(part: int) -> None:
     total = Tally()
     for seed in range(part, 2 * MANY, 2):
         total.add(live(seed, False, 6, 24))
-    assert 0.3 * total.events <= total.taken < total.events
+    assert 0.2 * total.events <= total.taken < total.events
 
 
 def _directory(name: str) -> tuple[Bundle, Mapping[str, bytes]]:

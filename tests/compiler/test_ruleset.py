@@ -85,7 +85,6 @@ MISTAKES = [
     (WHEN, 'when: features.phone == "1"', ["personal-in-condition 37:11"]),
     (WHEN, "when: has(features.phone)\n    unless: {a: b}", ["wrong-shape 38:13"]),
     (WHEN, "when:", ["missing-value 37:5"]),
-    (WHEN, "when: true\n    reserve: 3", ["not-yet-supported 38:5"]),
     ("value: 12.0 ", "value: features.region ", ["text-cut-off 38:12"]),
     ("value: 12.0 ", 'value: "features.region" ', ["wrong-type 38:12"]),
     ("product: green_fund  ", "product: gren_fund  ", ["unknown-product 32:14"]),

@@ -253,6 +253,7 @@ def test_what_cannot_be_judged_is_told(
     ("text", "code", "told"),
     [
         ("caps: [{at_most: 1, per: [customer], in: 1 day}]\n", "not-evaluable", "'caps' cannot be judged from a log"),
+        ("arbitration: {kind: thompson}\n", "not-evaluable", "'arbitration' cannot be judged from a log"),
         ("messages: {}\n", "not-evaluable", "'messages' cannot be judged from a log"),
         ("purposes: {}\n", "not-evaluable", "'purposes' cannot be judged from a log"),
         ("products: {}\n", "not-evaluable", "'products' cannot be judged from a log"),

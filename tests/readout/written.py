@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow.parquet as pq
 
@@ -123,21 +124,32 @@ START_MS = 1_767_225_600_000  # 2026-01-01
 DAY_MS = 86_400_000
 
 
-def write_log(directory: Path, customers: int, events: int, seed: int = 1) -> None:
+KINDS = ("visit", "visit", "pay", "ask", "call", "look", "read")
+
+
+def write_log(
+    directory: Path,
+    customers: int,
+    events: int,
+    seed: int = 1,
+    rules: Mapping[str, bytes] = MappingProxyType(RULES),
+    kinds: Sequence[str] = KINDS,
+    apart_min: int = 1,
+) -> None:
     """Archives what the pipeline decides for random customers, `events` each, and learns meanwhile."""
     rng = random.Random(seed)
-    moments = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=m) for m in range(customers * events)]
+    moments = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=m * apart_min) for m in range(customers * events)]
     lines = ["who,kind,at,region,age,bought"]
     for moment in moments:
         n = rng.randrange(customers)
-        kind = rng.choice(["visit", "visit", "pay", "ask", "call", "look", "read"])
+        kind = rng.choice(kinds)
         bought = "yes" if rng.random() < 0.3 else "no"
         lines.append(f"c{n},{kind},{moment.isoformat()},{'ns'[n % 2]},{10 + n % 50},{bought}")
     with tempfile.TemporaryDirectory(prefix="tact-") as temporary:
         work = Path(temporary)
         (work / "t.csv").write_text("\n".join(lines) + "\n")
         (work / "m.yaml").write_bytes(_MAPPING)
-        bundle = compile_bundle(RULES)
+        bundle = compile_bundle(rules)
         embedded = EmbeddedStore(work, persist=False)
         url = embedded.start()
         try:
@@ -184,10 +196,15 @@ def decision(
     )
 
 
-def outcome(of: DecisionEntry, kind: int, after_ms: int = 3_600_000, value: float = 0.0) -> OutcomeEntry:
+def outcome(
+    of: DecisionEntry, kind: int, after_ms: int = 3_600_000, value: float = 0.0, category: str = ""
+) -> OutcomeEntry:
     """A report on a decision."""
     at_ms = of.send_at_ms + after_ms
-    return OutcomeEntry(at_ms, at_ms, of.customer, of.event, 0, value, kind, of.slot, of.message, of.variant, of.policy)
+    return OutcomeEntry(
+        at_ms, at_ms, of.customer, of.event, 0, value, kind, of.slot, of.message, of.variant, of.policy,
+        category=category,
+    )  # fmt: skip
 
 
 def archive(directory: Path, entries: Iterable[Entry]) -> Path:

@@ -23,7 +23,11 @@ from engine.state.model import Cell, ConsentEntry, Contact, Profile, Record
 from engine.step.take import Step, Subject, World, take
 
 RULES = Path(__file__).parents[2] / "rules"
-SETS = {"shipped": RULES, "bank_campaign": RULES / "examples" / "bank_campaign"}
+SETS = {
+    "shipped": RULES,
+    "bank_campaign": RULES / "examples" / "bank_campaign",
+    "wallet": RULES.parent / "bench" / "wallet",
+}
 TUESDAY_TEN_MS = 1_795_510_800_000  # 2026-11-24T10:00:00+01:00, within everybody's day in Madrid
 KINDS = {"flag": "bool", "integer": "integer", "number": "number", "text": "text", "time": "time"}
 

@@ -54,7 +54,8 @@ EXAMPLE_OF = {
     Type.DATE: 20_775,
     Type.MONEY: 85_500_000_000,
 }
-SETS = {"shipped": RULES, "bank_campaign": BANK}
+WALLET = RULES.parent / "bench" / "wallet"
+SETS = {"shipped": RULES, "bank_campaign": BANK, "wallet": WALLET}
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,9 @@ def _rendered(message: Message, variant: str, language: str) -> list[str]:
     return [fill(t, values) for t in texts]
 
 
-@pytest.mark.parametrize(("name", "languages"), [("shipped", {"en", "es"}), ("bank_campaign", {"en", "pt"})])
+@pytest.mark.parametrize(
+    ("name", "languages"), [("shipped", {"en", "es"}), ("bank_campaign", {"en", "pt"}), ("wallet", {"en", "es"})]
+)
 def test_every_variant_renders_in_every_language(rule_sets: dict[str, RuleSet], name: str, languages: set[str]) -> None:
     for message in rule_sets[name].messages.values():
         for variant in message.variants.values():

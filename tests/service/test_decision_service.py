@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from engine.pb.tact.v1 import decision_pb2 as pb
 from engine.pb.tact.v1 import decision_pb2_grpc, profile_pb2
 from engine.service import decision
+from engine.state.log import OutcomeEntry, decode
 from engine.state.redis import RedisStore
 
 
@@ -292,7 +293,14 @@ def test_outcomes_confirmation_and_explain(
             decision = (await s.decisions.Decide(kit.deposit())).decisions[0]
             report = pb.OutcomeReport(decision_id=decision.decision_id, kind=pb.OutcomeReport.DELIVERED)
             reports = [report, pb.OutcomeReport(decision_id="x", kind=pb.OutcomeReport.OPENED), report]
-            results = (await s.decisions.RecordOutcomes(pb.RecordOutcomesRequest(outcomes=reports))).results
+            replied = pb.OutcomeReport.REPLIED
+            reports += [pb.OutcomeReport(decision_id=decision.decision_id, kind=replied, category="fees")]
+            *results, reply = (await s.decisions.RecordOutcomes(pb.RecordOutcomesRequest(outcomes=reports))).results
+            assert not reply.repeated
+            keys = [key async for key in store.admin.scan_iter(match=f"{store.prefix}*log")]
+            rows = [row for key in keys for _, row in await store.admin.xrange(key)]
+            entries = [e for e in (decode(row[b"d"]) for row in rows) if isinstance(e, OutcomeEntry)]
+            assert [(e.kind, e.category) for e in entries] == [(pb.OutcomeReport.DELIVERED, ""), (replied, "fees")]
             assert [r.repeated for r in results] == [False, False, True]
             assert violations_of(results[1].error) == [
                 ("decision_id", 'found "x": expected a decision_id as a Decision gave it')

@@ -239,12 +239,18 @@ def test_a_duration_is_a_text() -> None:
         ),
         (
             pb.OutcomeReport(
-                decision_id=f"{0:032x}-{0:016x}-0", kind=1, value=float("inf"), failure="x" * 1025, outcome_id="\x00"
+                decision_id=f"{0:032x}-{0:016x}-0",
+                kind=1,
+                value=float("inf"),
+                failure="x" * 1025,
+                outcome_id="\x00",
+                category="x" * 65,
             ),
             [
                 ("value", "found inf: expected a finite number"),
                 ("outcome_id", 'found control characters in "\\u0000": expected none'),
                 ("failure", "found a text of 1025 bytes: expected at most 1024"),
+                ("category", "found a text of 65 bytes: expected at most 64"),
             ],
         ),
     ],

@@ -14,6 +14,7 @@ from engine.compiler.analysis.personal import report_personal
 from engine.compiler.analysis.reach import report_unreachable
 from engine.compiler.analysis.report import Report
 from engine.compiler.analysis.slots import report_slots
+from engine.compiler.analysis.trials import report_trials
 from engine.compiler.analysis.unused import report_unused
 from engine.compiler.model import RuleSet
 from engine.compiler.source import Finding
@@ -27,6 +28,7 @@ PASSES = (
     report_slots,
     report_languages,
     report_contact,
+    report_trials,
 )
 
 

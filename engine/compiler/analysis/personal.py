@@ -59,6 +59,8 @@ def _logged(ruleset: RuleSet) -> Iterator[tuple[str, Expression]]:
             yield "`by`", segment
         for expression in policy.context:
             yield "`context`", expression
+        for expression in policy.report_by:
+            yield "`report_by`", expression
 
 
 def inputs(node: Node, at: Span | None = None) -> Iterator[tuple[str, Span]]:

@@ -94,5 +94,5 @@ def expressions(ruleset: RuleSet) -> Iterator[tuple[Expression, On]]:
         for slot in message.slots.values():
             yield slot.expression, on
     for policy in ruleset.policies.values():
-        for expression in (*policy.by, *policy.context):
+        for expression in (*policy.by, *policy.context, *policy.report_by):
             yield expression, None

@@ -295,7 +295,7 @@ class ConfirmSendResponse(_message.Message):
     def __init__(self, outcome: _Optional[_Union[Decision.Outcome, str]] = ..., reason: _Optional[_Union[Decision.Reason, str]] = ..., details: _Optional[_Union[Details, _Mapping]] = ..., reason_text: _Optional[str] = ...) -> None: ...
 
 class OutcomeReport(_message.Message):
-    __slots__ = ("decision_id", "kind", "occurred_at", "value", "outcome_id", "failure")
+    __slots__ = ("decision_id", "kind", "occurred_at", "value", "outcome_id", "failure", "category")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         KIND_UNSPECIFIED: _ClassVar[OutcomeReport.Kind]
@@ -324,13 +324,15 @@ class OutcomeReport(_message.Message):
     VALUE_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_ID_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
+    CATEGORY_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     kind: OutcomeReport.Kind
     occurred_at: _timestamp_pb2.Timestamp
     value: float
     outcome_id: str
     failure: str
-    def __init__(self, decision_id: _Optional[str] = ..., kind: _Optional[_Union[OutcomeReport.Kind, str]] = ..., occurred_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., value: _Optional[float] = ..., outcome_id: _Optional[str] = ..., failure: _Optional[str] = ...) -> None: ...
+    category: str
+    def __init__(self, decision_id: _Optional[str] = ..., kind: _Optional[_Union[OutcomeReport.Kind, str]] = ..., occurred_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., value: _Optional[float] = ..., outcome_id: _Optional[str] = ..., failure: _Optional[str] = ..., category: _Optional[str] = ...) -> None: ...
 
 class RecordOutcomesRequest(_message.Message):
     __slots__ = ("outcomes",)
