@@ -137,8 +137,12 @@ class Generation:
         return True
 
     async def _lives_on(self) -> bool:
-        """Whether other buckets have a generation that nobody is just beginning."""
-        others = await self._run([("GET", self._key(b, "g")) for b in range(1, BUCKETS)])
+        """Whether buckets on other servers have a generation that nobody is just beginning."""
+        server_of, here = self._link.server_of, self._link.server_of(self._key(0, "g"))
+        elsewhere = [key for key in (self._key(b, "g") for b in range(1, BUCKETS)) if server_of(key) is not here]
+        if not elsewhere:
+            return False
+        others = await self._run([("GET", key) for key in elsewhere])
         candidate = await self._run([("GET", self._key(0, "g-new"))])  # behind them: it is written before all
         return not {None, *candidate}.issuperset(others)
 

@@ -279,12 +279,13 @@ def _consider_all(
             rest = [view.bundle.steps.messages[i] for *_, i in order[place:]]
             return fits, stops, [(m, value_of(view, m)) for m in rest]
         message = view.bundle.steps.messages[index]
+        asked = len(view.wanted)
         verdict = consider(view, message)
         if isinstance(verdict, Stop):
             stops.append((message, verdict))
             continue
         fits.append(verdict)
-        if not 0 < len(view.wanted) < ASKED_AT_ONCE:  # else the step is taken again: what stands behind is asked too
+        if not asked < len(view.wanted) < ASKED_AT_ONCE:  # else it may not fit: what stands behind it is asked too
             best = min(best, (tier, wait, -verdict.rank)) if best is not None else (tier, wait, -verdict.rank)
     return fits, stops, []
 

@@ -587,6 +587,7 @@ def test_a_store_that_goes_down_and_comes_back(bundle: Bundle, runner: Bounded, 
 def test_a_store_that_does_not_answer_in_time(store: RedisStore, bundle: Bundle, runner: Bounded) -> None:
     async def scenario() -> None:
         w = worker(store, bundle, budget_ms=60)
+        await store.check()  # it has a generation
         assert reasons(await w.answers([event("e1")])) == {Reason.SELECTED: 1}
         await store.admin.execute_command("CLIENT", "PAUSE", 800, "ALL")
         assert reasons(await w.answers([event("e2")])) == {Reason.STATE_UNKNOWN: 1}

@@ -224,6 +224,29 @@ def test_many_exhausted_volumes_are_learnt_of_together(stores: list[RedisStore],
     runner.run(scenario())
 
 
+def test_nothing_is_asked_behind_what_surely_fits(
+    stores: list[RedisStore], runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    considered: Counter[str] = Counter()
+    real = take.consider
+
+    def consider(view: Any, step: Any) -> Any:
+        considered[step.message.name] += 1
+        return real(view, step)
+
+    async def scenario() -> None:
+        news = "".join(f"  n{k}: {{like: offer, purpose: news, value: 0.{k:03}}}\n" for k in range(1, 50))
+        text = RULES % {"caps": "  - {volume: 5, in: calendar day, purposes: [ads]}", "holdout": "false"}
+        text = text.replace("caps:\n", f"{news}caps:\n")
+        text = text.replace("purposes: {ads", "purposes: {news: {consent: not_required}, ads", 1)
+        one = worker(stores[0], compile_bundle({"a.yaml": text.encode()}))
+        monkeypatch.setattr(take, "consider", consider)
+        assert told(await one.decide(requests(range(8)))) == {"offer": 5, "n49": 3}
+        assert set(considered) == {"offer", "second", "n49"}
+
+    runner.run(scenario())
+
+
 def test_leases_get_smaller_and_are_exact(stores: list[RedisStore], runner: asyncio.Runner) -> None:
     async def scenario() -> None:
         counters = RedisCounters(stores[0])
