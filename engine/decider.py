@@ -17,6 +17,7 @@ from typing import TypeVar, cast
 
 from engine.bundle import Active, Bundle
 from engine.clock import Clock, SystemClock
+from engine.compiler.model import LEARNING
 from engine.contact.caps import KEPT_MS_MIN
 from engine.contact.consent import with_stops
 from engine.decision import DecideRequest, Decision, Event, OutcomeResult, Outcomes
@@ -179,7 +180,7 @@ class Decider:
         profile = decode_profile(entry.profile)
         if not profile.version:
             return None
-        purposes = self.active.bundle.ruleset.purposes
+        purposes = (*self.active.bundle.ruleset.purposes, LEARNING)
         profile.contact = with_stops(profile.contact, decode_record(entry.record).opt_outs, purposes)
         return profile
 

@@ -33,6 +33,7 @@ ARCHIVE_EVERY_S = 10.0
 LOOK_FOR_ERASED_EVERY_S = 3600.0
 ERASE_AFTER_MS = 86_400_000  # one pass over the archive a day at most, however many customers are erased
 _NICE = 10
+_SETTLED_MS = 1000  # beyond the time that a commit may take
 _END_S = 5.0
 
 
@@ -46,7 +47,7 @@ async def keep(settings: Settings, url: str, stop: asyncio.Event) -> None:
     now_ms = SystemClock().now_ms
     work = [
         revisions.watch(),
-        keep_learning(learner, LEARN_EVERY_S, now_ms),
+        keep_learning(learner, LEARN_EVERY_S, settings.commit_budget_ms + _SETTLED_MS),
         keep_archiving(archiver),
         keep_erasing(settings.data / "archive", now_ms),
     ]

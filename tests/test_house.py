@@ -49,7 +49,7 @@ ALLOWED: dict[str, set[str]] = {
     "service": PIPELINE | {"columns", "revisions", "revision_store", "transport", "pb"},
     "replay": PIPELINE,
     "readout": RULES | {"state", "learning"},
-    "recovery": PIPELINE | {"revision_store"},
+    "recovery": PIPELINE | {"revision_store", "readout"},
     "cli": PIPELINE | {"trial", "replay", "readout", "recovery", "service", "pb", "settings"},
 }
 

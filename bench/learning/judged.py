@@ -2,17 +2,20 @@
 
 A trial is a month of 100 customers a day; what was drawn yesterday is learnt today. In A/A trials both variants are
 worth the same, and every verdict is false. In the others the treatment is worth five points more. A bound is a level
-and two standard errors of the share of runs that were counted.
+and three standard errors of the share of runs that were counted: of ten with two, one would often fail by chance.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from typing import Literal
 
 import numpy as np
 
+from bench.learning.cores import done
 from bench.learning.play import F64, I64, Player, draws, policy
 from bench.rows import Effort, Row
 from engine.decision import SHARE_UNIT
@@ -22,7 +25,10 @@ from engine.readout.effects import Effect, Trials, compare
 from engine.readout.ratio import SUSPECT, sample_ratio
 
 LEVEL = 0.05
-RUNS = 400
+RUNS = 1000
+_ERRORS = 3.0  # standard errors that a share may be off
+_AT_ONCE = 20  # runs a task
+_QUICK = 0.04  # the least part of them
 _DAYS, _A_DAY = 30, 100
 _CONTROL, _TREATED = 0, 1
 _POLICIES = {
@@ -88,14 +94,23 @@ def watch(name: str, rates: tuple[float, float], seed: int, days: int = _DAYS) -
     return Watched(looks, ratios[-1].p, any(ratio.suspect for ratio in ratios))
 
 
+def _watch_some(name: str, rates: tuple[float, float], seeds: range, days: int) -> list[Watched]:
+    return [watch(name, rates, seed, days) for seed in seeds]
+
+
 def run(effort: Effort) -> list[Row]:
     """A/A trials and trials with an effect, of a fixed trial and of Thompson sampling."""
-    runs = max(3, round(RUNS * max(effort.exams, 0.1 if effort.exams else 0.0)))
+    runs = max(_AT_ONCE if effort.exams else 3, round(RUNS * max(effort.exams, _QUICK if effort.exams else 0.0)))
     days = _DAYS if effort.exams else 4
+    tasks = {}
+    for k, (name, rates) in enumerate(product(_POLICIES, (_SAME, _BETTER))):
+        seeds = range(50_000 * k, 50_000 * k + runs)
+        parts = [seeds[at : at + _AT_ONCE] for at in range(0, runs, _AT_ONCE)]
+        tasks[name, rates] = [partial(_watch_some, name, rates, part, days) for part in parts]
+    found = {key: [one for some in parts for one in some] for key, parts in done(tasks, effort).items()}
     rows = []
-    for k, name in enumerate(_POLICIES):
-        same = [watch(name, _SAME, 100_000 * k + s, days) for s in range(runs)]
-        better = [watch(name, _BETTER, 100_000 * k + 50_000 + s, days) for s in range(runs)]
+    for name in _POLICIES:
+        same, better = found[name, _SAME], found[name, _BETTER]
         effect = _BETTER[1] - _BETTER[0]
         note = f"judged: {runs} trials of {days * _A_DAY:,} customers each, {days} looks"
         rows += [
@@ -119,10 +134,10 @@ def _share(
     better: Literal["higher", "lower"] = "lower",
     note: str = "",
 ) -> Row:
-    """The share of runs, against a level and two standard errors of it."""
+    """The share of runs, against a level and some standard errors of it."""
     bound = None
     if level is not None:
-        error = 2.0 * math.sqrt(level * (1.0 - level) / len(found))
+        error = _ERRORS * math.sqrt(level * (1.0 - level) / len(found))
         bound = round(level + error if better == "lower" else level - error, 4)
     return Row(
         name, "share", [float(np.mean(found))], bound=bound, better=better, note=note, facts={"runs": len(found)}

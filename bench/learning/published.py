@@ -10,14 +10,12 @@ with the feedback: so items retire at turns here. Where the new item is known at
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
 from functools import partial
-from multiprocessing import get_context
 
 import numpy as np
 
+from bench.learning.cores import Task, done
 from bench.learning.play import Change, Player, play, policy
 from bench.rows import Effort, Row
 
@@ -32,8 +30,6 @@ _RETIRES = 1e-3
 _ARMS = 10
 _RUNS = {1: 1, 10: 2, 100: 4, 1000: 8}
 _SETTINGS = "reward: {converted: 1}, floor: 0%"
-
-Task = Callable[[], float]
 
 
 def delayed(kind: str, delay: int, steps: int, seed: int, at_once: bool = False) -> float:
@@ -64,7 +60,7 @@ def changing(half_life: int, steps: int, seed: int) -> float:
 
 def run(effort: Effort) -> list[Row]:
     """All three, on all cores: a run is one process' work."""
-    tasks: dict[tuple[object, ...], list[Task]] = {}
+    tasks: dict[tuple[object, ...], list[Task[float]]] = {}
     lengths = {delay: max(200, min(STEPS, round(STEPS * effort.exams * delay))) for delay in THOMPSON}
     for delay, steps in lengths.items():
         for kind in ("thompson", "ucb1", *(("kl_ucb",) if delay == 100 else ())):
@@ -78,7 +74,7 @@ def run(effort: Effort) -> list[Row]:
     for half_life in CHANGE if whole else (0,):
         runs = range(_seeds(6 if half_life else 40, effort))
         tasks["change", half_life] = [partial(changing, half_life, steps, s) for s in runs]
-    found = _done(tasks, 1 if effort.exams == 0.0 else os.cpu_count() or 1)
+    found = done(tasks, effort)
     rows = [row for delay in THOMPSON for row in _rows_of(delay, lengths[delay], found)]
     at_once = found["at once", 1000]
     rows.append(Row(
@@ -132,12 +128,3 @@ def _mean(name: str, regrets: Sequence[float], published: float, steps: int, bou
         note=said + (f", standard error {error:.1f}" if error is not None else ""),
         facts={"steps": steps, "runs": len(regrets), "standard_error": error},
     )  # fmt: skip
-
-
-def _done(tasks: Mapping[tuple[object, ...], Sequence[Task]], processes: int) -> dict[tuple[object, ...], list[float]]:
-    """What each task gives; the first named begin first, and should be the longest."""
-    if processes == 1:
-        return {name: [task() for task in some] for name, some in tasks.items()}
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        futures = {name: [pool.submit(task) for task in some] for name, some in tasks.items()}
-        return {name: [future.result() for future in some] for name, some in futures.items()}

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from engine.cli import readout
+from engine.cli import learnt, readout
 
 app = typer.Typer(
     name="tact",
@@ -427,7 +427,7 @@ def erase_archive(data: DataDir = _DATA, json: Json = False) -> None:
     _done(command.run(data, json))
 
 
-app.registered_commands += readout.app.registered_commands
+app.registered_commands += learnt.app.registered_commands + readout.app.registered_commands
 
 
 def main() -> None:

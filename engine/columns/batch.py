@@ -374,7 +374,8 @@ class ColumnBatch:
         rules, spans = self.rules, np.zeros((self.events, 2), np.int64)
         parts: list[bytes] = []
         end = 0
-        for i in events[rules.measures[self.requests.kind[events]]].tolist():
+        counted = events[rules.measures[self.requests.kind[events]]].tolist() if rules.measuring else ()
+        for i in counted:
             found = measured(self._batch, i, rules.bundle.steps.kpis_of[rules.events[int(self.requests.kind[i])]])
             if found:
                 parts.append(msgpack.packb(found))

@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 from engine.bundle import Bundle
 from engine.columns.batch import _store
 from engine.columns.requests import CODES
-from engine.compiler.model import RuleSet
+from engine.compiler.model import LEARNING, RuleSet
 from engine.compiler.nodes import Type
 from engine.kernels import blake2b
 from engine.kernels import puts as p
@@ -56,7 +56,7 @@ class PutColumns:
             types=np.array([_CODES.get(f.type, OTHER) for f in features], np.int8),
             units=np.array([money.index(f.unit) if f.unit in money else -1 for f in features], np.int32),
             currencies=names([unit.encode() for unit in money]),
-            purposes=names([name.encode() for name in rules.purposes]),
+            purposes=names([name.encode() for name in (*rules.purposes, LEARNING)]),
             channels=names([name.encode() for name in sorted(channels)]),
             customer=blake2b.start(16, secret, b"tact-customer"),
         )

@@ -95,7 +95,8 @@ class RuleColumns:
         )
         self.segmented = any(step.by for step in steps.messages)
         self.reports = any(step.report_by for step in steps.messages)
-        self.measures = np.array([bool(bundle.steps.kpis_of[name]) for name in events], np.bool_)
+        self.measures = np.array([bool(bundle.steps.kpis_of[name]) for name in events], np.bool_)  # by event type
+        self.measuring = bool(self.measures.any())
         self._history = NO_HISTORY
         self._paused: tuple[Pauses, npt.NDArray[np.uint8]] | None = None
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from engine.bundle import Bundle
 from engine.columns.inputs import Paths
+from engine.compiler.model import LEARNING
 from engine.compiler.nodes import Type
 from engine.compiler.plan import Output
 from engine.contact.holdout import threshold
@@ -230,6 +231,7 @@ def rule_tables(bundle: Bundle, paths: Paths) -> RuleTables:
             *topic, step.purpose.holdout, leave, by_name, step.suppressions.outcomes, step.suppressions.ignored,
             enrols, step.message.learned,
         )  # fmt: skip
+    consents = [*((p.name, p.consent_required) for p in ruleset.purposes.values()), (LEARNING, False)]
     messages = Messages(
         table=table,
         constant=funnel.constant,
@@ -240,9 +242,7 @@ def rule_tables(bundle: Bundle, paths: Paths) -> RuleTables:
         variants=_columns(built.variants, 3),
         texts=_columns(built.texts, 2),
         slots=_columns(built.slots, 2),
-        purposes=_columns(
-            [(_hash(name_hash(p.name)), *words.span(p.name), p.consent_required) for p in ruleset.purposes.values()], 4
-        ),
+        purposes=_columns([(_hash(name_hash(n)), *words.span(n), required) for n, required in consents], 4),
         names=np.zeros(0, np.uint8),
     )
     labels = _labels(bundle, words, built.variant_names, paths, reads_at, reads)

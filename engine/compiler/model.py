@@ -419,6 +419,9 @@ class VolumeCap:
     position: Position
 
 
+LEARNING = "learning"  # a consent's purpose that no rule set declares: withdrawn, the customer is not learnt from
+
+
 @dataclass(frozen=True, slots=True)
 class Kpi:
     """An attribute of an event type (number, integer or money) whose sum the readout tells."""

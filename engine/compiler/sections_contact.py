@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 
 from engine.compiler import regimes
-from engine.compiler.model import Cap, Channel, Gap, Period, Purpose, QuietHours
+from engine.compiler.model import LEARNING, Cap, Channel, Gap, Period, Purpose, QuietHours
 from engine.compiler.nodes import Type
 from engine.compiler.reading import Fields, Reading, shape
 from engine.compiler.regimes import RegimeHours
@@ -30,6 +30,9 @@ def read_purposes(reading: Reading, section: Section, quiet_hours: Iterable[str]
     keys = ("consent", "quiet_hours", "if_state_unknown", "holdout", "tier", "stops")
     for name, (key, node) in section.items():
         what = f"the purpose '{name}'"
+        if name == LEARNING:
+            message = f"'{name}' is a purpose of every rule set: withdrawn, the customer is not learnt from"
+            reading.add("reserved-name", key, message)
         fields = reading.fields(node, what, keys, ("consent",)) if reading.named(key, "a purpose") else None
         if fields is None:
             continue
@@ -49,7 +52,8 @@ def read_purposes(reading: Reading, section: Section, quiet_hours: Iterable[str]
                 f"{what} asks for consent, and consent is unknown while state is", hint="write `silent`",
             )  # fmt: skip
         required = consent == "required"
-        stops = reading.names(fields["stops"][1], "'stops'", section, "unknown-purpose") if "stops" in fields else ()
+        known = (*section, LEARNING)
+        stops = reading.names(fields["stops"][1], "'stops'", known, "unknown-purpose") if "stops" in fields else ()
         purposes[name] = Purpose(
             name, required, quiet, unknown or "silent", bool(holdout), tier or TIER_DEFAULT, key.position, stops
         )

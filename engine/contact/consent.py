@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from engine.compiler.model import Message, Purpose
+from engine.compiler.model import LEARNING, Message, Purpose
 from engine.decision import Details, Reason
 from engine.identity import name_hash
 from engine.state.model import ConsentEntry, Contact, Record
 
 EVERYTHING = 0  # the key of an opt-out from all purposes
+_LEARNING_KEY = name_hash(LEARNING)
 
 
 def stopped_by_consent(
@@ -40,6 +41,15 @@ def stopped_by_consent(
     if any(topic in blocked for topic in message.topics):
         return Reason.TOPIC_BLOCKED, Details(topic=message.topic or "", cause="the customer blocked the topic")
     return None
+
+
+def objects_to_learning(contact: Contact | None, record: Record) -> bool:
+    """Whether the customer is not to be learnt from: consent for LEARNING was withdrawn, or everything stopped."""
+    said = contact.consents if contact is not None else ()
+    own = next((c for c in said if c.scope == (LEARNING, "", "")), None)
+    stopped_ms = max(record.opt_outs.get(_LEARNING_KEY, -1), record.opt_outs.get(EVERYTHING, -1))
+    granted_ms = own.changed_at_ms if own is not None and own.granted else -1
+    return (stopped_ms >= 0 and granted_ms <= stopped_ms) or (own is not None and not own.granted)
 
 
 def permits(message: Message, purpose: Purpose, contact: Contact | None, record: Record, channel: str) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.kernels import arena as a
 from engine.kernels.compiled import inlined, kernel
-from engine.kernels.consent import preferred
+from engine.kernels.consent import ALLOWED, consent, opted_out_ms, preferred
 from engine.kernels.filters import consider, say, text_of, true_at, value_of, wait_of
 from engine.kernels.hours import SEND as AT_ONCE
 from engine.kernels.hours import TO_STEP, UNBOUND, closes
@@ -288,10 +288,15 @@ def _among(  # type: ignore[no-untyped-def]
         values[k] = value_of(order[k, 0], row, messages, facts)
     _sort(count, messages, scratch)
     live = live_touches(i, records, customers.held_out[i], scratch.live)
+    learning = messages.purposes[len(messages.purposes) - 1]  # withdrawn: the customer is not learnt from
+    objects = consent(
+        data, customers.contact[i, 0], customers.contact[i, 1], messages.names, learning[1], learning[2], False,
+        opted_out_ms(records, i, learning[0]), 0, 0,
+    ) != ALLOWED  # fmt: skip
     first, fits, best, place, top = -1, 0, -1, 0, -np.inf
     while place < count and (first < 0 or not _behind(place, first, top, messages, scratch)):
         m = order[place, 0]
-        if messages.table[m, LEAVE]:
+        if messages.table[m, LEAVE] or (objects and messages.table[m, POLICY]):
             rows[i, STATUS] = TO_PYTHON
             return
         wait = wait_of(m, i, messages, hours, customers, own_from, own_to, zones, scratch)

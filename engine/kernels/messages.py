@@ -65,7 +65,7 @@ class Messages(NamedTuple):
     variants: I64  # (.., 3): key, set of languages, first row in `texts`
     texts: I64  # (.., 2): slots' begin and end; per variant by language and channel
     slots: I64  # (.., 2): kind, column
-    purposes: I64  # (P, 4): hash, span of the name, whether consent is required
+    purposes: I64  # (P + 1, 4): hash, span of the name, whether consent is required; the last one is for learning
     names: U8
 
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from engine.compiler.model import Enrolment, Policy, Slice
 from engine.decision import SHARE_UNIT
 from engine.identity import name_hash
-from engine.learning.policies import VariantShares, variant_shares
+from engine.learning.policies import VariantShares, objected_shares, variant_shares
 from engine.learning.posteriors import Posteriors
 from engine.learning.shares import shares_of
 
@@ -26,6 +26,7 @@ class Assignment(IntEnum):
     OUTSIDE = 2
     EARLY = 3
     OVER = 4
+    OBJECTED = 5
 
     @property
     def in_trial(self) -> bool:
@@ -49,8 +50,8 @@ def inside(digest: bytes, part: Slice) -> bool:
     return part.low <= place(digest, part) < part.high
 
 
-def assignment(policy: Policy | None, digest: bytes, now_ms: int) -> Assignment:
-    """By what a customer's variant is drawn now."""
+def assignment(policy: Policy | None, digest: bytes, now_ms: int, objects: bool = False) -> Assignment:
+    """By what a customer's variant is drawn now. `objects`: who is not to be learnt from."""
     if policy is None:
         return Assignment.POLICY
     enrolment = policy.enrolment
@@ -61,6 +62,8 @@ def assignment(policy: Policy | None, digest: bytes, now_ms: int) -> Assignment:
             return Assignment.EARLY
         if enrolment.part is not None and not inside(digest, enrolment.part):
             return Assignment.OUTSIDE
+    if objects:
+        return Assignment.OBJECTED
     if policy.fixed_slice is not None and inside(digest, policy.fixed_slice.part):
         return Assignment.FIXED_SLICE
     return Assignment.POLICY
@@ -77,7 +80,9 @@ def fallback(enrolment: Enrolment, how: Assignment) -> str:
 
 
 def why_not(policy: Policy, how: Assignment) -> str:
-    """In words, why a customer is not in a policy's trial."""
+    """In words, why a customer is not in a policy's trial, or is not learnt from."""
+    if how is Assignment.OBJECTED:
+        return "the customer objects to being learnt from"
     if how is Assignment.OUTSIDE and policy.enrolment is not None and policy.enrolment.part is not None:
         return f"not in the slice of '{policy.name}' in the layer '{policy.enrolment.part.owner}'"
     return f"the trial of '{policy.name}' {'is over' if how is Assignment.OVER else 'has not begun'}"
@@ -93,6 +98,8 @@ def assigned_shares(
     context: tuple[int, ...] = (),
 ) -> VariantShares:
     """Shares of the variants that are left. Outside of a trial all is of one; all zero where that is not left."""
+    if policy is not None and how is Assignment.OBJECTED:
+        return objected_shares(policy, variants)
     if policy is not None and not how.in_trial and policy.enrolment is not None:
         variant = fallback(policy.enrolment, how)
         return VariantShares(tuple(SHARE_UNIT if v == variant else 0 for v in variants), 0)

@@ -6,7 +6,8 @@
     kl_ucb          the largest rate that n trials do not speak against: n kl(mean, q) <= ln N (Garivier & Cappe 2011)
     thompson        the probability to be the best: Beta posteriors (Chapelle & Li 2011), or normal ones of the mean
 
-Rewards are parts of the best possible one, 0 to 1. A variant's `value` multiplies its reward.
+Rewards are parts of the best possible one, -1 to 1. A variant's `value` multiplies its reward. Where success is a rate
+(Beta posteriors, KL), an arm that loses more than it earns has none.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from engine.learning.best import best_of_betas, best_of_normals
 
 _VARIANCE = 0.25  # of a reward within [0, 1], before anything was seen: the largest there is
 _LEAST_VARIANCE = 1e-6
+_LEAST_SUCCESS = 1e-3  # of a Beta distribution: its density has no bound at 0 then, as with the least prior
 
 
 class Seen(NamedTuple):
@@ -107,6 +109,7 @@ def _kl_ucb(learning: Learning, beliefs: Beliefs, values: Values) -> Sequence[fl
 
 def kl_bound(mean: float, most: float) -> float:
     """The largest q with kl(mean, q) <= most, of Bernoulli distributions; to 2^-40."""
+    mean = max(mean, 0.0)  # a rate; a loss is no success
     low, high = min(mean, 1.0), 1.0
     for _ in range(40):
         q = 0.5 * (low + high)
@@ -130,7 +133,7 @@ def _thompson(learning: Learning, beliefs: Beliefs, values: Values) -> Sequence[
             tuple(b.mean * v for b, v in zip(beliefs, values, strict=True)),
             tuple(b.deviation * v for b, v in zip(beliefs, values, strict=True)),
         )
-    successes = tuple(b.prior_rate * b.prior_weight + b.seen.reward for b in beliefs)
+    successes = tuple(max(b.prior_rate * b.prior_weight + b.seen.reward, _LEAST_SUCCESS) for b in beliefs)
     rest = tuple(b.weight - s for b, s in zip(beliefs, successes, strict=True))
     return best_of_betas(successes, rest, tuple(values))
 

@@ -86,6 +86,11 @@ class Learner:
             await self._command("HDEL", self._sums[1], *names[first : first + _FIELDS_PER_COMMAND])
         return len(stale)
 
+    async def now_ms(self) -> int:
+        """The store's time. Raises StoreUnavailable."""
+        seconds, micros = await self._command("EVAL", "return redis.call('TIME')", 1, self._sums[0])  # of its node
+        return int(seconds) * 1000 + int(micros) // 1000
+
     async def close(self) -> None:
         """Closes the learner's own connection."""
         await self._link.close()
@@ -162,12 +167,14 @@ async def keep_learnt_fresh(store: RedisStore, learnt: Learnt, every_s: float) -
         await asyncio.sleep(every_s)
 
 
-async def keep_learning(learner: Learner, every_s: float, now_ms: Any) -> None:
-    """Folds for ever; `now_ms()` gives the time. A store that is away is tried again."""
+async def keep_learning(learner: Learner, every_s: float, settled_ms: int) -> None:
+    """Folds for ever, what has closed `settled_ms` ago by the store's clock: longer than a commit takes, so that no
+    outcome of before is still on its way and the log alone says what was learnt. A store that is away is tried again.
+    """
     forgot_at = -_FORGET_EVERY_S
     while True:
         try:
-            await learner.run_once(now_ms())
+            await learner.run_once(await learner.now_ms() - settled_ms)
             if time.monotonic() - forgot_at >= _FORGET_EVERY_S:
                 await learner.forget()
                 forgot_at = time.monotonic()

@@ -64,12 +64,26 @@ def variant_shares(
     return VariantShares(shares_of(weights, policy.floor, hashes), posteriors.version)
 
 
-def scaled_reward(policy: Policy | Terms, kinds: set[OutcomeKind]) -> int:
-    """The reward of one closed trial in REWARD_UNIT: the values of the kinds seen, as a part of the
-    sum of all positive ones, held within [0, 1].
+def objected_shares(policy: Policy, variants: Sequence[str]) -> VariantShares:
+    """Shares for a customer who objects to learning: the control; where it is not left or there is none, the fixed
+    weights, else equal ones. Nothing that was learnt goes into them.
     """
-    best = sum(v for v in policy.reward.values() if v > 0.0)
+    hashes = tuple(name_hash(v) for v in variants)
+    if policy.control in variants:
+        return VariantShares(shares_of(tuple(float(v == policy.control) for v in variants), 0.0, hashes), 0)
+    return variant_shares(policy if policy.kind == "fixed" else None, "", "", variants, Posteriors())
+
+
+def scaled_reward(policy: Policy | Terms, kinds: set[OutcomeKind]) -> int:
+    """The reward of one closed trial in REWARD_UNIT: the values of the kinds seen, as a part of the sum of all
+    positive ones (of all negative ones where there are no others), held within [-1, 1].
+
+    Below zero, so that an arm which drives customers away is worse than one that does nothing, and an opt-out undoes
+    a conversion of another trial; not below -1, so that one trial never costs more than the best one earns.
+    """
+    worth = policy.reward.values()
+    best = sum(v for v in worth if v > 0.0) or -sum(worth)
     if best <= 0.0:
         return 0
-    got = sum(policy.reward.get(kind.name.lower(), 0.0) for kind in kinds)
-    return round(min(1.0, max(0.0, got / best)) * REWARD_UNIT)
+    got = sum(policy.reward.get(kind.name.lower(), 0.0) for kind in sorted(kinds))
+    return round(min(1.0, max(-1.0, got / best)) * REWARD_UNIT)

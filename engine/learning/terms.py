@@ -17,7 +17,6 @@ import orjson
 from engine.compiler.model import Policy
 
 FIXED = "fixed"  # the policy's weights are
-OBJECTED = "objected"  # the customer is not to be learnt from
 
 
 class Terms(NamedTuple):

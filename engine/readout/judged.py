@@ -109,14 +109,14 @@ def from_trials(
 
 def from_table(path: Path, mapped: Mapped) -> Ready:
     """A CSV or Parquet table. Raises TactError: unreadable, no such column, a propensity that is none."""
-    table = _read(path, mapped.separator)
+    table = read_table(path, mapped.separator)
     wanted = [mapped.action, mapped.reward, mapped.propensity, *mapped.context]
     wanted += [mapped.customer] if mapped.customer else []
     if missing := [c for c in wanted if c not in table.column_names]:
         raise TactError(f"{path}: no column '{missing[0]}'; expected one of {', '.join(table.column_names)}")
     if not len(table):
         raise TactError(f"{path}: no rows")
-    reward, propensity = _numbers(path, table, mapped.reward), _numbers(path, table, mapped.propensity)
+    reward, propensity = numbers_in(path, table, mapped.reward), numbers_in(path, table, mapped.propensity)
     bad = np.flatnonzero(~((propensity > 0.0) & (propensity <= 1.0)))
     if len(bad):
         found = f"row {bad[0] + 1}: the propensity {propensity[bad[0]]:g}"
@@ -190,7 +190,8 @@ def _refuse_slates(log: TrialLog, rows: I64) -> None:
         )
 
 
-def _read(path: Path, separator: str) -> pa.Table:
+def read_table(path: Path, separator: str) -> pa.Table:
+    """A CSV or Parquet file; `separator` of CSV, `tab` is a tab. Raises TactError."""
     try:
         if path.suffix == ".parquet":
             return pq.read_table(path)
@@ -200,7 +201,8 @@ def _read(path: Path, separator: str) -> pa.Table:
         raise TactError(f"{path}: {error}") from None
 
 
-def _numbers(path: Path, table: pa.Table, name: str) -> F64:
+def numbers_in(path: Path, table: pa.Table, name: str) -> F64:
+    """A column of finite numbers. Raises TactError."""
     try:
         numbers: F64 = table[name].cast(pa.float64()).to_numpy()
     except pa.ArrowException:

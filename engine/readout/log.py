@@ -26,8 +26,8 @@ F64 = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 _CANDIDATE, _VARIANT = "candidates.list.element.message", "variants.list.element.variant"
-_NAMES: tuple[str, ...] = ("event_type", "revision", "message", "variant", "channel", "policy", "segment", "reported")
-_NAMES += ("category", "arbitration")
+_NAMES: tuple[str, ...] = ("event_type", "revision", "message", "variant", "channel", "policy", "segment", "terms")
+_NAMES += ("reported", "category", "arbitration")
 _REMOVED = b"tact.removed"  # in a file's metadata: entries that erasures took out
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _HIDDEN = {"log_id", "fingerprint", "record_version", "profile_version", "values_read", "ranks"}  # read where asked
@@ -197,12 +197,12 @@ def read_decisions(log: Path, names: Names, more: tuple[str, ...] = ()) -> Itera
         yield Decisions(
             path,
             names,
-            _digests(table["customer"]),
+            digests_of(table["customer"]),
             _columns(table, names),
             table["event"].to_numpy(),
             _candidates(table["candidates"], names),
             _variants(table["variants"], names),
-            _integers(table["context"]) if "context" in table.column_names else _none(len(table)),
+            lists_of(table["context"]) if "context" in table.column_names else _none(len(table)),
             _measured(table["measured"], names),
             table.select([c for c in more if c in table.column_names]),
         )
@@ -216,20 +216,32 @@ def read_outcomes(log: Path, names: Names) -> Iterator[Outcomes]:
         yield Outcomes(
             path,
             names,
-            _digests(table["customer"]),
+            digests_of(table["customer"]),
             columns,
             table["event"].to_numpy(),
             table["value"].to_numpy(),
         )
 
 
+def given_elsewhere(log: Path) -> frozenset[str]:
+    """Policies that were given what was learnt elsewhere."""
+    tables = (columns_of(path, "elsewhere", ["policy"], []) for path in files_of(log, "elsewhere"))
+    return frozenset(name for table in tables for name in table["policy"].to_pylist())
+
+
 def _table(path: Path, kind: str, more: set[str], texts: list[str]) -> pa.Table:
-    """The file's table with the schema of this version; columns that it lacks are the kind's defaults."""
+    """All columns but the hidden ones that are not asked for."""
+    return columns_of(path, kind, [f.name for f in SCHEMAS[kind] if f.name not in _HIDDEN or f.name in more], texts)
+
+
+def columns_of(path: Path, kind: str, wanted: list[str], texts: list[str]) -> pa.Table:
+    """Columns of a file with the schema of this version; those that it lacks are the kind's defaults. `texts` come
+    as codes. Raises UnreadableLog.
+    """
     schema = SCHEMAS[kind]
-    wanted = [f.name for f in schema if f.name not in _HIDDEN or f.name in more]
     try:
         there = set(pq.read_schema(path).names)
-        if missing := {"customer", "event", "at_ms"} - there:
+        if missing := {"customer", "event", "at_ms"} & set(schema.names) - there:
             raise UnreadableLog(f"{path}: no column '{min(missing)}'; expected a {kind} log")
         coded = [t for t in texts if t.partition(".")[0] in there]
         with pq.ParquetFile(path, read_dictionary=coded) as file:
@@ -261,7 +273,21 @@ def _one(column: pa.ChunkedArray) -> Any:
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks or [pa.array([], column.type)])
 
 
-def _digests(column: pa.ChunkedArray) -> U64:
+def numbers_of(column: pa.ChunkedArray) -> I64:
+    """Whole numbers or flags; null is 0."""
+    found = _one(column)
+    found = found.fill_null(False if pa.types.is_boolean(found.type) else 0)
+    numbers: I64 = found.to_numpy(zero_copy_only=False).astype(np.int64)
+    return numbers
+
+
+def codes_of(column: pa.ChunkedArray, names: Names) -> I64:
+    """Texts as codes."""
+    return names.codes(_one(column))
+
+
+def digests_of(column: pa.ChunkedArray) -> U64:
+    """Hashes of customers as two words (n, 2)."""
     array = _one(column)
     if len(array) == 0:
         return np.zeros((0, 2), np.uint64)
@@ -297,7 +323,8 @@ def ranks_of(d: Decisions) -> Ranks:
     )
 
 
-def _integers(column: pa.ChunkedArray) -> Lists:
+def lists_of(column: pa.ChunkedArray) -> Lists:
+    """Lists of whole numbers: these are the names."""
     at, flat = _list(column)
     numbers = flat.to_numpy(zero_copy_only=False).astype(np.int64)
     return Lists(at, numbers, np.zeros_like(numbers))

@@ -17,7 +17,7 @@ from engine.compiler.nodes import Const, Fact
 from engine.decision import SHARE_UNIT, Reason
 from engine.identity import name_hash
 from engine.learning import arbitration
-from engine.learning.enrolment import assignment, known_assignment
+from engine.learning.enrolment import Assignment, assignment, known_assignment
 from engine.learning.posteriors import Posteriors
 from engine.learning.ranks import Worth, learnt_worth
 from engine.readout.log import F64, I64, U64, Decisions, Flags, Ranks, mixed, ranks_of
@@ -206,8 +206,10 @@ class Messages:
             return
         used.policy = policy.name
         at_ms = d["at_ms"][rows].tolist()
+        objected = used.how is Assignment.OBJECTED
         hows = [
-            int(assignment(policy, d.customer[i].tobytes(), at)) for i, at in zip(rows.tolist(), at_ms, strict=True)
+            int(assignment(policy, d.customer[i].tobytes(), at, objected))
+            for i, at in zip(rows.tolist(), at_ms, strict=True)
         ]
         if (other := rows[np.array(hows) != ranks.assignment[k]]).size:
             self._tell(d, "assignment", other, (used.how.name, "as the customer and the time say"))

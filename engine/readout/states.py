@@ -24,6 +24,7 @@ from engine.learning.linear import REWARD_UNIT, moments_of
 from engine.learning.policies import learnt_message, scaled_reward
 from engine.learning.posteriors import ArmKey, ArmState, Posteriors
 from engine.learning.ranks import learnt_worth
+from engine.learning.terms import read
 from engine.readout.log import I64, U64, Decisions, Outcomes, decision_keys
 
 TRIES = 2000  # states looked at for one version
@@ -113,9 +114,10 @@ class StateBook:
         """The trials of one file, and when versions were first used."""
         texts = d.names.texts
         learns = np.array([n in self.policies and self.policies[n].kind != "fixed" for n in texts])
+        told = np.array([not text or read(text) is not None for text in texts])  # "": not told by the log
         rows = np.flatnonzero(
-            learns[d["policy"]] & (d["outcome"] == int(Outcome.SEND)) & (d["withheld"] == 0) & (d["sticky"] == 0)
-            & (d["assignment"] < Assignment.OUTSIDE)
+            learns[d["policy"]] & told[d["terms"]] & (d["outcome"] == int(Outcome.SEND)) & (d["withheld"] == 0)
+            & (d["sticky"] == 0) & (d["assignment"] < Assignment.OUTSIDE)
         )  # fmt: skip
         parts = np.stack([d[n][rows] for n in ("policy", "message", "segment", "variant")])
         kinds, place = np.unique(parts, axis=1, return_inverse=True)
@@ -132,7 +134,9 @@ class StateBook:
         arms = np.array(codes, np.int64)[place.reshape(-1)] if len(rows) else np.zeros(0, np.int64)
         self._trials.append((d["bucket"][rows], closes, key, arms))
         x = d.context
-        self._contexts += [tuple(x.name[x.at[i] : x.at[i + 1]].tolist()) for i in rows.tolist()]
+        for i, policy, terms in zip(rows.tolist(), d["policy"][rows].tolist(), d["terms"][rows].tolist(), strict=True):
+            meant = not terms or self._means(texts[terms], texts[policy])
+            self._contexts.append(tuple(x.name[x.at[i] : x.at[i + 1]].tolist()) if meant else ())
         self.note(d["policy_version"], d["at_ms"])
 
     def note(self, version: I64, at_ms: I64) -> None:
@@ -143,6 +147,11 @@ class StateBook:
         np.minimum.at(least, first, at_ms[learnt])
         for one, then_ms in zip(versions.tolist(), least.tolist(), strict=True):
             self._first_ms[one] = min(then_ms, self._first_ms.get(one, then_ms))
+
+    def _means(self, terms: str, policy: str) -> bool:
+        """Whether a context of these terms is what the policy looks at."""
+        found = read(terms)
+        return found is not None and found.context_key == self.policies[policy].context_key
 
     def report(self, o: Outcomes) -> None:
         """The outcomes of one file."""

@@ -63,10 +63,11 @@ class Vectors:
         policies = [self._ruleset.policies.get(name) for name in d.names.texts]
         some = np.array([p is not None and p.enrols for p in policies])
         ours = drawn & (d["revision"] == d.names.texts.index(self._ruleset.revision))
-        expected = np.where(ours, int(Assignment.POLICY), d["assignment"])
+        objected = d["assignment"] == Assignment.OBJECTED  # the log alone knows
+        expected = np.where(ours & ~objected, int(Assignment.POLICY), d["assignment"])
         for i in np.flatnonzero(ours & some[d["policy"]]).tolist():
             digest, now_ms = d.customer[i].tobytes(), int(d["at_ms"][i])
-            expected[i] = assignment(policies[d["policy"][i]], digest, now_ms)
+            expected[i] = assignment(policies[d["policy"][i]], digest, now_ms, bool(objected[i]))
         bad = d["assignment"] != expected
         self._verdict.tell(d, "assignment", bad, lambda i: (_how(d["assignment"][i]), _how(expected[i])))
 
@@ -116,8 +117,11 @@ class Vectors:
         self._verdict.count_off(off, used.count)
         return "", ""
 
-    def finish(self, begins: bool) -> None:
-        """Folds the log again, and compares what policies had learnt with what they drew from. `begins`: as `judge`."""
+    def finish(self, begins: bool, elsewhere: frozenset[str] = frozenset()) -> None:
+        """Folds the log again, and compares what policies had learnt with what they drew from. `begins`: as `judge`.
+
+        `elsewhere`: policies that were given what was learnt elsewhere, of which the log says nothing.
+        """
         if self.book is None or len(self._revisions) > 1 or self._verdict.erased:
             return
         for found in self.book.judge(begins):
@@ -131,7 +135,7 @@ class Vectors:
                 verdict.ranks += used.count
             if found.off is not None:
                 verdict.count_off(found.off, used.count)
-            elif found.sure:
+            elif found.sure and used.policy not in elsewhere:
                 verdict.counts[check] += used.count
                 shown = str(list(used.shares)) if used.rate is None else "{:.9g} +- {:.3g}".format(*used.rate)
                 for name, log_id, path in used.examples[: EXAMPLES - self._told(check)]:
@@ -159,7 +163,8 @@ class Vectors:
         if not used.policy:
             return shares_of((1.0,) * len(used.variants), 0.0, tuple(name_hash(n) for n in used.variants))
         found = self._ruleset.policies.get(used.policy) if self._ruleset is not None else None
-        if found is None or not self._ours(revision) or (found.kind != "fixed" and used.version):
+        learnt = found is not None and found.kind != "fixed" and used.version
+        if found is None or not self._ours(revision) or learnt:
             self._verdict.open_shares += used.count
             self._verdict.other_revision += used.count if self._ruleset is not None and not self._ours(revision) else 0
             return None

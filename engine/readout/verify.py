@@ -26,6 +26,7 @@ from engine.readout.log import (
     Outcomes,
     RunCount,
     decision_keys,
+    given_elsewhere,
     mixed,
     read_decisions,
     read_outcomes,
@@ -48,7 +49,7 @@ def verify(log: Path, secret: bytes = b"", ruleset: RuleSet | None = None) -> Ve
         work.take(decisions)
     for run in runs_of(log):
         work.count(run)
-    work.finish(read_outcomes(log, names))
+    work.finish(read_outcomes(log, names), given_elsewhere(log))
     return work.verdict
 
 
@@ -149,7 +150,7 @@ class _Work:
 
     # Outcomes
 
-    def finish(self, files: Iterable[Outcomes]) -> None:
+    def finish(self, files: Iterable[Outcomes], elsewhere: frozenset[str]) -> None:
         """Compares outcomes with the decisions that they are credited to, where the log holds these.
 
         An outcome names the message as it is called when it is reported, which may be a later name than the decision's:
@@ -178,7 +179,7 @@ class _Work:
                 found = f"{texts[o['message'][i]]}/{texts[o['variant'][i]]}"
                 expected = f"{texts[message[at[i]]]}/{texts[variant[at[i]]]}"
                 self.verdict.differences.append(Difference("outcome", name, "", str(o.path), found, expected))
-        self._vectors.finish(self._runs == set(range(1, len(self._runs) + 1)) != set())
+        self._vectors.finish(self._runs == set(range(1, len(self._runs) + 1)) != set(), elsewhere)
 
 
 def _redrawn(lists: Lists, u: I64) -> I64:

@@ -107,7 +107,7 @@ class Rebooking:
             elif isinstance(entry, ErasedEntry):
                 self._erase(entry, order(copied) > order(log_id))
                 answered.clear()
-            elif order(log_id) > order(copied):
+            elif isinstance(entry, ProfileEntry) and order(log_id) > order(copied):
                 self._profile(entry)
             self.record.last_ms = max(self.record.last_ms, entry.at_ms)
         for event, decisions in answered.items():

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from engine.answer import timestamp
-from engine.compiler.model import RuleSet
+from engine.compiler.model import LEARNING, RuleSet
 from engine.pb.tact.v1 import profile_pb2 as pb
 from engine.service.values import (
     MAX_LISTED,
@@ -89,8 +89,8 @@ def _channels(rules: RuleSet) -> set[str]:
 def _decode_consent(consent: pb.Consent, rules: RuleSet, field: str, into: Violations) -> ConsentEntry:
     if not consent.purpose:
         into.add(f"{field}.purpose", "is missing: expected a purpose of the rule set")
-    elif consent.purpose not in rules.purposes:
-        into.unknown(f"{field}.purpose", "purpose", consent.purpose, rules.purposes)
+    elif consent.purpose not in rules.purposes and consent.purpose != LEARNING:
+        into.unknown(f"{field}.purpose", "purpose", consent.purpose, {*rules.purposes, LEARNING})
     if consent.state not in (pb.Consent.GRANTED, pb.Consent.WITHDRAWN):
         into.add(f"{field}.state", f"found {consent.state}: expected GRANTED or WITHDRAWN")
     changed_at_ms = 0

@@ -1,6 +1,6 @@
 """The decision log's entries and their bytes: the audit trail, and what learning folds.
 
-    byte 0   kind: 1 decision, 2 outcome, 3 profile, 4 erased
+    byte 0   kind: 1 decision, 2 outcome, 3 profile, 4 erased, 5 elsewhere
     then     a fixed head of that kind's hashes, versions and times (little endian)
     then     a MessagePack array of the kind's other fields, in order, cut after the last that is not default
 
@@ -156,7 +156,17 @@ class ErasedEntry:
     customer: bytes
 
 
-Entry = DecisionEntry | OutcomeEntry | ProfileEntry | ErasedEntry
+@dataclass(slots=True)
+class ElsewhereEntry:
+    """A policy was given what was learnt elsewhere, under a name: from here on the log does not hold all it knows."""
+
+    at_ms: int
+    customer: bytes  # nobody's: zeros
+    name: str
+    policy: str
+
+
+Entry = DecisionEntry | OutcomeEntry | ProfileEntry | ErasedEntry | ElsewhereEntry
 
 
 class _Format:
@@ -180,12 +190,14 @@ _DECISION = _Format(1, DecisionEntry, "q16sQQ8s8s")
 _OUTCOME = _Format(2, OutcomeEntry, "qq16sQQdB")
 _PROFILE = _Format(3, ProfileEntry, "q16s8s")
 _ERASED = _Format(4, ErasedEntry, "q16s")
-_FORMATS = {f.kind: f for f in (_DECISION, _OUTCOME, _PROFILE, _ERASED)}
+_ELSEWHERE = _Format(5, ElsewhereEntry, "q16s")
+_FORMATS = {f.kind: f for f in (_DECISION, _OUTCOME, _PROFILE, _ERASED, _ELSEWHERE)}
 _FORMAT_OF: dict[type, _Format] = {
     DecisionEntry: _DECISION,
     OutcomeEntry: _OUTCOME,
     ProfileEntry: _PROFILE,
     ErasedEntry: _ERASED,
+    ElsewhereEntry: _ELSEWHERE,
 }
 _EMPTY = (0, "", False)
 _CELLS = struct.Struct("<qq")

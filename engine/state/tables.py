@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 import pyarrow as pa
 
-from engine.state.log import DecisionEntry, ErasedEntry, OutcomeEntry, ProfileEntry, decode
+from engine.state.log import DecisionEntry, ElsewhereEntry, ErasedEntry, OutcomeEntry, ProfileEntry, decode
 from engine.state.packing import CorruptBlob
 
 log = logging.getLogger(__name__)
@@ -121,6 +121,7 @@ SCHEMAS = {
         ]
     ),
     "erased": pa.schema([*_PLACE, ("at_ms", pa.int64()), ("customer", _DIGEST)]),
+    "elsewhere": pa.schema([*_PLACE, ("at_ms", pa.int64()), ("customer", _DIGEST), ("name", _TEXT), ("policy", _TEXT)]),
     "unreadable": pa.schema([*_PLACE, ("d", pa.binary())]),  # kept as it is, for a version that can
 }
 _KIND_OF = {
@@ -128,6 +129,7 @@ _KIND_OF = {
     OutcomeEntry: "outcome",
     ProfileEntry: "profile",
     ErasedEntry: "erased",
+    ElsewhereEntry: "elsewhere",
 }
 
 

@@ -13,7 +13,7 @@ from engine.bundle import Bundle, Pauses
 from engine.compiler.model import Position, Text
 from engine.compiler.program import Batch
 from engine.contact.caps import Proposal, stopped_by_limits
-from engine.contact.consent import permits, stopped_by_consent
+from engine.contact.consent import objects_to_learning, permits, stopped_by_consent
 from engine.contact.hours import send_time
 from engine.contact.suppression import stopped_by_outcomes
 from engine.contact.volume import Counter, Left, Volumes, counters
@@ -207,6 +207,9 @@ def _shares(
 ) -> tuple[VariantShares, bool] | Stop:  # fmt: skip
     """The shares of the variants left, and whether they come from an earlier assignment."""
     policy = step.policy
+    if how is Assignment.OBJECTED and policy is not None:
+        shares = assigned_shares(policy, how, step.message.name, segment, variants, view.posteriors, context)
+        return (shares, False) if any(shares.shares) else _no_weight(step)
     if not how.in_trial:
         stop = _outside(step, variants, unfit, how)
         if stop is not None:
@@ -227,9 +230,11 @@ def _shares(
         cause = f"left out of the trial: variant '{unfit[0].variant}': {unfit[0].cause}"
         return _stop(TRIAL, (Reason.NOT_IN_TRIAL, Details(cause=cause)), step)
     shares = assigned_shares(policy, how, step.message.name, segment, variants, view.posteriors, context)
-    if not any(shares.shares):
-        return _stop(TRIAL, (Reason.VARIANT_UNAVAILABLE, Details(cause="no variant with weight is left")), step)
-    return shares, False
+    return (shares, False) if any(shares.shares) else _no_weight(step)
+
+
+def _no_weight(step: MessageStep) -> Stop:
+    return _stop(TRIAL, (Reason.VARIANT_UNAVAILABLE, Details(cause="no variant with weight is left")), step)
 
 
 def _outside(step: MessageStep, variants: list[str], unfit: list[Unfit], how: Assignment) -> Stop | None:
@@ -333,7 +338,8 @@ def consider(view: View, step: MessageStep) -> Fit | Stop:
         return _stop(TEXT, (Reason.TEXT_UNAVAILABLE, Details(slot=slot, cause=f"variant '{name}': {cause}")), step)
     segment = _segment(view, step)
     context = _context(view, step)
-    how = assignment(step.policy, view.customer.digest, view.now_ms)
+    objects = step.policy is not None and objects_to_learning(view.profile.contact, view.record)
+    how = assignment(step.policy, view.customer.digest, view.now_ms, objects)
     shares = _shares(view, step, variants, unfit, segment, context, how)
     if isinstance(shares, Stop):
         return shares

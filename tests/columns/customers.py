@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.bundle import Bundle
-from engine.compiler.model import Attribute, Feature, RuleSet
+from engine.compiler.model import LEARNING, Attribute, Feature, RuleSet
 from engine.compiler.nodes import Type
 from engine.decision import OutcomeKind
 from engine.identity import name_hash
@@ -136,7 +136,9 @@ class Customers:
         steps = self.bundle.steps.messages
         record = Record(new_version(), now_ms - 5, now_ms - 400 * DAY_MS)
         purposes = [name_hash(name) for name in self._rules.purposes]
-        record.opt_outs = {p: now_ms - r.randint(0, 9 * DAY_MS) for p in (0, 77, *purposes) if r.random() < 0.1}
+        record.opt_outs = {
+            p: now_ms - r.randint(0, 9 * DAY_MS) for p in (0, 77, name_hash(LEARNING), *purposes) if r.random() < 0.1
+        }
         for _ in range(r.choice((0, 1, 40, 510, 511, 512)) if steps else 0):
             step = r.choice(steps)
             at_ms = now_ms - r.choice((0, 60_000, DAY_MS, 7 * DAY_MS, 30 * DAY_MS)) + r.randint(-DAY_MS, 600_000)
@@ -165,6 +167,8 @@ class Customers:
             for name in rules.purposes
             if r.random() < 0.8
         ]
+        if r.random() < 0.02:
+            consents.append(ConsentEntry(LEARNING, r.random() < 0.5, now_ms - r.randint(0, 9 * DAY_MS), "app", ""))
         topics = sorted({m.topic for m in rules.messages.values() if m.topic})
         channels = list(rules.channels)
         contact = Contact(consents)

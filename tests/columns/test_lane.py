@@ -588,7 +588,7 @@ def test_a_store_that_does_not_answer_in_time(store: RedisStore, bundle: Bundle,
     async def scenario() -> None:
         w = worker(store, bundle, budget_ms=60)
         assert reasons(await w.answers([event("e1")])) == {Reason.SELECTED: 1}
-        await store.admin.execute_command("CLIENT", "PAUSE", 300, "ALL")
+        await store.admin.execute_command("CLIENT", "PAUSE", 800, "ALL")
         assert reasons(await w.answers([event("e2")])) == {Reason.STATE_UNKNOWN: 1}
         async with asyncio.timeout(5):
             await store.read([])

@@ -87,7 +87,6 @@ TERMS = '{"reward":{"replied":1.0}}'
         ('{"reward":{"replied":1.0},"pool":true}', (X._replace(message=""), ArmState(1, FULL, FULL))),
         ('{"reward":{"replied":1.0},"hours":24}', (X._replace(hour=48), ArmState(1, FULL, FULL))),
         ("fixed", None),
-        ("objected", None),
         ("{later", None),
     ],
 )
@@ -133,8 +132,20 @@ def test_the_fold_stops_at_the_first_open_trial() -> None:
 
 def test_a_reward_is_a_part_of_the_best_possible_one() -> None:
     assert scaled_reward(POLICY, {OutcomeKind.CONVERTED}) == REWARD_UNIT * 3 // 4
-    angry = dataclasses.replace(POLICY, reward={"replied": 1.0, "opted_out": -2.0})
-    assert scaled_reward(angry, {OutcomeKind.REPLIED, OutcomeKind.OPTED_OUT}) == 0
+    angry = dataclasses.replace(POLICY, reward={"replied": 1.0, "opted_out": -0.5})
+    assert scaled_reward(angry, {OutcomeKind.REPLIED, OutcomeKind.OPTED_OUT}) == REWARD_UNIT // 2
+    assert scaled_reward(angry, {OutcomeKind.DELIVERED, OutcomeKind.OPTED_OUT}) == -REWARD_UNIT // 2
+    furious = dataclasses.replace(POLICY, reward={"replied": 1.0, "opted_out": -5.0})
+    assert scaled_reward(furious, {OutcomeKind.OPTED_OUT}) == -REWARD_UNIT  # no more than the best one earns
+    only = dataclasses.replace(POLICY, reward={"opted_out": -2.0, "complained": -2.0})
+    assert scaled_reward(only, {OutcomeKind.OPTED_OUT}) == -REWARD_UNIT // 2
+
+
+def test_an_opt_out_undoes_the_success_of_another_trial() -> None:
+    terms = '{"reward":{"replied":1.0,"opted_out":-1.0}}'
+    entries: list[Entry] = [sent(0, 1, terms=terms), sent(0, 2, terms=terms)]
+    entries += [came(5, 1, OutcomeKind.REPLIED), came(5, 2, OutcomeKind.OPTED_OUT)]
+    assert folded(entries, 100_000)[0] == {X: ArmState(2, 0, 2 * FULL)}
 
 
 RULES = {

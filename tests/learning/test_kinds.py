@@ -204,3 +204,16 @@ def test_buckets_are_fine_enough_for_the_span_and_few() -> None:
     left = [kept(policy(half_life_s=3600), h) for h in range(12)]
     assert all(a > b for a, b in pairwise(left[:11]))
     assert left[11] == 0.0
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("model", ["beta", "gaussian"])
+def test_who_drives_customers_away_is_taken_least(kind: str, model: str) -> None:
+    """A variant that loses more than it earns, one that does nothing, one that earns."""
+    learning = Learning(model=model)
+    n = 400.0
+    loses, idles, earns = (belief(learning, Seen(n, n * r, n * abs(r)), Seen()) for r in (-0.2, 0.0, 0.1))
+    weights = KINDS[kind](learning, [loses, idles, earns], [1.0] * 3)
+    assert all(math.isfinite(w) and w >= 0.0 for w in weights)
+    assert weights[2] == max(weights)
+    assert weights[0] <= weights[1] + 1e-9

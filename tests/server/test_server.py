@@ -225,32 +225,3 @@ def test_deploys_under_load_fail_no_call_and_mix_no_revisions(servers: list[Serv
     assert server.end() == 0
     servers.append(again := Server(tmp_path))
     assert again.ready()["revision"] == back
-
-
-def test_a_cap_is_exact_over_workers_and_callers(servers: list[Server], tmp_path: Path) -> None:
-    rules = RULES + "caps: [{at_most: 5, per: [customer], in: 7 days, purposes: [service]}]\n"
-    servers.append(server := Server(tmp_path, "--workers", "2", rules=rules))
-    address = server.ready()["address"]
-    answers: list[pb.DecideResponse] = []
-
-    def call(caller: int) -> None:
-        # channels of their own, so that callers are spread over the workers
-        with grpc.insecure_channel(address, (("grpc.use_local_subchannel_pool", 1),)) as channel:
-            stub = decision_pb2_grpc.DecisionServiceStub(channel)
-            events = [pb.Event(event_id=f"{caller}-{i}", customer_id=f"c{i % 2}", type="deposit") for i in range(40)]
-            pending = [stub.Decide.future(pb.DecideRequest(event=event), timeout=30) for event in events]
-            answers.extend(future.result() for future in pending)
-
-    callers = [threading.Thread(target=call, args=(i,)) for i in range(8)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join()
-    decisions = [answer.decisions[0] for answer in answers]
-    assert len(decisions) == 320
-    for customer in ("c0", "c1"):
-        own = [d for d in decisions if d.customer_id == customer]
-        assert sum(d.outcome == pb.Decision.SEND for d in own) == 5
-        assert {d.reason for d in own} == {pb.Decision.SELECTED, pb.Decision.CAP_REACHED}
-    assert server.end() == 0
-    assert "Fatal" not in server.said()

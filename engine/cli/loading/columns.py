@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 
 from engine.cli.client import Client
 from engine.cli.output import USAGE, CommandError
+from engine.compiler.model import LEARNING
 from engine.compiler.nodes import Type
 from engine.compiler.source import did_you_mean
 from engine.pb.tact.v1 import rules_pb2
@@ -75,7 +76,7 @@ def served_schema(client: Client) -> Schema:
             spec = {"type": spec} if isinstance(spec, str) else spec
             features[str(name)] = Type(spec["type"]), str(spec.get("currency", ""))
         purposes |= set(map(str, read.get("purposes") or {}))
-    return Schema(features, frozenset(purposes))
+    return Schema(features, frozenset(purposes | {LEARNING}))
 
 
 class Columns:

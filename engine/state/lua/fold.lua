@@ -18,7 +18,9 @@ end
 local sums = tonumber(ARGV[at])
 at = at + 1
 for _ = 1, sums do
-  redis.call('HINCRBY', KEYS[2], ARGV[at], ARGV[at + 1])
+  local sum = redis.call('HINCRBY', KEYS[2], ARGV[at], ARGV[at + 1])
+  -- a moment that is zero is left out, so that the fields follow from the sums
+  if sum == 0 and string.byte(ARGV[at]) == 109 then redis.call('HDEL', KEYS[2], ARGV[at]) end
   at = at + 2
 end
 if sums > 0 then return redis.call('INCR', KEYS[3]) end
