@@ -41,7 +41,7 @@ from engine.kernels.fill import fill
 from engine.kernels.profiles import UNKNOWN_SCHEMA, profiles
 from engine.kernels.requests import read_requests
 from engine.learning.enrolment import Assignment, assignment
-from engine.step.measured import measured, reported
+from engine.step.measured import reported
 from engine.step.operations import ANSWER_KEPT_MS, ANSWERS_KEPT
 from engine.step.reasons import stopped_by_rules
 from engine.step.take import World
@@ -305,7 +305,7 @@ class ColumnBatch:
             piece[i], self.reasons[i] = self._refused(i, rows[i].tolist())
         texts, text = self._texts_said(events[status[events] == c.SENDS], piece)
         self.segments, self.reports = self._segments_of(events), self._reports_of(events)
-        self.measures = self._measures_of(events)
+        self.measures = rules.measures.of(self._batch, events, self.requests.kind, n)
         self.body = np.zeros((n, 2), np.int64)
         pieces = bodies.pieces()
         out = np.empty(int(_bodies_room(events, piece, text, pieces)), np.uint8)
@@ -365,20 +365,6 @@ class ColumnBatch:
             step = steps[int(row[c.MESSAGE])]
             if row[c.STATUS] in (c.SENDS, c.HELD_OUT) and step.report_by:
                 parts.append(msgpack.packb(reported(self._batch, i, step)))
-                spans[i] = end, end + len(parts[-1])
-                end += len(parts[-1])
-        return np.frombuffer(b"".join(parts) or b"\0", np.uint8), spans
-
-    def _measures_of(self, events: I64) -> tuple[U8, I64]:
-        """What events add to KPIs, for the log, and where each one's is."""
-        rules, spans = self.rules, np.zeros((self.events, 2), np.int64)
-        parts: list[bytes] = []
-        end = 0
-        counted = events[rules.measures[self.requests.kind[events]]].tolist() if rules.measuring else ()
-        for i in counted:
-            found = measured(self._batch, i, rules.bundle.steps.kpis_of[rules.events[int(self.requests.kind[i])]])
-            if found:
-                parts.append(msgpack.packb(found))
                 spans[i] = end, end + len(parts[-1])
                 end += len(parts[-1])
         return np.frombuffer(b"".join(parts) or b"\0", np.uint8), spans

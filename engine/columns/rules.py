@@ -11,6 +11,7 @@ from engine.bundle import Bundle, Pauses
 from engine.columns.bodies import Bodies
 from engine.columns.inputs import Paths, loads
 from engine.columns.limits import hours_table, limit_tables
+from engine.columns.measures import Measures
 from engine.columns.profiles import ProfileSchemas, feature_table
 from engine.columns.requests import request_schema
 from engine.columns.tables import rule_tables
@@ -95,8 +96,7 @@ class RuleColumns:
         )
         self.segmented = any(step.by for step in steps.messages)
         self.reports = any(step.report_by for step in steps.messages)
-        self.measures = np.array([bool(bundle.steps.kpis_of[name]) for name in events], np.bool_)  # by event type
-        self.measuring = bool(self.measures.any())
+        self.measures = Measures(program.rules.outputs, steps.kpis_of)
         self._history = NO_HISTORY
         self._paused: tuple[Pauses, npt.NDArray[np.uint8]] | None = None
 

@@ -138,7 +138,8 @@ def read_fixed_slice(reading: Reading, fields: Fields, policy: str, kind: str) -
     salt = reading.text(parts["salt"][1], "'salt'") if "salt" in parts else None
     if share is None:
         return None
-    return FixedSlice(Slice(policy, salt or "", 0, _edge(share)), weights)
+    # no name has a colon: a layer of the policy's name, on the same salt, must have another hash
+    return FixedSlice(Slice(f"trial:{policy}", salt or "", 0, _edge(share)), weights)
 
 
 def slices_of(layers: Mapping[str, Layer]) -> dict[str, Slice]:

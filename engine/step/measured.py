@@ -16,11 +16,16 @@ def reported(batch: Batch, i: int, step: MessageStep) -> dict[str, object]:
     return {path: "?" if value is None or value != value else value for path, value in values}
 
 
+def _units(billionths: int) -> float:
+    units, rest = divmod(billionths, BILLION)
+    return units + rest / BILLION
+
+
 def measured(batch: Batch, i: int, kpis: tuple[KpiPlan, ...]) -> list[tuple[str, float]]:
     """The event's part in each KPI of its type; money in units of its currency. What is missing is left out."""
     found = []
     for kpi in kpis:
         value = batch.value(kpi.root, i)
         if isinstance(value, int | float) and math.isfinite(value):
-            found.append((kpi.name, value / BILLION if kpi.type is Type.MONEY else float(value)))
+            found.append((kpi.name, _units(int(value)) if kpi.type is Type.MONEY else float(value)))
     return found

@@ -75,7 +75,7 @@ def test_who_is_not_in_it_may_hear_nothing() -> None:
 def test_a_fixed_slice_beside_a_bandit() -> None:
     rest = "reward: {replied: 1}, trial: {share: 25%, weights: {x: 1, y: 3}, salt: s}"
     policy = load(rest, kind="thompson").policies["words"]
-    assert policy.fixed_slice == FixedSlice(Slice("words", "s", 0, WHOLE // 4), {"x": 1.0, "y": 3.0})
+    assert policy.fixed_slice == FixedSlice(Slice("trial:words", "s", 0, WHOLE // 4), {"x": 1.0, "y": 3.0})
     assert policy.enrols
     assert not load("control: x").policies["words"].enrols
 
