@@ -17,14 +17,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engine.compiler.model import Learning
-from engine.kernels.best import best_of_normals, linear_scores
+from engine.compiler.model import Policy
+from engine.identity import name_hash
+from engine.kernels import linear as kernel
 
 F64 = npt.NDArray[np.float64]
 
+X_UNIT = kernel.X_UNIT
 REWARD_UNIT = 1 << 20  # rewards are summed as integers of this part of the best possible one
-X_UNIT = 1 << 10
 LIMIT = 16
+_LEAST_EXPLORE = 1e-6
 
 
 def context_of(values: Sequence[object]) -> tuple[int, ...]:
@@ -49,34 +51,31 @@ def moments_size(d: int) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """Posteriors of some arms: `centre` (k, d) coefficients, `spread` (k, d, d) inverse precisions."""
+    """What is thought of some arms, as `kernels.linear` has it."""
 
-    centre: F64
-    spread: F64
+    packed: F64
 
-    def weights(self, kind: str, learning: Learning, context: Sequence[int], values: Sequence[float]) -> list[float]:
-        """A weight for each arm."""
-        x = np.array(context, np.float64) / X_UNIT
-        k = len(self.centre)
-        means, deviations, best = np.empty(k), np.empty(k), np.empty(k)
-        linear_scores(x, self.centre, self.spread, learning.explore, np.array(values, np.float64), means, deviations)
-        if kind == "linear_thompson":
-            best_of_normals(means, deviations, best)
-            return [float(p) for p in best]
-        bounds = means + deviations
-        return [float(b) for b in bounds == bounds.max()]
+    def shares(self, context: Sequence[int]) -> tuple[int, ...]:
+        """Shares of 2^30, an arm each. What a context lacks counts nothing."""
+        k, d = int(self.packed[kernel.ARMS]), int(self.packed[kernel.COEFFICIENTS])
+        x, shares = np.zeros(d, np.int64), np.empty(k, np.int64)
+        x[: len(context)] = context[:d]
+        kernel.linear_shares(self.packed, x, kernel.room(k, d), shares)
+        return tuple(shares.tolist())
 
 
-def model(learning: Learning, d: int, moments: Sequence[F64]) -> Model:
-    """Ridge regression per arm: `prior_weight` is the precision of each coefficient before anything was seen, the
+def model(policy: Policy, variants: Sequence[str], moments: Sequence[F64]) -> Model:
+    """Ridge regression per variant: `prior_weight` is the precision of each coefficient before anything was seen, the
     first coefficient is then thought to be `prior_rate`, the others nothing."""
-    k, half = len(moments), d * (d + 1) // 2
-    precision, right = np.zeros((k, d, d)), np.zeros((k, d))
-    rows, columns = np.triu_indices(d)
-    for arm, sums in enumerate(moments):
-        precision[arm, rows, columns] = precision[arm, columns, rows] = sums[:half] / X_UNIT**2
-        right[arm] = sums[half:] / REWARD_UNIT
-    precision += learning.prior_weight * np.eye(d)
-    right[:, 0] += learning.prior_weight * learning.prior_rate
-    spread = np.linalg.inv(precision)
-    return Model(np.einsum("kij,kj->ki", spread, right), np.ascontiguousarray(spread))
+    of, k, d = policy.learning, len(variants), 1 + len(policy.context)
+    packed = np.empty(kernel.model_size(k, d))
+    kind = kernel.THOMPSON if policy.kind == "linear_thompson" else kernel.UCB
+    packed[: kernel.HEAD] = k, d, kind, policy.floor
+    values = [of.values.get(v, 1.0) for v in variants]
+    order, scale = packed[kernel.HEAD :][:k], packed[kernel.HEAD + k :][:k]
+    order[sorted(range(k), key=lambda arm: name_hash(variants[arm]))] = np.arange(k)
+    scale[:] = max(of.explore, _LEAST_EXPLORE) * np.array(values)
+    room = np.empty((2, d, d)), np.empty(d)
+    for arm, (sums, value) in enumerate(zip(moments, values, strict=True)):
+        kernel.pack_arm(sums, arm, k, d, of.prior_weight, of.prior_rate, value, *room[0], room[1], packed)
+    return Model(packed)

@@ -15,7 +15,7 @@ from engine.identity import name_hash
 from engine.learning.kinds import KINDS
 from engine.learning.linear import REWARD_UNIT
 from engine.learning.posteriors import Posteriors
-from engine.learning.shares import floored, quantised, shares_of
+from engine.learning.shares import shares_of
 
 _LEAST = 1e-300  # a variant that a policy takes never still has its floor; without one, a unit
 
@@ -52,12 +52,10 @@ def variant_shares(
         weights = tuple(policy.weights.get(v, 0.0) if policy.weights else 1.0 for v in variants)
         return VariantShares(shares_of(weights, policy.floor, hashes), 0)
     owner = learnt_message(policy, message)
-    values = [policy.learning.values.get(v, 1.0) for v in variants]
     if policy.kind in LINEAR and variants:
         model = posteriors.model(policy, owner, segment, tuple(variants))
-        weights = tuple(max(w, _LEAST) for w in model.weights(policy.kind, policy.learning, context, values))
-        p = floored(weights, policy.floor)
-        return VariantShares(tuple(quantised(p, hashes)), posteriors.version)
+        return VariantShares(model.shares(context), posteriors.version)
+    values = [policy.learning.values.get(v, 1.0) for v in variants]
     beliefs = [posteriors.belief(policy, owner, segment, v) for v in variants]
     weights = tuple(max(w, _LEAST) for w in KINDS[policy.kind](policy.learning, beliefs, values)) if variants else ()
     return VariantShares(shares_of(weights, policy.floor, hashes), posteriors.version)

@@ -10,9 +10,10 @@ import numpy as np
 
 from engine.compiler.model import Policy
 from engine.learning.kinds import Belief, Seen, belief
-from engine.learning.linear import F64, REWARD_UNIT, Model, model, moments_size
+from engine.learning.linear import F64, REWARD_UNIT, X_UNIT, Model, model, moments_size
 
 _HALVINGS = 10  # half-lives after which nothing is left
+_MODELS_MAX = 1024  # kept, of linear policies: some 30 kB each
 
 
 class ArmKey(NamedTuple):
@@ -81,22 +82,28 @@ class Posteriors:
     def model(self, policy: Policy, message: str, segment: str, variants: tuple[str, ...]) -> Model:
         """What a linear policy thinks of these variants; worked out once."""
         of = policy.learning
-        told = (of.prior_rate, of.prior_weight, of.half_life_s, of.window_s)
-        key = (policy.name, policy.context_key, message, segment, variants, told)
+        told = (of.prior_rate, of.prior_weight, of.half_life_s, of.window_s, of.explore, policy.floor, policy.kind)
+        values = tuple(of.values.get(v, 1.0) for v in variants)
+        key = (policy.name, policy.context_key, message, segment, variants, told, values)
         found = self._models.get(key)
         if found is None:
-            d = 1 + len(policy.context)
-            arms = [ArmKey(policy.name, message, segment, v) for v in variants]
-            found = self._models[key] = model(policy.learning, d, [self._moments(policy, arm, d) for arm in arms])
+            if len(self._models) >= _MODELS_MAX:
+                self._models.clear()
+            arms = [self._moments(policy, ArmKey(policy.name, message, segment, v)) for v in variants]
+            found = self._models[key] = model(policy, variants, arms)
         return found
 
-    def _moments(self, policy: Policy, arm: ArmKey, d: int) -> F64:
-        total = np.zeros(moments_size(d))
+    def _moments(self, policy: Policy, arm: ArmKey) -> F64:
+        """Sums of an arm, in units of one: as many as its context has, whatever was kept."""
+        d = 1 + len(policy.context)
+        half, total = d * (d + 1) // 2, np.zeros(moments_size(d))
         for hour in self._hours.get(arm, ()):
             sums = self.arms[arm._replace(hour=hour)].moments.get(policy.context_key)
             left = kept(policy, self._newest[policy.name] - hour)
             if left > 0.0 and sums is not None:
                 total[: len(sums)] += left * np.array(sums, np.float64)
+        total[:half] /= X_UNIT**2
+        total[half:] /= REWARD_UNIT
         return total
 
     def stale(self, policies: Mapping[str, Policy]) -> list[ArmKey]:

@@ -1,0 +1,144 @@
+"""Linear bandits: posteriors of a message's variants, packed, and the shares they give for a context.
+
+A model lies in a row of doubles, for k variants (arms) and d coefficients:
+
+    k, d, kind, floor         the head
+    order (k)                 places of the arms' hashes, ascending: ties of the quantising
+    scale (k)                 what the root of x' P^-1 x is multiplied by: exploration x value
+    (d blocks)                block j: rows j .. d-1 of column j of the inverse of P's Cholesky factor, and the
+                              coefficient j x value; each row has an entry for each arm
+
+so that all sums over a context run through it once, in its order, over independent places. Twins: `engine.learning.
+shares`, `tests/learning/test_linear.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.kernels.compiled import kernel
+from engine.kernels.normals import POINTS, best_of_normals
+from engine.kernels.shares import share_out
+
+ARMS, COEFFICIENTS, KIND, FLOOR, HEAD = range(5)
+THOMPSON, UCB = range(2)
+X_UNIT = 1 << 10  # a context is in integers of this part
+_LEAST = 1e-300  # a variant that a policy takes never still has its floor; without one, a unit
+_LEAST_VARIANCE = 1e-12
+
+F64 = NDArray[np.float64]
+
+
+class Room(NamedTuple):
+    """What one event needs on the way, for up to k arms and d coefficients."""
+
+    sums: F64  # (k x (d + 1),)
+    means: F64  # (k,)
+    deviations: F64  # (k,)
+    weights: F64  # (k,)
+    below: F64  # (k, POINTS)
+    mass: F64  # (k, POINTS)
+    product: F64  # (POINTS,)
+
+
+def room(k: int, d: int) -> Room:
+    """Room for so many arms and coefficients."""
+    means, deviations, weights = np.empty((3, k))
+    below, mass = np.empty((2, k, POINTS))
+    return Room(np.empty(k * (d + 1)), means, deviations, weights, below, mass, np.empty(POINTS))
+
+
+def model_size(k: int, d: int) -> int:
+    """Doubles that a model takes."""
+    return HEAD + 2 * k + k * (d * (d + 1) // 2 + d)
+
+
+@kernel
+def pack_arm(moments, arm, k, d, prior_weight, prior_rate, value, lower, inverse, right, out):  # type: ignore[no-untyped-def]
+    """Writes an arm's posterior into a model: ridge regression, with a prior of that weight on each coefficient.
+
+    moments (d (d + 1) / 2 + d,)   the upper half of the sum of x x' by rows, then the sum of reward x x; as doubles
+    lower, inverse (d, d), right (d,)   room
+    """
+    at = 0
+    for i in range(d):
+        for j in range(i, d):
+            lower[j, i] = moments[at]
+            at += 1
+        lower[i, i] += prior_weight
+        right[i] = moments[d * (d + 1) // 2 + i]
+    right[0] += prior_weight * prior_rate
+    for j in range(d):  # Cholesky; no pivot is below the prior's weight but by rounding
+        pivot = lower[j, j]
+        for c in range(j):
+            pivot -= lower[j, c] * lower[j, c]
+        lower[j, j] = math.sqrt(max(pivot, prior_weight))
+        for i in range(j + 1, d):
+            found = lower[i, j]
+            for c in range(j):
+                found -= lower[i, c] * lower[j, c]
+            lower[i, j] = found / lower[j, j]
+    for j in range(d):
+        inverse[j, j] = 1.0 / lower[j, j]
+        for i in range(j + 1, d):
+            found = 0.0
+            for c in range(j, i):
+                found -= lower[i, c] * inverse[c, j]
+            inverse[i, j] = found / lower[i, i]
+    for i in range(d - 1, -1, -1):  # inverse x right, from below, in place
+        found = 0.0
+        for c in range(i + 1):
+            found += inverse[i, c] * right[c]
+        right[i] = found
+    at = HEAD + 2 * k + arm
+    for j in range(d):
+        centre = 0.0
+        for i in range(j, d):
+            out[at] = inverse[i, j]
+            centre += inverse[i, j] * right[i]
+            at += k
+        out[at] = centre * value
+        at += k
+
+
+@kernel
+def linear_shares(model, context, room, shares):  # type: ignore[no-untyped-def]
+    """Fills `shares` with the shares of a model's arms for a context, which sum to 2^30.
+
+    context (d,)   integers of 1 / X_UNIT, the first is X_UNIT; shares (k or more,)
+    """
+    k, d = np.int64(model[ARMS]), np.int64(model[COEFFICIENTS])
+    sums = room.sums[: k * (d + 1)]
+    for p in range(len(sums)):
+        sums[p] = 0.0
+    at = HEAD + 2 * k
+    for j in range(d):
+        part, rows = model[at : at + k * (d - j + 1)], sums[k * j :]
+        at += len(part)
+        x = context[j] / X_UNIT
+        if x != 0.0:
+            for p in range(len(part)):
+                rows[p] += x * part[p]
+    means, deviations, weights = room.means, room.deviations, room.weights
+    for arm in range(k):
+        means[arm], deviations[arm] = sums[k * d + arm], 0.0
+    for j in range(d):
+        for arm in range(k):
+            deviations[arm] += sums[k * j + arm] * sums[k * j + arm]
+    for arm in range(k):
+        deviations[arm] = math.sqrt(max(deviations[arm], _LEAST_VARIANCE)) * model[HEAD + k + arm]
+    if model[KIND] == THOMPSON:
+        best_of_normals(means, deviations, k, room.below, room.mass, room.product, weights)
+    else:
+        most = -np.inf
+        for arm in range(k):
+            most = max(most, means[arm] + deviations[arm])
+        for arm in range(k):
+            weights[arm] = 1.0 if means[arm] + deviations[arm] == most else 0.0
+    for arm in range(k):
+        weights[arm] = max(weights[arm], _LEAST)
+    share_out(weights, k, model[FLOOR], model[HEAD : HEAD + k], shares)
