@@ -21,6 +21,7 @@ from engine.kernels import messages as c
 from engine.kernels import suppression as k_suppression
 from engine.kernels.messages import Messages
 from engine.kernels.write import Labels
+from engine.learning.terms import written
 from engine.plan import MessageStep
 from engine.step.render import slots_used
 
@@ -292,6 +293,7 @@ def _labels(
     messages = _columns([words.span(s.message.name) for s in steps], 2)
     spoken = _columns([words.span(name) for _, name in variants], 2)
     read, units_of = _columns([words.span(p.path) for p in paths.known], 2), _columns(units, 2)
+    terms = _columns([words.span(written(s.policy)) if s.policy else (0, 0) for s in steps], 2)
     return Labels(
         names=np.zeros(0, np.uint8),
         messages=messages,
@@ -308,7 +310,8 @@ def _labels(
         units=units_of,
         reasons=reasons,
         attribution_s=np.array([s.policy.attribution_s if s.policy else 0 for s in steps], np.int64),
-        longest=(_longest(messages), _longest(spoken), _longest(read), _longest(units_of)),
+        terms=terms,
+        longest=(_longest(messages), _longest(spoken), _longest(read), _longest(units_of), _longest(terms)),
     )
 
 

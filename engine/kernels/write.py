@@ -91,7 +91,8 @@ class Labels(NamedTuple):
     units: I64  # (.., 2)
     reasons: I64  # (STAGES, 8): reasons by stage and code
     attribution_s: I64  # (M,)
-    longest: tuple[int, int, int, int]  # bytes that a message's, variant's, path's name and a unit take at most
+    terms: I64  # (M, 2): on which a decision is learnt from, empty where there is no policy
+    longest: tuple[int, int, int, int, int]  # bytes at most: of a message, a variant, a path, a unit, of terms
 
 
 class Batch(NamedTuple):
@@ -322,7 +323,8 @@ def _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends): 
     at = pack_integer(out, at, rows[i, c.AT_MS])
     at = pack_integer(out, at, labels.attribution_s[m] if sends else 0)
     out[at], out[at + 1] = 0xC2 if sends else 0xC3, 0xC3 if rows[i, c.IS_STICKY] else 0xC2
-    return at + 2
+    out[at + 2], out[at + 3] = 0x90, 0  # no context, about nothing
+    return pack_text(out, at + 4, labels.names, labels.terms[m, 0], labels.terms[m, 1])
 
 
 @inlined
@@ -336,7 +338,7 @@ def _entry(out, at, i, batch, labels, chosen, messages, given, inputs, customers
     at = put_word(out, put_word(out, at, customers.customer[i, 0]), customers.customer[i, 1])
     at = put_word(out, put_word(out, at, customers.event[i]), batch.content[i])
     at = put_word(out, put_word(out, at, _U(records.rec[i, a.VERSION])), batch.profile_version[i])
-    at = pack_array(out, at, 20 if drawn else 8)
+    at = pack_array(out, at, 23 if drawn else 8)
     at = pack_text(out, at, labels.names, labels.kinds[kind, 0], labels.kinds[kind, 1])
     at = pack_text(out, at, labels.names, labels.revision[0], labels.revision[1])
     out[at], out[at + 1], out[at + 2] = SEND if sends else NO_MESSAGE, batch.reasons[i], 0
@@ -397,7 +399,7 @@ def _put_writes(  # type: ignore[no-untyped-def]
 @inlined
 def _commit_room(events, batch, labels, chosen, records, store, inputs):  # type: ignore[no-untyped-def]
     """Bytes that the transaction takes at most. To be asked before the answers are kept in the records."""
-    message, variant, path, unit = labels.longest
+    message, variant, path, unit, terms = labels.longest
     room = np.int64(1024)
     for n in range(len(events)):
         i = events[n]
@@ -409,7 +411,7 @@ def _commit_room(events, batch, labels, chosen, records, store, inputs):  # type
         room += 6 * (len(store.prefix) + KEY_ROOM) + 128
         first, rows = chosen.rows[i, c.SEEN_AT], chosen.rows
         looked_at = rows[i, c.FITS] + rows[i, c.STOPS]
-        room += ENTRY_ROOM + (looked_at + rows[i, c.OUTRANKED]) * (message + 32) + 64 * (variant + 16)
+        room += ENTRY_ROOM + terms + (looked_at + rows[i, c.OUTRANKED]) * (message + 32) + 64 * (variant + 16)
         room += batch.segment[i, 1] - batch.segment[i, 0]
         for k in range(first, first + looked_at):
             m = chosen.seen[k, c.SEEN_MESSAGE]

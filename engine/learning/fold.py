@@ -17,6 +17,7 @@ from engine.decision import Outcome, OutcomeKind
 from engine.learning.linear import REWARD_UNIT, moments_of
 from engine.learning.policies import learnt_message, scaled_reward
 from engine.learning.posteriors import ArmKey, ArmState
+from engine.learning.terms import Terms, read, terms_of
 from engine.state.log import DecisionEntry, Entry, OutcomeEntry
 
 ARRIVED = frozenset(OutcomeKind) - {OutcomeKind.NOT_DELIVERED}
@@ -37,6 +38,23 @@ class Increments:
             moments = {**moments, context_key: tuple(a + b for a, b in zip(known, more, strict=True))}
         squares += reward * reward // REWARD_UNIT
         self.arms[arm] = ArmState(trials + 1, rewards + reward, squares, moments)
+
+
+def learnt_by(entry: DecisionEntry, policies: Mapping[str, Policy]) -> Terms | None:
+    """The terms of a trial; None where it is none to learn from.
+
+    `policies` are asked where the log does not say: of these entries it is not known what their context meant, and
+    one of another length is left out.
+    """
+    if entry.outcome != Outcome.SEND or not entry.policy or entry.withheld or entry.sticky:
+        return None
+    if entry.terms:
+        return read(entry.terms)
+    policy = policies.get(entry.policy)
+    terms = terms_of(policy) if policy is not None else None
+    if policy is not None and terms is not None and len(entry.context) != 1 + len(policy.context):
+        terms = terms._replace(context_key=0)
+    return terms
 
 
 @dataclass(slots=True)
@@ -63,13 +81,11 @@ class BucketFold:
         """
         upto = ""
         for place, (log_id, entry) in enumerate(self.ahead):
-            if isinstance(entry, DecisionEntry) and entry.outcome == Outcome.SEND and entry.policy:
-                policy = policies.get(entry.policy)
-                if policy is not None and policy.kind != "fixed" and not entry.withheld and not entry.sticky:
-                    closes_ms = max(entry.at_ms, entry.send_at_ms) + entry.attribution_s * 1000
-                    if now_ms < closes_ms:
-                        break
-                    self._close(entry, place, closes_ms, policy, increments)
+            if isinstance(entry, DecisionEntry) and (terms := learnt_by(entry, policies)) is not None:
+                closes_ms = max(entry.at_ms, entry.send_at_ms) + entry.attribution_s * 1000
+                if now_ms < closes_ms:
+                    break
+                self._close(entry, place, closes_ms, terms, increments)
             upto = log_id
         return upto
 
@@ -81,7 +97,7 @@ class BucketFold:
                 break
         self.offset = upto
 
-    def _close(self, trial: DecisionEntry, place: int, closes_ms: int, policy: Policy, increments: Increments) -> None:
+    def _close(self, trial: DecisionEntry, place: int, closes_ms: int, terms: Terms, increments: Increments) -> None:
         kinds: set[OutcomeKind] = set()
         for k in range(place + 1, len(self.ahead)):
             entry = self.ahead[k][1]
@@ -95,8 +111,7 @@ class BucketFold:
             ):
                 kinds.add(OutcomeKind(entry.kind))
         if kinds & ARRIVED:
-            width = policy.learning.bucket_h
-            hour = closes_ms // 3_600_000 // width * width if width else 0
-            arm = ArmKey(policy.name, learnt_message(policy, trial.message), trial.segment, trial.variant, hour)
-            context = trial.context if len(trial.context) == 1 + len(policy.context) else ()
-            increments.add(arm, scaled_reward(policy, kinds), policy.context_key, context)
+            hour = closes_ms // 3_600_000 // terms.hours * terms.hours if terms.hours else 0
+            arm = ArmKey(trial.policy, learnt_message(terms, trial.message), trial.segment, trial.variant, hour)
+            context = trial.context if terms.context_key else ()
+            increments.add(arm, scaled_reward(terms, kinds), terms.context_key, context)

@@ -16,6 +16,7 @@ from engine.learning.kinds import KINDS
 from engine.learning.linear import REWARD_UNIT
 from engine.learning.posteriors import Posteriors
 from engine.learning.shares import shares_of
+from engine.learning.terms import Terms
 
 _LEAST = 1e-300  # a variant that a policy takes never still has its floor; without one, a unit
 
@@ -28,7 +29,7 @@ class VariantShares:
     version: int
 
 
-def learnt_message(policy: Policy, message: str) -> str:
+def learnt_message(policy: Policy | Terms, message: str) -> str:
     """The message part of the state's key: pooled policies learn over all their messages."""
     return "" if policy.pool else message
 
@@ -61,7 +62,7 @@ def variant_shares(
     return VariantShares(shares_of(weights, policy.floor, hashes), posteriors.version)
 
 
-def scaled_reward(policy: Policy, kinds: set[OutcomeKind]) -> int:
+def scaled_reward(policy: Policy | Terms, kinds: set[OutcomeKind]) -> int:
     """The reward of one closed trial in REWARD_UNIT: the values of the kinds seen, as a part of the
     sum of all positive ones, held within [0, 1].
     """

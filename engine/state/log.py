@@ -80,6 +80,7 @@ class DecisionEntry:
     sticky: bool = False
     context: list[int] = field(default_factory=list)
     about: int = 0  # hash of what the message is about, as in the touch
+    terms: str = ""  # on which it is learnt from, of decisions by a policy (learning.terms)
 
 
 @dataclass(slots=True)

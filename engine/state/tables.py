@@ -63,6 +63,7 @@ SCHEMAS = {
             ("sticky", pa.bool_()),
             ("context", pa.list_(pa.int32())),
             ("about", pa.uint64()),
+            ("terms", _TEXT),
         ]
     ),
     "outcome": pa.schema(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from engine.compiler.reference import Absent, Defaulted
 from engine.compiler.written import plain
 from engine.decision import Decision, Outcome, Reason
+from engine.learning.terms import written
 from engine.plan import MessageStep
 from engine.state.log import CandidateEntry, DecisionEntry, VariantEntry
 from engine.step.take import Drawn, Step, World
@@ -87,4 +88,5 @@ def _entry(
         about=fit_drawn.about if fit_drawn is not None else 0,
         values_read=values_read(step, considered),
         attribution_s=policy.attribution_s if policy is not None and d.outcome is Outcome.SEND else 0,
+        terms=written(policy) if policy is not None else "",
     )

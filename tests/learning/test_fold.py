@@ -8,15 +8,16 @@ import dataclasses
 import pytest
 
 from engine.bundle import Active, Bundle, compile_bundle
-from engine.compiler.model import Policy, Position
+from engine.compiler.model import Learning, Policy, Position
 from engine.decision import Outcome, OutcomeKind, Reason
 from engine.learning import learner as learner_module
 from engine.learning.fold import BucketFold, Increments
 from engine.learning.learner import Learner, refresh
-from engine.learning.linear import REWARD_UNIT
+from engine.learning.linear import REWARD_UNIT, moments_of
 from engine.learning.policies import scaled_reward, variant_shares
 from engine.learning.posteriors import ArmKey, ArmState
 from engine.learning.snapshot import Learnt
+from engine.learning.terms import Terms, read, terms_of, written
 from engine.state.log import DecisionEntry, Entry, OutcomeEntry, encode
 from engine.state.redis import RedisStore
 
@@ -72,6 +73,55 @@ X = ArmKey("bandit", "m", "", "x")
 )
 def test_what_is_learnt_from(entries: list[Entry], now_ms: int, sums: tuple[int, int, int] | None) -> None:
     assert folded(entries, now_ms)[0] == ({X: ArmState(*sums)} if sums else {})
+
+
+TERMS = '{"reward":{"replied":1.0}}'
+
+
+@pytest.mark.parametrize(
+    ("terms", "arm"),
+    [
+        (TERMS, (X, ArmState(1, FULL, FULL))),
+        ('{"reward":{"replied":1.0,"converted":1.0}}', (X, ArmState(1, FULL // 2, FULL // 4))),
+        ("{}", (X, ArmState(1, 0, 0))),  # no reward at all
+        ('{"reward":{"replied":1.0},"pool":true}', (X._replace(message=""), ArmState(1, FULL, FULL))),
+        ('{"reward":{"replied":1.0},"hours":24}', (X._replace(hour=48), ArmState(1, FULL, FULL))),
+        ("fixed", None),
+        ("objected", None),
+        ("{later", None),
+    ],
+)
+def test_a_trial_is_learnt_on_the_terms_that_the_log_has(terms: str, arm: tuple[ArmKey, ArmState] | None) -> None:
+    at_ms = 50 * 3_600_000
+    for policy in ("bandit", "gone"):  # whatever the rule set in use says
+        trial = sent(at_ms, 1, terms=terms, policy=policy)
+        arms, upto = folded([trial, came(at_ms, 1, OutcomeKind.REPLIED)], at_ms + 100_000)
+        assert arms == ({arm[0]._replace(policy=policy): arm[1]} if arm else {})
+        assert upto == "2-0"
+
+
+def test_the_terms_of_a_policy_are_read_as_they_were_written() -> None:
+    linear = dataclasses.replace(
+        POLICY, kind="linucb", pool=True, context_key=2**64 - 1, learning=Learning(half_life_s=32 * 3600)
+    )
+    for policy in (POLICY, linear):
+        assert read(written(policy)) == terms_of(policy)
+    assert terms_of(linear) == Terms(linear.reward, True, 2, 2**64 - 1)
+    fixed = dataclasses.replace(POLICY, kind="fixed")
+    assert terms_of(fixed) is read(written(fixed)) is None
+
+
+def test_contexts_of_another_meaning_are_summed_apart() -> None:
+    """Two lists of equal length: the log says which one was looked at."""
+    entries: list[Entry] = []
+    for event, key in enumerate((7, 7, 8), 1):
+        terms = f'{{"reward":{{"replied":1.0}},"context":{key}}}'
+        entries += [sent(event, event, terms=terms, context=[1024, event]), came(9, event, OutcomeKind.REPLIED)]
+    [state] = folded(entries, 200_000)[0].values()
+    once = {key: [0] * 5 for key in (7, 8)}
+    for event, key in enumerate((7, 7, 8), 1):
+        once[key] = [a + b for a, b in zip(once[key], moments_of([1024, event], FULL), strict=True)]
+    assert state == ArmState(3, 3 * FULL, 3 * FULL, {key: tuple(sums) for key, sums in once.items()})
 
 
 def test_the_fold_stops_at_the_first_open_trial() -> None:

@@ -96,7 +96,7 @@ def test_values_json_cannot_hold_come_back() -> None:
 def test_fields_of_newer_versions_are_ignored_and_missing_ones_default() -> None:
     blob = encode(no_message())
     at = 1 + 8 + 16 + 8 + 8 + 8 + 8  # behind the head
-    added = [0, {}, [], "", "", "", "", 0, "", [], 0, 0, 0, 0, False, False, [], 0, "new", 5]
+    added = [0, {}, [], "", "", "", "", 0, "", [], 0, 0, 0, 0, False, False, [], 0, "", "new", 5]
     longer = [*msgpack.unpackb(blob[at:]), *added]
     assert decode(blob[:at] + msgpack.packb(longer)) == no_message()
     with pytest.raises(CorruptBlob, match="kind 9"):
