@@ -40,7 +40,11 @@ from engine.kernels.messages import (
     PURPOSE,
     QUIET,
     RANK,
+    SHARE_FIT,
+    SHARE_M,
+    SHARE_MODEL,
     SHARES,
+    SHARES_FROM,
     SHARES_WANTED,
     STATUS,
     STICKY,
@@ -172,14 +176,14 @@ def _shares(m, fit, i, messages, given):  # type: ignore[no-untyped-def]
                 high = middle
         while low < len(given.own) and given.own[low, 0] == i:
             found = given.own[low, 1]
-            if given.shares[found, 0] == m and given.shares[found, 1] == fit:
+            if given.shares[found, SHARE_M] == m and given.shares[found, SHARE_FIT] == fit:
                 return found
             low += 1
         return np.int64(-1)
     slot = share_slot(m, fit, given.share_slots)
     while given.share_slots[slot] >= 0:
         found = np.int64(given.share_slots[slot])
-        if given.shares[found, 0] == m and given.shares[found, 1] == fit:
+        if given.shares[found, SHARE_M] == m and given.shares[found, SHARE_FIT] == fit:
             return found
         slot = (slot + 1) & (len(given.share_slots) - 1)
     return np.int64(-1)
@@ -241,7 +245,9 @@ def _variants(m, c, i, row, messages, given, facts, records, customers, out):  #
         rows[i, STATUS], rows[i, MESSAGE] = SHARES_WANTED, m
         return False
     rows[i, SHARES] = shares
-    for k in range(3, given.shares.shape[1]):
+    if given.shares[shares, SHARE_MODEL] >= 0:  # a linear policy leaves no variant out; its shares are for the drawn
+        return True
+    for k in range(SHARES_FROM, given.shares.shape[1]):
         if given.shares[shares, k] > 0:
             return True
     say(out, i, m, c, TRIAL, NO_WEIGHT, -1, -1, 0, 0)

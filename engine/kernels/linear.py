@@ -27,6 +27,7 @@ from engine.kernels.shares import share_out
 ARMS, COEFFICIENTS, KIND, FLOOR, HEAD = range(5)
 THOMPSON, UCB = range(2)
 X_UNIT = 1 << 10  # a context is in integers of this part
+X_LIMIT = 16  # and no further from zero
 _LEAST = 1e-300  # a variant that a policy takes never still has its floor; without one, a unit
 _LEAST_VARIANCE = 1e-12
 

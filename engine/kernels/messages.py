@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.kernels.linear import Room
+
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 F64 = NDArray[np.float64]
@@ -26,7 +28,8 @@ ELIGIBLE_AT, ELIGIBLE_END, WHEN_AT, UNLESS_AT, CHANNEL_AT, CHANNEL_END, VARIANT_
 POLICY, STICKY, ALL_FIT, OWN_SHARES, TOPIC_AT, TOPIC_END, HOLDOUT, LEAVE, BY_NAME = range(16, 25)
 # What may suppress the message: a touch with one of these bits, or so many touches (0: none).
 OUTCOMES, TOUCHES_MAX = 25, 26
-MESSAGE_COLUMNS = 27
+CONTEXT_AT, CONTEXT_END = 27, 28
+MESSAGE_COLUMNS = 29
 # Kinds of slots: a value, a double (which must be finite), a condition, a constant, a constant that is none.
 PLAIN, FLOATING, CONDITION, ALWAYS, NEVER = range(5)
 
@@ -42,6 +45,8 @@ TO_PYTHON, SHARES_WANTED, SENDS, HELD_OUT, REFUSED, BY_RULES, NO_RULE = range(1,
 # rank (bits of a double), share of the draw among messages.
 SEEN_MESSAGE, SEEN_STAGE, SEEN_CODE, SEEN_RANK, SEEN_SHARE = range(5)
 SEEN = 5
+# Columns of `Given.shares`; SHARE_MODEL: where a linear policy's model begins in `models`, else -1.
+SHARE_M, SHARE_FIT, SHARE_VERSION, SHARE_MODEL, SHARES_FROM = range(5)
 # Codes of stops that are not another kernel's.
 NO_CHANNEL, BLOCKED_CHANNEL = 1, 2
 NOT_FIT, ASSIGNED_UNFIT, NO_WEIGHT = 1, 2, 3
@@ -58,6 +63,7 @@ class Messages(NamedTuple):
     variants: I64  # (.., 3): key, set of languages, first row in `texts`
     texts: I64  # (.., 2): slots' begin and end; per variant by language and channel
     slots: I64  # (.., 2): kind, column
+    contexts: I64  # (.., 3): kind as of slots (PLAIN: an integer), column, and of an ALWAYS its part of the context
     purposes: I64  # (P, 4): hash, span of the name, whether consent is required
     names: U8
 
@@ -68,7 +74,8 @@ class Given(NamedTuple):
     paused: U8  # (M,)
     places: I64  # (languages, sets): a language's place among a set's, -1 where it has none
     share_slots: NDArray[np.int32]  # a power of two: rows of `shares`, by message and variants; -1
-    shares: I64  # (rows, 3 + most variants): message, fitting variants (bits), version, the shares
+    shares: I64  # (rows, SHARES_FROM + most variants): message, fitting variants (bits), version, model, the shares
+    models: F64  # of linear policies, see kernels.linear
     own: I64  # (.., 2): an event and a row of `shares` that is its own (shares by segment); ascending by event
     key0: np.uint64  # of the draw
     key1: np.uint64
@@ -115,6 +122,8 @@ class Scratch(NamedTuple):
     ranks: F64  # (M,)
     live: I64  # (MAX_TOUCHES,)
     times: I64  # (MAX_TOUCHES,)
+    shares: I64  # (most variants,)
+    linear: Room
 
 
 class Chosen(NamedTuple):
@@ -124,3 +133,5 @@ class Chosen(NamedTuple):
     ranks: F64  # (events,): of the message that was drawn
     seen: I64  # (room, SEEN)
     used: I64  # (1,)
+    shares: I64  # (events, most variants): that the variant was drawn from
+    contexts: I64  # (events, longest): what a linear policy looked at

@@ -25,7 +25,7 @@ F64 = npt.NDArray[np.float64]
 
 X_UNIT = kernel.X_UNIT
 REWARD_UNIT = 1 << 20  # rewards are summed as integers of this part of the best possible one
-LIMIT = 16
+LIMIT = kernel.X_LIMIT
 _LEAST_EXPLORE = 1e-6
 
 
