@@ -46,6 +46,9 @@ def variant_shares(
 
     `context` is what a linear policy looks at (`linear.context_of`).
     """
+    if policy is not None and policy.kind in LINEAR and variants:
+        model = posteriors.model(policy, learnt_message(policy, message), segment, tuple(variants))
+        return VariantShares(model.shares(context), posteriors.version)
     hashes = tuple(name_hash(v) for v in variants)
     if policy is None:
         return VariantShares(shares_of((1.0,) * len(variants), 0.0, hashes), 0)
@@ -53,9 +56,6 @@ def variant_shares(
         weights = tuple(policy.weights.get(v, 0.0) if policy.weights else 1.0 for v in variants)
         return VariantShares(shares_of(weights, policy.floor, hashes), 0)
     owner = learnt_message(policy, message)
-    if policy.kind in LINEAR and variants:
-        model = posteriors.model(policy, owner, segment, tuple(variants))
-        return VariantShares(model.shares(context), posteriors.version)
     values = [policy.learning.values.get(v, 1.0) for v in variants]
     beliefs = [posteriors.belief(policy, owner, segment, v) for v in variants]
     weights = tuple(max(w, _LEAST) for w in KINDS[policy.kind](policy.learning, beliefs, values)) if variants else ()

@@ -52,7 +52,7 @@ class Posteriors:
     _hours: dict[ArmKey, list[int]] = field(init=False, default_factory=dict)  # by arm without its hour
     _segments: dict[tuple[str, str, str], set[str]] = field(init=False, default_factory=dict)
     _newest: dict[str, int] = field(init=False, default_factory=dict)
-    _models: dict[tuple[object, ...], Model] = field(init=False, default_factory=dict)
+    _models: dict[tuple[int, str, str, tuple[str, ...]], tuple[Policy, Model]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         for arm in sorted(self.arms):
@@ -81,17 +81,14 @@ class Posteriors:
 
     def model(self, policy: Policy, message: str, segment: str, variants: tuple[str, ...]) -> Model:
         """What a linear policy thinks of these variants; worked out once."""
-        of = policy.learning
-        told = (of.prior_rate, of.prior_weight, of.half_life_s, of.window_s, of.explore, policy.floor, policy.kind)
-        values = tuple(of.values.get(v, 1.0) for v in variants)
-        key = (policy.name, policy.context_key, message, segment, variants, told, values)
+        key = (id(policy), message, segment, variants)
         found = self._models.get(key)
         if found is None:
             if len(self._models) >= _MODELS_MAX:
                 self._models.clear()
             arms = [self._moments(policy, ArmKey(policy.name, message, segment, v)) for v in variants]
-            found = self._models[key] = model(policy, variants, arms)
-        return found
+            found = self._models[key] = policy, model(policy, variants, arms)  # the policy: its id stays its own
+        return found[1]
 
     def _moments(self, policy: Policy, arm: ArmKey) -> F64:
         """Sums of an arm, in units of one: as many as its context has, whatever was kept."""
