@@ -18,7 +18,7 @@ REWARDS = ("delivered", "opened", "clicked", "replied", "converted", "opted_out"
 _KEYS = (
     "kind", "reward", "attribution", "floor", "control", "by", "weights", "sticky", "pool", "if_unfit",
     "report_by", "model", "epsilon", "temperature", "prior", "shrink", "forget", "values",
-    "context", "explore",
+    "context", "explore", "hybrid",
 )  # fmt: skip
 _KINDS = ("fixed", *LEARNS)
 ATTRIBUTION_S = 48 * 3600

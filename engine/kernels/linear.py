@@ -59,12 +59,8 @@ def model_size(k: int, d: int) -> int:
 
 
 @kernel
-def pack_arm(moments, arm, k, d, prior_weight, prior_rate, value, lower, inverse, right, out):  # type: ignore[no-untyped-def]
-    """Writes an arm's posterior into a model: ridge regression, with a prior of that weight on each coefficient.
-
-    moments (d (d + 1) / 2 + d,)   the upper half of the sum of x x' by rows, then the sum of reward x x; as doubles
-    lower, inverse (d, d), right (d,)   room
-    """
+def _precision(moments, d, prior_weight, lower, right):  # type: ignore[no-untyped-def]
+    """Fills `lower` with the lower half of an arm's precision, and `right` with its right side less the prior's."""
     at = 0
     for i in range(d):
         for j in range(i, d):
@@ -72,8 +68,12 @@ def pack_arm(moments, arm, k, d, prior_weight, prior_rate, value, lower, inverse
             at += 1
         lower[i, i] += prior_weight
         right[i] = moments[d * (d + 1) // 2 + i]
-    right[0] += prior_weight * prior_rate
-    for j in range(d):  # Cholesky; no pivot is below the prior's weight but by rounding
+
+
+@kernel
+def _factored(d, prior_weight, lower, inverse):  # type: ignore[no-untyped-def]
+    """Fills `inverse` with the inverse of the Cholesky factor of a precision, whose lower half is used up."""
+    for j in range(d):  # no pivot is below the prior's weight but by rounding
         pivot = lower[j, j]
         for c in range(j):
             pivot -= lower[j, c] * lower[j, c]
@@ -90,20 +90,123 @@ def pack_arm(moments, arm, k, d, prior_weight, prior_rate, value, lower, inverse
             for c in range(j, i):
                 found -= lower[i, c] * inverse[c, j]
             inverse[i, j] = found / lower[i, i]
-    for i in range(d - 1, -1, -1):  # inverse x right, from below, in place
+
+
+@kernel
+def _solved(inverse, d, right):  # type: ignore[no-untyped-def]
+    """What P^-1 makes of `right`, in place, P^-1 being inverse' inverse."""
+    for i in range(d - 1, -1, -1):
         found = 0.0
         for c in range(i + 1):
             found += inverse[i, c] * right[c]
         right[i] = found
+    for j in range(d):
+        found = 0.0
+        for i in range(j, d):
+            found += inverse[i, j] * right[i]
+        right[j] = found
+
+
+@kernel
+def _packed(factor, centre, arm, k, d, value, out):  # type: ignore[no-untyped-def]
+    """Writes an arm's posterior into a model: `factor` (d, d) lower, the covariance being factor' factor."""
     at = HEAD + 2 * k + arm
     for j in range(d):
-        centre = 0.0
         for i in range(j, d):
-            out[at] = inverse[i, j]
-            centre += inverse[i, j] * right[i]
+            out[at] = factor[i, j]
             at += k
-        out[at] = centre * value
+        out[at] = centre[j] * value
         at += k
+
+
+@kernel
+def pack_arm(moments, arm, k, d, prior_weight, prior_rate, value, lower, inverse, right, out):  # type: ignore[no-untyped-def]
+    """Writes an arm's posterior into a model: ridge regression, with a prior of that weight on each coefficient.
+
+    moments (d (d + 1) / 2 + d,)   the upper half of the sum of x x' by rows, then the sum of reward x x; as doubles
+    lower, inverse (d, d), right (d,)   room
+    """
+    _precision(moments, d, prior_weight, lower, right)
+    _factored(d, prior_weight, lower, inverse)
+    right[0] += prior_weight * prior_rate
+    _solved(inverse, d, right)
+    _packed(inverse, right, arm, k, d, value, out)
+
+
+@kernel
+def pack_hybrid(  # type: ignore[no-untyped-def]
+    moments, fits, k, d, prior_weight, prior_rate, values, room, rights, out
+):
+    """Writes the posteriors of arms that have something in common: coefficients b + t, b shared by all, t an arm's own.
+
+    b and t have a prior of that weight on each coefficient, b's first is thought to be the rate. With A = sum x x',
+    r = sum of reward x x and P = A + w of an arm, b has the precision w + sum_arms w (1 - w P^-1) and the right side
+    w prior + sum_arms w P^-1 r; an arm's coefficients are P^-1 (r + w b), given b.
+
+    moments (arms, ..)   of all arms that are known; fits (arms,): the place in the model, -1 for those not in it
+    values (k,), room (4, d, d), rights (2, d)
+    """
+    lower, inverse, common, wide = room[0], room[1], room[2], room[3]
+    right, mean = rights[0], rights[1]
+    for i in range(d):
+        for j in range(d):
+            wide[i, j] = 0.0
+        wide[i, i] = prior_weight
+        mean[i] = 0.0
+    mean[0] = prior_weight * prior_rate
+    for arm in range(len(moments)):
+        _precision(moments[arm], d, prior_weight, lower, right)
+        _factored(d, prior_weight, lower, inverse)
+        _solved(inverse, d, right)
+        for i in range(d):
+            mean[i] += prior_weight * right[i]
+            wide[i, i] += prior_weight
+            for j in range(i + 1):
+                found = 0.0
+                for c in range(i, d):
+                    found += inverse[c, i] * inverse[c, j]
+                wide[i, j] -= prior_weight * prior_weight * found
+    _factored(d, prior_weight, wide, common)
+    _solved(common, d, mean)
+    for arm in range(len(moments)):
+        if fits[arm] < 0:
+            continue
+        _precision(moments[arm], d, prior_weight, lower, right)
+        _factored(d, prior_weight, lower, inverse)
+        for i in range(d):
+            right[i] += prior_weight * mean[i]
+        _solved(inverse, d, right)
+        _widened(common, d, prior_weight, lower, wide, inverse)
+        _packed(inverse, right, fits[arm], k, d, values[fits[arm]], out)
+
+
+@kernel
+def _widened(common, d, prior_weight, lower, wide, inverse):  # type: ignore[no-untyped-def]
+    """Adds to an arm's covariance what is not known of b: of V = P^-1 + w^2 P^-1 B P^-1, B being common' common, the
+    lower factor with V = factor' factor takes the place of `inverse`. `lower`, `wide`: room
+    """
+    for c in range(d):  # row c of w common P^-1
+        for j in range(d):
+            lower[c, j] = common[c, j] * prior_weight if j <= c else 0.0
+        _solved(inverse, d, lower[c])
+    for i in range(d):
+        for j in range(i + 1):
+            found = 0.0
+            for c in range(i, d):
+                found += inverse[c, i] * inverse[c, j]
+            for c in range(d):
+                found += lower[c, i] * lower[c, j]
+            wide[i, j] = found
+    for j in range(d - 1, -1, -1):  # from the end; no pivot is below that of P^-1 but by rounding
+        pivot = wide[j, j]
+        for c in range(j + 1, d):
+            pivot -= inverse[c, j] * inverse[c, j]
+        inverse[j, j] = math.sqrt(max(pivot, inverse[j, j] * inverse[j, j]))
+        for i in range(j):
+            found = wide[j, i]
+            for c in range(j + 1, d):
+                found -= inverse[c, i] * inverse[c, j]
+            inverse[j, i] = found / inverse[j, j]
 
 
 @kernel

@@ -12,7 +12,7 @@ from engine.kernels.calendar import local_day
 from engine.kernels.contact import rolling_load
 from engine.kernels.evaluate import evaluate
 from engine.kernels.funnel import funnel
-from engine.kernels.linear import linear_shares, model_size, pack_arm, room
+from engine.kernels.linear import linear_shares, model_size, pack_arm, pack_hybrid, room
 from engine.kernels.normals import POINTS, best_of_normals
 from engine.kernels.philox import uniform30
 
@@ -42,4 +42,6 @@ def warm() -> None:
     model = np.zeros(model_size(1, 1))
     model[:2] = 1, 1
     pack_arm(np.zeros(2), 0, 1, 1, 1.0, 0.5, 1.0, *np.zeros((2, 1, 1)), np.zeros(1), model)
+    alone = np.zeros((1, 2)), np.zeros(1, np.int64)
+    pack_hybrid(*alone, 1, 1, 1.0, 0.5, np.ones(1), np.zeros((4, 1, 1)), np.zeros((2, 1)), model)
     linear_shares(model, np.ones(1, np.int64), room(1, 1), np.zeros(1, np.int64))

@@ -1,7 +1,7 @@
 """Linear bandits: the reward of a variant as a linear function of a context, one function per variant.
 
     linear_thompson   the probability to be the best, of normal posteriors (Agrawal & Goyal 2013)
-    linucb            the largest mean + explore x deviation (Li et al. 2010, disjoint)
+    linucb            the largest mean + explore x deviation (Li et al. 2010, disjoint and hybrid)
 
 The context is 1 and the policy's expressions, as integers of 1 / X_UNIT within LIMIT, so that sums do not depend on
 their order. Sums ("moments") of an arm, d being the context's length: the upper half of the sum of x x' by rows, in
@@ -11,7 +11,7 @@ X_UNIT squared (a rounded one could stop being positive definite), then the sum 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,9 +64,11 @@ class Model:
         return tuple(shares.tolist())
 
 
-def model(policy: Policy, variants: Sequence[str], moments: Sequence[F64]) -> Model:
+def model(policy: Policy, variants: Sequence[str], moments: Mapping[str, F64]) -> Model:
     """Ridge regression per variant: `prior_weight` is the precision of each coefficient before anything was seen, the
-    first coefficient is then thought to be `prior_rate`, the others nothing."""
+    first coefficient is then thought to be `prior_rate`, the others nothing. Variants of a hybrid have something
+    in common, learnt from all in `moments` (by variant, in an order that is always the same).
+    """
     of, k, d = policy.learning, len(variants), 1 + len(policy.context)
     packed = np.empty(kernel.model_size(k, d))
     kind = kernel.THOMPSON if policy.kind == "linear_thompson" else kernel.UCB
@@ -75,7 +77,12 @@ def model(policy: Policy, variants: Sequence[str], moments: Sequence[F64]) -> Mo
     order, scale = packed[kernel.HEAD :][:k], packed[kernel.HEAD + k :][:k]
     order[sorted(range(k), key=lambda arm: name_hash(variants[arm]))] = np.arange(k)
     scale[:] = max(of.explore, _LEAST_EXPLORE) * np.array(values)
-    room = np.empty((2, d, d)), np.empty(d)
-    for arm, (sums, value) in enumerate(zip(moments, values, strict=True)):
-        kernel.pack_arm(sums, arm, k, d, of.prior_weight, of.prior_rate, value, *room[0], room[1], packed)
+    prior, room, rights = (of.prior_weight, of.prior_rate), np.empty((4, d, d)), np.empty((2, d))
+    if of.hybrid:
+        fits = np.array([variants.index(v) if v in variants else -1 for v in moments], np.int64)
+        sums = np.array(list(moments.values()))
+        kernel.pack_hybrid(sums, fits, k, d, *prior, np.array(values), room, rights, packed)
+        return Model(packed)
+    for arm, (variant, value) in enumerate(zip(variants, values, strict=True)):
+        kernel.pack_arm(moments[variant], arm, k, d, *prior, value, room[0], room[1], rights[0], packed)
     return Model(packed)

@@ -51,6 +51,7 @@ class Posteriors:
     arms: Mapping[ArmKey, ArmState] = field(default_factory=dict)
     _hours: dict[ArmKey, list[int]] = field(init=False, default_factory=dict)  # by arm without its hour
     _segments: dict[tuple[str, str, str], set[str]] = field(init=False, default_factory=dict)
+    _variants: dict[tuple[str, str, str], set[str]] = field(init=False, default_factory=dict)
     _newest: dict[str, int] = field(init=False, default_factory=dict)
     _models: dict[tuple[int, str, str, tuple[str, ...]], tuple[Policy, Model]] = field(init=False, default_factory=dict)
 
@@ -58,6 +59,7 @@ class Posteriors:
         for arm in sorted(self.arms):
             self._hours.setdefault(arm._replace(hour=0), []).append(arm.hour)
             self._segments.setdefault((arm.policy, arm.message, arm.variant), set()).add(arm.segment)
+            self._variants.setdefault((arm.policy, arm.message, arm.segment), set()).add(arm.variant)
             self._newest[arm.policy] = max(arm.hour, self._newest.get(arm.policy, 0))
 
     def seen(self, policy: Policy, arm: ArmKey) -> Seen:
@@ -86,8 +88,11 @@ class Posteriors:
         if found is None:
             if len(self._models) >= _MODELS_MAX:
                 self._models.clear()
-            arms = [self._moments(policy, ArmKey(policy.name, message, segment, v)) for v in variants]
-            found = self._models[key] = policy, model(policy, variants, arms)  # the policy: its id stays its own
+            known = set(variants)
+            if policy.learning.hybrid:
+                known |= self._variants.get((policy.name, message, segment), set())
+            sums = {v: self._moments(policy, ArmKey(policy.name, message, segment, v)) for v in sorted(known)}
+            found = self._models[key] = policy, model(policy, variants, sums)  # the policy: its id stays its own
         return found[1]
 
     def _moments(self, policy: Policy, arm: ArmKey) -> F64:

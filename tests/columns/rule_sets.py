@@ -353,6 +353,8 @@ class _RuleSet:
         if r.random() < 0.3:
             context += r.sample(("0.5", "3", "true", "features.n0 / 0.0", "features.i0 > 2"), 2)
         made: dict[str, object] = {"kind": r.choice(LINEAR), "context": context, "explore": r.choice((0, 0.3, 2))}
+        if r.random() < 0.4:
+            made["hybrid"] = True
         made["prior"] = {"rate": r.choice((0.05, 0.5)), "weight": r.choice((0.001, 2, 100))}
         return made | ({"values": {"a": r.choice((0.3, 7.5))}} if r.random() < 0.3 else {})
 

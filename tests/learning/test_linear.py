@@ -77,6 +77,58 @@ def test_the_model_is_ridge_regression(seed: int, d: int, trials: int, value: fl
     assert np.allclose(spread[1], np.eye(d) / 2.0)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 999), st.integers(1, 4), st.integers(2, 5), st.sampled_from([0, 3, 40]), st.sampled_from([0.01, 2])
+)
+def test_the_hybrid_is_one_regression_over_all_variants(seed: int, d: int, k: int, trials: int, weight: float) -> None:
+    """Coefficients in common and of one's own, as least squares with all of them at once."""
+    rng = np.random.default_rng(seed)
+    names = [f"v{n}" for n in range(k)]
+    increments, rows, rewards = Increments(), [], []
+    for _ in range(trials):
+        arm, context, reward = int(rng.integers(k)), context_of(rng.normal(size=d - 1).tolist()), int(rng.integers(2))
+        increments.add(ArmKey("p", "m", "", names[arm]), reward * REWARD_UNIT, 77, context)
+        row = np.zeros((1 + k, d))
+        row[0] = row[1 + arm] = np.array(context) / X_UNIT
+        rows.append(row.ravel())
+        rewards.append(reward)
+    asked = policy(size=d - 1, prior_rate=0.3, prior_weight=weight, hybrid=True)
+    shown = (names[1], names[0], "new")
+    centre, spread = unpacked(Posteriors(1, increments.arms).model(asked, "m", "", shown))
+    size = (1 + k) * d
+    x, prior = np.array(rows).reshape(-1, size), np.zeros(size)
+    prior[0] = 0.3
+    together = np.linalg.inv(x.T @ x + weight * np.eye(size))
+    found = together @ (x.T @ np.array(rewards) + weight * prior)
+    for place, name in enumerate(shown):
+        both = np.zeros((d, size))
+        both[:, :d] = np.eye(d)
+        if name in names:
+            both[:, (1 + names.index(name)) * d :][:, :d] = np.eye(d)
+        own = 0.0 if name in names else np.eye(d) / weight  # what nobody has seen deviates as the prior says
+        assert np.allclose(centre[place], both @ found, atol=1e-5)
+        assert np.allclose(spread[place], both @ together @ both.T + own, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", LINEAR)
+def test_what_all_variants_have_in_common_is_learnt_by_all(kind: str) -> None:
+    """A new variant is believed to be liked by whom the others are: less is tried to find out."""
+    rng, increments = np.random.default_rng(2), Increments()
+    for n in range(600):
+        context = context_of([float(n % 2)])
+        reward = int(rng.random() < (0.4 if n % 2 else 0.05))
+        increments.add(ArmKey("p", "m", "", "abc"[n % 3]), reward * REWARD_UNIT, 77, context)
+    learnt = Posteriors(1, increments.arms)
+    for hybrid in (False, True):
+        asked = policy(kind, 1, hybrid=hybrid, prior_rate=0.5, prior_weight=2.0)
+        centre, spread = unpacked(learnt.model(asked, "m", "", ("a", "new")))
+        known = [float(row @ [1.0, 1.0] - row @ [1.0, 0.0]) for row in centre]
+        assert known[0] == pytest.approx(0.35, abs=0.08)
+        assert (known[1] > 0.2) is hybrid
+        assert spread[1][1, 1] > spread[0][1, 1]
+
+
 @st.composite
 def models(draw: st.DrawFn) -> tuple[Policy, tuple[str, ...], Posteriors, tuple[int, ...]]:
     """A policy, its variants, what they have seen, and a context."""
@@ -89,7 +141,8 @@ def models(draw: st.DrawFn) -> tuple[Policy, tuple[str, ...], Posteriors, tuple[
         increments.add(ArmKey("p", "m", "", names[rng.integers(k)]), int(rng.integers(REWARD_UNIT)), 77, context)
     values = {name: float(rng.choice([0.5, 1.0, 3.0])) for name in names if rng.random() < 0.5}
     kind, floor = draw(st.sampled_from(LINEAR)), draw(st.sampled_from([0.0, 0.02, 0.3]))
-    asked = policy(kind, d - 1, floor, explore=draw(st.sampled_from([0.0, 0.3, 2.0])), values=values)
+    told = {"explore": draw(st.sampled_from([0.0, 0.3, 2.0])), "hybrid": draw(st.booleans())}
+    asked = policy(kind, d - 1, floor, values=values, **told)
     return asked, names, Posteriors(1, increments.arms), context_of((3 * rng.normal(size=d - 1)).tolist())
 
 
