@@ -246,14 +246,16 @@ class ColumnBatch:
         )  # fmt: skip
         self._facts, self._batch = facts, batch
         seen = rules.seen_by(len(facts.found) * 2 + n + 16)
-        self.chosen = c.Chosen(np.zeros((n, c.ROW), np.int64), np.zeros(n), seen, np.zeros(1, np.int64))
+        drawn = np.zeros((n, rules.most_variants), np.int64), np.zeros((n, rules.longest_context), np.int64)
+        self.chosen = c.Chosen(np.zeros((n, c.ROW), np.int64), np.zeros(n), seen, np.zeros(1, np.int64), *drawn)
         paused = rules.paused(world.pauses)
         own: list[tuple[int, int]] = []
         while True:
             mine = np.array(sorted(own), np.int64) if own else _NO_SPANS
             self.given = c.Given(
-                paused, rules.languages.places, self._shares.slots, self._shares.rows, self._shares.rates.rates,
-                self._shares.rates.spans, self._shares.rates.texts, mine, np.uint64(draw.key0), np.uint64(draw.key1),
+                paused, rules.languages.places, self._shares.slots, self._shares.rows, self._shares.models,
+                self._shares.rates.rates, self._shares.rates.spans, self._shares.rates.texts, mine,
+                np.uint64(draw.key0), np.uint64(draw.key1),
             )  # fmt: skip
             _choose(
                 order, self.status, self.data, rules.tables.messages, self.given, rules.hours, rules.limits, facts,

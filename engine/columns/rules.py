@@ -14,6 +14,7 @@ from engine.columns.limits import hours_table, limit_tables
 from engine.columns.measures import Measures
 from engine.columns.profiles import ProfileSchemas, feature_table
 from engine.columns.requests import request_schema
+from engine.columns.shares import most_variants
 from engine.columns.tables import rule_tables
 from engine.columns.windows import plans_of, shown_windows, text_codes, window_plans
 from engine.compiler.nodes import Type
@@ -25,6 +26,7 @@ from engine.kernels import messages as c
 from engine.kernels.arena import Records, records
 from engine.kernels.fill import TEXT
 from engine.kernels.limits import MAX_TOUCHES
+from engine.kernels.linear import room
 from engine.kernels.names import Names, names
 from engine.state.history import NO_HISTORY, History
 from engine.step.render import language_for
@@ -81,6 +83,8 @@ class RuleColumns:
         self.timezone = _feature(bundle, "timezone")
         self.languages = Languages(self.tables.sets, ruleset.default_language)
 
+        self.most_variants = most_variants(steps.messages)
+        self.longest_context = 1 + max((len(step.context) for step in steps.messages), default=0)
         texts_read = [int((part.loads[:, 3] == TEXT).sum()) for part in (rules, windows)]
         self.most_texts = max(texts_read) + 1  # that one event reads
         self._spare: list[Records] = []
@@ -93,6 +97,8 @@ class RuleColumns:
             ranks=np.zeros(max(1, len(steps.messages))),
             live=np.zeros(MAX_TOUCHES, np.int64),
             times=np.zeros(MAX_TOUCHES, np.int64),
+            shares=np.zeros(self.most_variants, np.int64),
+            linear=room(self.most_variants, self.longest_context),
         )
         self.segmented = any(step.by for step in steps.messages)
         self.reports = any(step.report_by for step in steps.messages)

@@ -9,33 +9,46 @@ import numpy.typing as npt
 
 from engine.columns.rates import Rates
 from engine.columns.tables import VARIANTS_MAX
+from engine.compiler.sections_learning import LINEAR
 from engine.kernels.filters import share_slot
-from engine.kernels.messages import OVER
+from engine.kernels.messages import OVER, SHARE_FIT, SHARE_M, SHARE_MODEL, SHARE_VERSION, SHARES_FROM
 from engine.learning.enrolment import Assignment, assigned_shares, fallback
+from engine.learning.policies import learnt_message
 from engine.learning.posteriors import Posteriors
 from engine.plan import MessageStep
 
 I64 = npt.NDArray[np.int64]
+F64 = npt.NDArray[np.float64]
 ROWS_MAX = 1 << 16
+_MODELS_MAX = 1 << 23  # doubles, 64 MB
+
+
+def most_variants(steps: Sequence[MessageStep]) -> int:
+    """How many variants a message has at most, of those that kernels decide."""
+    return min(max((len(step.message.variants) for step in steps), default=1), VARIANTS_MAX)
 
 
 class ShareTable:
-    """The shares that one snapshot of what was learnt gives. Rows as in `kernels.messages.Given.shares`."""
+    """The shares that one snapshot of what was learnt gives. Rows as in `kernels.messages.Given.shares`.
+
+    Those of a linear policy depend on the event as well: a row says where its model lies in `models`.
+    """
 
     def __init__(self, posteriors: Posteriors, steps: Sequence[MessageStep]) -> None:
         self.posteriors = posteriors
         self._steps = steps
-        most = max((len(step.message.variants) for step in steps), default=1)
-        self._width = 3 + min(most, VARIANTS_MAX)
+        self._width = SHARES_FROM + most_variants(steps)
         self.rates = Rates()
         self._known: dict[tuple[int, int, str, Assignment], int] = {}
         self.rows: I64 = np.zeros((64, self._width), np.int64)
         self.slots = np.full(128, -1, np.int32)
+        self.models: F64 = np.zeros(1)
+        self._models_end = 0
 
     @property
     def full(self) -> bool:
-        """More rows than are kept: a new table is due."""
-        return len(self._known) > ROWS_MAX
+        """More is kept than is wanted: a new table is due."""
+        return len(self._known) > ROWS_MAX or self._models_end > _MODELS_MAX
 
     def row(self, m: int, fit: int, segment: str, own: bool, how: Assignment = Assignment.POLICY) -> int:
         """The row of a message, its fitting variants (bits), and the customer's segment and assignment."""
@@ -56,17 +69,30 @@ class ShareTable:
         places = [k for k in range(len(step.message.variants)) if fit >> k & 1]
         names = list(step.message.variants)
         fitting = [names[k] for k in places]
+        row = np.zeros(self._width, np.int64)
+        row[:SHARES_FROM] = m, fit, self.posteriors.version, -1
+        if step.policy is not None and step.policy.kind in LINEAR and how is Assignment.POLICY:
+            owner = learnt_message(step.policy, step.message.name)
+            row[SHARE_MODEL] = self._kept(self.posteriors.model(step.policy, owner, segment, tuple(fitting)).packed)
+            return row
         shares = assigned_shares(step.policy, how, step.message.name, segment, fitting, self.posteriors)
         self.rates.add(len(self._known) - 1, step, segment, fitting, shares.shares, self.posteriors, how)
-        version = shares.version
+        row[SHARE_VERSION] = shares.version
         if step.policy is not None and how is not Assignment.POLICY:
             enrolment = step.policy.enrolment
             unfit = enrolment is not None and not how.in_trial and fallback(enrolment, how) not in ("", *fitting)
-            version = -how - (OVER if unfit else 0)
-        row = np.zeros(self._width, np.int64)
-        row[:3] = m, fit, version
-        row[[3 + k for k in places]] = shares.shares
+            row[SHARE_VERSION] = -how - (OVER if unfit else 0)
+        row[[SHARES_FROM + k for k in places]] = shares.shares
         return row
+
+    def _kept(self, model: F64) -> int:
+        """Where a model lies from now on."""
+        begin, self._models_end = self._models_end, self._models_end + len(model)
+        if self._models_end > len(self.models):
+            more = np.zeros(max(self._models_end, len(self.models)))
+            self.models = np.concatenate((self.models, more))
+        self.models[begin : self._models_end] = model
+        return begin
 
     def _put(self, row: int, m: int, fit: int) -> None:
         slot = int(share_slot(m, fit, self.slots))
@@ -79,4 +105,4 @@ class ShareTable:
         taken = self.slots[self.slots >= 0]
         self.slots = np.full(size, -1, np.int32)
         for row in taken.tolist():
-            self._put(row, int(self.rows[row, 0]), int(self.rows[row, 1]))
+            self._put(row, int(self.rows[row, SHARE_M]), int(self.rows[row, SHARE_FIT]))

@@ -22,6 +22,7 @@ from engine.kernels import messages as c
 from engine.kernels import suppression as k_suppression
 from engine.kernels.messages import Messages
 from engine.kernels.write import Labels
+from engine.learning.linear import context_of
 from engine.learning.terms import written
 from engine.plan import MessageStep
 from engine.step.render import slots_used
@@ -134,6 +135,8 @@ class _Builder:
         self.variant_names: list[tuple[int, str]] = []
         self.texts: list[tuple[int, int]] = []
         self.slots: list[tuple[int, int]] = []
+        self.contexts: list[tuple[int, int, int]] = []
+        self.known_contexts: dict[tuple[int, ...], tuple[int, int]] = {}
         self.known_slots: dict[tuple[tuple[int, int], ...], tuple[int, int]] = {}
 
     def channel_rows(self, step: MessageStep) -> tuple[int, int]:
@@ -159,6 +162,18 @@ class _Builder:
                     known &= span[0] >= 0
                     self.texts.append(span)
         return begin, len(self.variants), known
+
+    def context_rows(self, step: MessageStep) -> tuple[int, int]:
+        """Where what a linear policy looks at lies."""
+        span = self.known_contexts.get(step.context)
+        if span is None:
+            begin = len(self.contexts)
+            for output in (self.outputs[root] for root in step.context):
+                kind, column = _slot(output)
+                constant = context_of([output.constant])[1] if kind in (c.ALWAYS, c.NEVER) else 0
+                self.contexts.append((c.ALWAYS if kind == c.NEVER else kind, column, constant))
+            span = self.known_contexts[step.context] = begin, len(self.contexts)
+        return span
 
     def _slot_rows(self, step: MessageStep, template: str) -> tuple[int, int]:
         used = slots_used(template)
@@ -215,7 +230,6 @@ def rule_tables(bundle: Bundle, paths: Paths) -> RuleTables:
             or not readable[m]
             or variant_end - variant_at > VARIANTS_MAX
             or (policy is not None and policy.sticky and len(step.keys) > 1)
-            or bool(step.context)
             or ruleset.arbitration.kind != "best"
             or (step.message.learned and bool(step.context))
         )
@@ -229,7 +243,7 @@ def rule_tables(bundle: Bundle, paths: Paths) -> RuleTables:
             _hash(name_hash(policy.name)) if policy else 0, policy is not None and policy.sticky,
             policy is not None and policy.kind == "fixed" and policy.if_unfit == "leave_out", own,
             *topic, step.purpose.holdout, leave, by_name, step.suppressions.outcomes, step.suppressions.ignored,
-            enrols, step.message.learned,
+            enrols, step.message.learned, *built.context_rows(step),
         )  # fmt: skip
     consents = [*((p.name, p.consent_required) for p in ruleset.purposes.values()), (LEARNING, False)]
     messages = Messages(
@@ -242,6 +256,7 @@ def rule_tables(bundle: Bundle, paths: Paths) -> RuleTables:
         variants=_columns(built.variants, 3),
         texts=_columns(built.texts, 2),
         slots=_columns(built.slots, 2),
+        contexts=_columns(built.contexts, 3),
         purposes=_columns([(_hash(name_hash(n)), *words.span(n), required) for n, required in consents], 4),
         names=np.zeros(0, np.uint8),
     )

@@ -366,6 +366,7 @@ class Learning:
     half_life_s, window_s   what has been seen counts half after, or not at all after; 0: for ever
     values        what a variant's reward is multiplied by, where it is not 1
     explore       of linear policies: the standard deviation of one reward; widens what is tried
+    hybrid        of linear policies: variants have coefficients in common, and deviate from them
     """
 
     model: str = "beta"
@@ -378,6 +379,7 @@ class Learning:
     window_s: int = 0
     values: Mapping[str, float] = field(default_factory=dict)
     explore: float = 0.5
+    hybrid: bool = False
 
     @property
     def bucket_h(self) -> int:

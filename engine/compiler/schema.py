@@ -428,6 +428,7 @@ def _policy() -> Schema:
             "maxItems": CONTEXT_MAX,
         },
         "explore": number("Of linear kinds: how far single rewards spread.", minimum=0),
+        "hybrid": flag("Of linear kinds: whether variants learn from one another what they have in common."),
         "values": named("What each variant's reward is multiplied by.", number("A factor above zero.", minimum=0)),
         "report_by": {
             "description": "Values that are logged with each decision, for the report to split by.",

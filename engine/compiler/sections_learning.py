@@ -15,7 +15,7 @@ ONLY = {  # keys, and the kinds that have them
     **dict.fromkeys(("reward", "attribution", "floor", "by", "pool", "forget", "values"), LEARNS),
     "prior": (*_MEANS, *LINEAR),
     "shrink": _MEANS,
-    **dict.fromkeys(("context", "explore"), LINEAR),
+    **dict.fromkeys(("context", "explore", "hybrid"), LINEAR),
     **dict.fromkeys(("weights", "sticky"), ("fixed",)),
     "model": ("thompson",),
     "epsilon": ("epsilon_greedy",),
@@ -54,6 +54,7 @@ def read_learning(reading: Reading, fields: Fields) -> Learning:
         window_s,
         _values(reading, fields),
         default.explore if explore is None else explore,
+        "hybrid" in fields and bool(reading.flag(fields["hybrid"][1], "'hybrid'")),
     )
 
 

@@ -19,7 +19,7 @@ REWARDS = ("delivered", "opened", "clicked", "replied", "converted", "opted_out"
 _KEYS = (
     "kind", "reward", "attribution", "floor", "control", "by", "weights", "sticky", "pool", "if_unfit",
     "report_by", "model", "epsilon", "temperature", "prior", "shrink", "forget", "values",
-    "context", "explore", *TRIAL_KEYS,
+    "context", "explore", "hybrid", *TRIAL_KEYS,
 )  # fmt: skip
 _KINDS = ("fixed", *LEARNS)
 ATTRIBUTION_S = 48 * 3600

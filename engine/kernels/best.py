@@ -1,7 +1,7 @@
-"""The probability of each arm to be the best one, and what linear arms are worth for a context.
+"""The probability of each of some rates to be the best one; `kernels.normals` has that of normal arms.
 
 P(i) = integral f_i(x) prod_{j != i} F_j(x) dx, over points that every arm gives where it needs them, so that a sharp
-arm beside a wide one is seen as finely. The twins are `tests/learning/best_twin.py` and `engine.learning.linear`.
+arm beside a wide one is seen as finely. The twin is `tests/learning/best_twin.py`.
 """
 
 from __future__ import annotations
@@ -16,31 +16,7 @@ _LEAST = 12  # of each, and as many between them; over
 _SPREAD = 7.0  # standard deviations on either side
 _TAIL = 12.0  # a tail like exp(-alpha z) is followed until this is the exponent
 _NOTHING = 1e-100  # smaller ones soon have fewer digits, and are slow
-_ROOT_HALF = math.sqrt(0.5)
-_F1, _F2, _F3 = "float64[::1]", "float64[:, ::1]", "float64[:, :, ::1]"
-
-
-@njit(f"void({_F1}, {_F2}, {_F3}, float64, {_F1}, {_F1}, {_F1})", cache=True, error_model="numpy", nogil=True)
-def linear_scores(x, centre, spread, explore, values, means, deviations):  # type: ignore[no-untyped-def]
-    """Fills `means` and `deviations` of the arms' worth for a context.
-
-    x        context, d numbers, the first is 1
-    centre   coefficients by arm (k, d)
-    spread   inverse of each arm's precision (k, d, d)
-    explore  standard deviation of one reward
-    values   what each arm's reward is multiplied by (k)
-    """
-    d = len(x)
-    for arm in range(len(centre)):
-        mean, variance = 0.0, 0.0
-        for i in range(d):
-            mean += x[i] * centre[arm, i]
-            row = 0.0
-            for j in range(d):
-                row += spread[arm, i, j] * x[j]
-            variance += x[i] * row
-        means[arm] = mean * values[arm]
-        deviations[arm] = max(explore, 1e-6) * math.sqrt(max(variance, 1e-12)) * values[arm]
+_F1, _F2 = "float64[::1]", "float64[:, ::1]"
 
 
 @njit(f"void({_F2}, {_F2}, {_F1})", cache=True, error_model="numpy", nogil=True)
@@ -97,26 +73,6 @@ def _with_middles(knots):  # type: ignore[no-untyped-def]
     for p in range(1, len(points), 2):
         points[p] = 0.5 * (points[p - 1] + points[p + 1])
     return points
-
-
-@njit(f"void({_F1}, {_F1}, {_F1})", cache=True, error_model="numpy", nogil=True)
-def best_of_normals(means, deviations, out):  # type: ignore[no-untyped-def]
-    """Fills `out` with the probability of each Normal(mean, deviation) to be the largest; to about 1e-3."""
-    k = len(means)
-    own = max(_LEAST, _POINTS // k)
-    knots = np.empty(k * own)
-    for arm in range(k):
-        for p in range(own):
-            knots[arm * own + p] = means[arm] + deviations[arm] * _place(p, own)
-    points = _with_middles(knots)
-    length = _simpson(points)
-    below, mass = np.empty((k, len(points))), np.empty((k, len(points)))
-    for arm in range(k):
-        for p in range(len(points)):
-            z = (points[p] - means[arm]) / deviations[arm]
-            below[arm, p] = max(_NOTHING, 0.5 * math.erfc(-z * _ROOT_HALF))
-            mass[arm, p] = math.exp(max(-230.0, -0.5 * z * z)) / deviations[arm] * length[p]
-    _integrate(below, mass, out)
 
 
 @njit("float64(float64, float64)", cache=True, error_model="numpy", nogil=True)

@@ -120,7 +120,7 @@ def _put_message(out, at, i, piece, begin, end, texts, chosen, given, pieces):  
     at = _put_number(out, at, 0x01E8, row[c.VARIANT_SHARE])
     at = put(out, at, source, rows[piece, FOURTH], rows[piece, FOURTH + 1])
     if not row[c.IS_STICKY]:
-        at = _put_number(out, at, 0x01F8, max(np.int64(0), given.shares[row[c.SHARES], 2]))
+        at = _put_number(out, at, 0x01F8, max(np.int64(0), given.shares[row[c.SHARES], c.SHARE_VERSION]))
     return put(out, at, source, pieces.revision[0], pieces.revision[1])
 
 

@@ -9,17 +9,22 @@ from __future__ import annotations
 import numpy as np
 
 from engine.kernels import arena as a
-from engine.kernels.compiled import inlined, kernel
+from engine.kernels.compiled import inlined, kernel, part
 from engine.kernels.consent import ALLOWED, consent, opted_out_ms, preferred
 from engine.kernels.filters import consider, say, text_of, true_at, value_of, wait_of
 from engine.kernels.hours import SEND as AT_ONCE
 from engine.kernels.hours import TO_STEP, UNBOUND, closes
 from engine.kernels.limits import live_touches
+from engine.kernels.linear import X_LIMIT, X_UNIT, linear_shares
 from engine.kernels.messages import (
+    ALWAYS,
     AT_MS,
     BY_NAME,
     BY_RULES,
     CHANNEL_ROW,
+    CONDITION,
+    CONTEXT_AT,
+    CONTEXT_END,
     DAY_MS,
     DEFERRED,
     ELIGIBILITY,
@@ -38,6 +43,7 @@ from engine.kernels.messages import (
     NO_RULE,
     OUTRANKED,
     OUTSIDE,
+    PLAIN,
     POLICY,
     PRODUCT,
     PURPOSE,
@@ -55,8 +61,12 @@ from engine.kernels.messages import (
     SEEN_VALUE,
     SEND_BEFORE,
     SENDS,
+    SHARE_FIT,
+    SHARE_MODEL,
     SHARE_UNIT,
+    SHARE_VERSION,
     SHARES,
+    SHARES_FROM,
     SHARES_WANTED,
     STAGE,
     STATUS,
@@ -202,6 +212,46 @@ def _draw(i, fits, top, messages, given, customers, out):  # type: ignore[no-unt
     return 0
 
 
+@part
+def _context(i, row, m, messages, facts, out):  # type: ignore[no-untyped-def]
+    """What a linear policy looks at, as `learning.linear.context_of` has it."""
+    first, x = messages.table[m, CONTEXT_AT], out.contexts[i]
+    x[0] = X_UNIT
+    for k in range(first, messages.table[m, CONTEXT_END]):
+        kind, column = messages.contexts[k, 0], messages.contexts[k, 1]
+        place = 1 + k - first
+        if kind == ALWAYS:
+            x[place] = messages.contexts[k, 2]
+        elif kind == CONDITION:
+            x[place] = X_UNIT if true_at(facts.trues, row, column) else 0
+        elif true_at(facts.value_ok, row, column):
+            number = np.float64(facts.values[column, row])
+            if kind == PLAIN:
+                number = np.float64(number.view(np.int64))
+            if np.isfinite(number):
+                x[place] = np.int64(np.rint(max(-X_LIMIT, min(X_LIMIT, number)) * X_UNIT))
+
+
+@part
+def _shares(i, row, m, messages, given, facts, scratch, out):  # type: ignore[no-untyped-def]
+    """The shares of the drawn message's variants, as they are drawn from and logged."""
+    rows, shares = out.rows, out.shares[i]
+    if rows[i, IS_STICKY]:
+        shares[rows[i, VARIANT_NO]] = rows[i, VARIANT_SHARE]
+        return
+    found = given.shares[rows[i, SHARES]]
+    if found[SHARE_MODEL] < 0:
+        for v in range(len(shares)):
+            shares[v] = found[SHARES_FROM + v]
+        return
+    linear_shares(given.models[found[SHARE_MODEL] :], out.contexts[i], scratch.linear, scratch.shares)
+    k = 0
+    for v in range(len(shares)):
+        if (found[SHARE_FIT] >> v) & 1:
+            shares[v] = scratch.shares[k]
+            k += 1
+
+
 @inlined
 def _draw_variant(i, given, customers, out):  # type: ignore[no-untyped-def]
     """Draws one of the message's fitting variants; a sticky one is not drawn again."""
@@ -212,11 +262,10 @@ def _draw_variant(i, given, customers, out):  # type: ignore[no-untyped-def]
     rows[i, U_VARIANT] = u
     if rows[i, IS_STICKY]:
         return
-    shares = rows[i, SHARES]
-    for k in range(3, given.shares.shape[1]):
-        share = given.shares[shares, k]
+    for k in range(out.shares.shape[1]):
+        share = out.shares[i, k]
         if u < share:
-            rows[i, VARIANT_NO], rows[i, VARIANT_SHARE] = k - 3, share
+            rows[i, VARIANT_NO], rows[i, VARIANT_SHARE] = k, share
             return
         u -= share
 
@@ -241,7 +290,7 @@ def _book(i, m, messages, given, hours, own_from, own_to, records, customers, zo
     rows[i, SEND_BEFORE], rows[i, REPORT_BY] = send_before, send_before + 2 * DAY_MS
     rows[i, IS_DEFERRED] = deferred
     rows[i, STATUS] = HELD_OUT if withheld else SENDS
-    version = np.int64(0) if rows[i, IS_STICKY] else given.shares[rows[i, SHARES], 2]
+    version = np.int64(0) if rows[i, IS_STICKY] else given.shares[rows[i, SHARES], SHARE_VERSION]
     in_trial = version > -OUTSIDE
     version = max(np.int64(0), version)
     touch = records.touches[records.rec[i, a.TOUCH_AT] + records.rec[i, a.TOUCH_N]]
@@ -346,6 +395,9 @@ def _among(  # type: ignore[no-untyped-def]
         )  # fmt: skip
     rows[i, MESSAGE], rows[i, STATUS], out.ranks[i] = m, REFUSED, ranks[best]
     if fits:
+        if messages.table[m, CONTEXT_AT] < messages.table[m, CONTEXT_END]:
+            _context(i, row, m, messages, facts, out)
+        _shares(i, row, m, messages, given, facts, scratch, out)
         _draw_variant(i, given, customers, out)
         variant = messages.table[m, VARIANT_AT] + rows[i, VARIANT_NO]
         rows[i, TEXT_ROW] = text_of(m, variant, rows[i, CHANNEL_ROW], customers.language[i], messages, given)

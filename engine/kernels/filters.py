@@ -46,7 +46,12 @@ from engine.kernels.messages import (
     QUIET,
     RANK,
     RESERVE,
+    SHARE_FIT,
+    SHARE_M,
+    SHARE_MODEL,
+    SHARE_VERSION,
     SHARES,
+    SHARES_FROM,
     SHARES_WANTED,
     STATUS,
     STICKY,
@@ -178,14 +183,14 @@ def _shares(m, fit, i, messages, given):  # type: ignore[no-untyped-def]
                 high = middle
         while low < len(given.own) and given.own[low, 0] == i:
             found = given.own[low, 1]
-            if given.shares[found, 0] == m and given.shares[found, 1] == fit:
+            if given.shares[found, SHARE_M] == m and given.shares[found, SHARE_FIT] == fit:
                 return found
             low += 1
         return np.int64(-1)
     slot = share_slot(m, fit, given.share_slots)
     while given.share_slots[slot] >= 0:
         found = np.int64(given.share_slots[slot])
-        if given.shares[found, 0] == m and given.shares[found, 1] == fit:
+        if given.shares[found, SHARE_M] == m and given.shares[found, SHARE_FIT] == fit:
             return found
         slot = (slot + 1) & (len(given.share_slots) - 1)
     return np.int64(-1)
@@ -234,13 +239,13 @@ def _variants(m, c, i, row, messages, given, facts, records, customers, out):  #
         if shares < 0:
             rows[i, STATUS], rows[i, MESSAGE] = SHARES_WANTED, m
             return False
-        how = -given.shares[shares, 2]
+        how = -given.shares[shares, SHARE_VERSION]
         if how > OVER:
             rows[i, STATUS] = TO_PYTHON
             return False
         if how >= OUTSIDE:
             rows[i, SHARES] = shares
-            for k in range(3, given.shares.shape[1]):
+            for k in range(SHARES_FROM, given.shares.shape[1]):
                 if given.shares[shares, k] > 0:
                     return True
             say(out, i, m, c, TRIAL, LEFT_OUT + how, -1, -1, 0, 0)
@@ -263,7 +268,9 @@ def _variants(m, c, i, row, messages, given, facts, records, customers, out):  #
         rows[i, STATUS], rows[i, MESSAGE] = SHARES_WANTED, m
         return False
     rows[i, SHARES] = shares
-    for k in range(3, given.shares.shape[1]):
+    if given.shares[shares, SHARE_MODEL] >= 0:  # a linear policy leaves no variant out; its shares are for the drawn
+        return True
+    for k in range(SHARES_FROM, given.shares.shape[1]):
         if given.shares[shares, k] > 0:
             return True
     say(out, i, m, c, TRIAL, NO_WEIGHT, -1, -1, 0, 0)

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.kernels.linear import Room
+
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 F64 = NDArray[np.float64]
@@ -28,7 +30,8 @@ POLICY, STICKY, ALL_FIT, OWN_SHARES, TOPIC_AT, TOPIC_END, HOLDOUT, LEAVE, BY_NAM
 OUTCOMES, TOUCHES_MAX = 25, 26
 ENROLS = 27  # not everybody is in the policy's trial, or drawn by what it learnt
 LEARNED = 28  # it ranks by what it has learnt
-MESSAGE_COLUMNS = 29
+CONTEXT_AT, CONTEXT_END = 29, 30
+MESSAGE_COLUMNS = 31
 # Kinds of slots: a value, a double (which must be finite), a condition, a constant, a constant that is none.
 PLAIN, FLOATING, CONDITION, ALWAYS, NEVER = range(5)
 
@@ -45,6 +48,8 @@ TO_PYTHON, SHARES_WANTED, SENDS, HELD_OUT, REFUSED, BY_RULES, NO_RULE = range(1,
 # shares, else -1, and its value (bits).
 SEEN_MESSAGE, SEEN_STAGE, SEEN_CODE, SEEN_RANK, SEEN_SHARE, SEEN_ROW, SEEN_VALUE = range(7)
 SEEN = 7
+# Columns of `Given.shares`; SHARE_MODEL: where a linear policy's model begins in `models`, else -1.
+SHARE_M, SHARE_FIT, SHARE_VERSION, SHARE_MODEL, SHARES_FROM = range(5)
 # Codes of stops that are not another kernel's.
 NO_CHANNEL, BLOCKED_CHANNEL = 1, 2
 NOT_FIT, ASSIGNED_UNFIT, NO_WEIGHT = 1, 2, 3
@@ -65,6 +70,7 @@ class Messages(NamedTuple):
     variants: I64  # (.., 3): key, set of languages, first row in `texts`
     texts: I64  # (.., 2): slots' begin and end; per variant by language and channel
     slots: I64  # (.., 2): kind, column
+    contexts: I64  # (.., 3): kind as of slots (PLAIN: an integer), column, and of an ALWAYS its part of the context
     purposes: I64  # (P + 1, 4): hash, span of the name, whether consent is required; the last one is for learning
     names: U8
 
@@ -75,9 +81,11 @@ class Given(NamedTuple):
     paused: U8  # (M,)
     places: I64  # (languages, sets): a language's place among a set's, -1 where it has none
     share_slots: NDArray[np.int32]  # a power of two: rows of `shares`, by message and variants; -1
-    # (rows, 3 + most variants): message, fitting variants (bits), version, the shares. Where they are not what the
-    # policy learnt, minus the assignment stands for the version; less OVER, where the variant for that is not fit.
+    # (rows, SHARES_FROM + most variants): message, fitting variants (bits), version, model, the shares. Where they are
+    # not what the policy learnt, minus the assignment stands for the version; less OVER, where the variant for that is
+    # not fit.
     shares: I64
+    models: F64  # of linear policies, see kernels.linear
     rates: F64  # (rows, 2): by row of `shares`, of messages that rank by them: the best reward, and the rate
     rate_spans: I64  # (rows, 3): in `rate_texts`: what stands ahead of the value in the log, and behind it
     rate_texts: U8
@@ -128,6 +136,8 @@ class Scratch(NamedTuple):
     ranks: F64  # (M,): once its filters were run
     live: I64  # (MAX_TOUCHES,)
     times: I64  # (MAX_TOUCHES,)
+    shares: I64  # (most variants,)
+    linear: Room
 
 
 class Chosen(NamedTuple):
@@ -137,3 +147,5 @@ class Chosen(NamedTuple):
     ranks: F64  # (events,): of the message that was drawn
     seen: I64  # (room, SEEN)
     used: I64  # (1,)
+    shares: I64  # (events, most variants): that the variant was drawn from
+    contexts: I64  # (events, longest): what a linear policy looked at

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.kernels.best import best_of_normals, linear_scores
 from engine.kernels.calendar import local_day
 from engine.kernels.contact import rolling_load
 from engine.kernels.evaluate import evaluate
 from engine.kernels.funnel import funnel
+from engine.kernels.linear import linear_scores, linear_shares, model_size, pack_arm, pack_hybrid, room
+from engine.kernels.normals import POINTS, best_of_normals
 from engine.kernels.philox import uniform30
 
 
@@ -37,5 +38,11 @@ def warm() -> None:
         i64, i32, i32, np.zeros(2, np.int8),
     )  # fmt: skip
     uniform30(0, 0, 0, 0, 0, 0)
-    linear_scores(f64, f64x2, np.ones((2, 2, 2)), 1.0, f64, np.zeros(2), np.zeros(2))
-    best_of_normals(np.zeros(2), np.ones(2), np.zeros(2))
+    best_of_normals(np.zeros(2), np.ones(2), 2, *np.empty((2, 2, POINTS)), np.empty(POINTS), np.zeros(2))
+    model = np.zeros(model_size(1, 1))
+    model[:2] = 1, 1
+    pack_arm(np.zeros(2), 0, 1, 1, 1.0, 0.5, 1.0, *np.zeros((2, 1, 1)), np.zeros(1), model)
+    alone = np.zeros((1, 2)), np.zeros(1, np.int64)
+    pack_hybrid(*alone, 1, 1, 1.0, 0.5, np.ones(1), np.zeros((4, 1, 1)), np.zeros((2, 1)), model)
+    linear_scores(model, np.ones(1, np.int64), room(1, 1))
+    linear_shares(model, np.ones(1, np.int64), room(1, 1), np.zeros(1, np.int64))

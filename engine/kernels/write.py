@@ -306,11 +306,10 @@ def _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends): 
     first = messages.table[m, c.VARIANT_AT]
     variant = first + rows[i, c.VARIANT_NO]
     channel = rows[i, c.CHANNEL_ROW]
-    shares = rows[i, c.SHARES]
     at = pack_text(out, at, labels.names, labels.variants[variant, 0], labels.variants[variant, 1])
     at = pack_text(out, at, messages.names, messages.channels[channel, 3], messages.channels[channel, 4])
     at = pack_text(out, at, labels.names, labels.policies[m, 0], labels.policies[m, 1])
-    version = np.int64(0) if rows[i, c.IS_STICKY] else given.shares[shares, 2]
+    version = np.int64(0) if rows[i, c.IS_STICKY] else given.shares[rows[i, c.SHARES], c.SHARE_VERSION]
     at = pack_integer(out, at, max(np.int64(0), version))
     at = pack_text(out, at, batch.segments, batch.segment[i, 0], batch.segment[i, 1])
     fit, count = rows[i, c.FITTING], 0
@@ -320,18 +319,19 @@ def _pack_chosen(out, at, i, m, batch, labels, chosen, messages, given, sends): 
     for v in range(first, messages.table[m, c.VARIANT_END]):
         if not (fit >> (v - first)) & 1:
             continue
-        if rows[i, c.IS_STICKY]:
-            share = rows[i, c.VARIANT_SHARE] if v == variant else np.int64(0)
-        else:
-            share = given.shares[shares, 3 + v - first]
         at = pack_text(out, pack_array(out, at, 2), labels.names, labels.variants[v, 0], labels.variants[v, 1])
-        at = pack_integer(out, at, share)
+        at = pack_integer(out, at, chosen.shares[i, v - first])
     at = pack_integer(out, pack_integer(out, at, rows[i, c.U_MESSAGE]), rows[i, c.U_VARIANT])
     at = pack_integer(out, at, rows[i, c.AT_MS])
     at = pack_integer(out, at, labels.attribution_s[m] if sends else 0)
     out[at], out[at + 1] = 0xC2 if sends else 0xC3, 0xC3 if rows[i, c.IS_STICKY] else 0xC2
-    out[at + 2], out[at + 3] = 0x90, 0  # no context, about nothing
-    return pack_text(out, at + 4, labels.names, labels.terms[m, 0], labels.terms[m, 1])
+    looked_at = messages.table[m, c.CONTEXT_END] - messages.table[m, c.CONTEXT_AT]
+    looked_at += 1 if looked_at else 0
+    at = pack_array(out, at + 2, looked_at)
+    for k in range(looked_at):
+        at = pack_integer(out, at, chosen.contexts[i, k])
+    out[at] = 0  # about nothing
+    return pack_text(out, at + 1, labels.names, labels.terms[m, 0], labels.terms[m, 1])
 
 
 @inlined
@@ -355,7 +355,7 @@ def _fields(i, status, learnt, batch, chosen, given):  # type: ignore[no-untyped
     if batch.reported[i, 1] > batch.reported[i, 0]:
         return 25
     row = chosen.rows[i]
-    return 23 if row[c.IS_STICKY] or given.shares[row[c.SHARES], 2] >= 0 else 24
+    return 23 if row[c.IS_STICKY] or given.shares[row[c.SHARES], c.SHARE_VERSION] >= 0 else 24
 
 
 @inlined
@@ -364,7 +364,7 @@ def _pack_rest(out, at, i, fields, learnt, batch, chosen, given):  # type: ignor
     rows = chosen.rows
     if fields >= 24:
         drawn = rows[i, c.STATUS] in (c.SENDS, c.HELD_OUT) and not rows[i, c.IS_STICKY]
-        out[at] = max(np.int64(0), -given.shares[rows[i, c.SHARES], 2]) if drawn else 0
+        out[at] = max(np.int64(0), -given.shares[rows[i, c.SHARES], c.SHARE_VERSION]) if drawn else 0
         at += 1
     if fields >= 25:
         out[at] = 0x80
@@ -485,7 +485,8 @@ def _commit_room(events, batch, labels, chosen, given, records, store, inputs): 
         room += 6 * (len(store.prefix) + KEY_ROOM) + 128
         first, rows = chosen.rows[i, c.SEEN_AT], chosen.rows
         looked_at = rows[i, c.FITS] + rows[i, c.STOPS]
-        room += ENTRY_ROOM + terms + (looked_at + rows[i, c.OUTRANKED]) * (message + 32) + 64 * (variant + 16)
+        room += ENTRY_ROOM + terms + 9 * chosen.contexts.shape[1]
+        room += (looked_at + rows[i, c.OUTRANKED]) * (message + 32) + 64 * (variant + 16)
         room += batch.segment[i, 1] - batch.segment[i, 0] + batch.reported[i, 1] - batch.reported[i, 0]
         room += batch.measured[i, 1] - batch.measured[i, 0]
         for k in range(first, first + looked_at):

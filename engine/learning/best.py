@@ -1,6 +1,7 @@
 """The probability of each arm to be the best one: Thompson sampling's probabilities, computed instead of sampled.
 
-Thompson, Biometrika 1933; `engine.kernels.best` has how. The same few sets of arms come again and again.
+Thompson, Biometrika 1933; `engine.kernels.best` and `engine.kernels.normals` have how. The same few sets of arms come
+again and again.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from engine.kernels import best as kernel
+from engine.kernels import normals
 
 
 @lru_cache(maxsize=65536)
@@ -26,6 +28,9 @@ def best_of_betas(
 @lru_cache(maxsize=65536)
 def best_of_normals(means: tuple[float, ...], deviations: tuple[float, ...]) -> tuple[float, ...]:
     """For arms that are worth Normal(mean, deviation)."""
-    out = np.empty(len(means))
-    kernel.best_of_normals(np.array(means), np.array(deviations), out)
+    k = len(means)
+    out = np.empty(k)
+    normals.best_of_normals(
+        np.array(means), np.array(deviations), k, *np.empty((2, k, normals.POINTS)), np.empty(normals.POINTS), out
+    )
     return tuple(out.tolist())

@@ -1,7 +1,7 @@
 """Linear bandits: the reward of a variant as a linear function of a context, one function per variant.
 
     linear_thompson   the probability to be the best, of normal posteriors (Agrawal & Goyal 2013)
-    linucb            the largest mean + explore x deviation (Li et al. 2010, disjoint)
+    linucb            the largest mean + explore x deviation (Li et al. 2010, disjoint and hybrid)
 
 The context is 1 and the policy's expressions, as integers of 1 / X_UNIT within LIMIT, so that sums do not depend on
 their order. Sums ("moments") of an arm, d being the context's length: the upper half of the sum of x x' by rows, in
@@ -11,20 +11,23 @@ X_UNIT squared (a rounded one could stop being positive definite), then the sum 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.compiler.model import Learning
-from engine.kernels.best import best_of_normals, linear_scores
+from engine.compiler.model import Policy
+from engine.identity import name_hash
+from engine.kernels import linear as kernel
 
 F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
 
+X_UNIT = kernel.X_UNIT
 REWARD_UNIT = 1 << 20  # rewards are summed as integers of this part of the best possible one
-X_UNIT = 1 << 10
-LIMIT = 16
+LIMIT = kernel.X_LIMIT
+_LEAST_EXPLORE = 1e-6
 
 
 def context_of(values: Sequence[object]) -> tuple[int, ...]:
@@ -49,34 +52,49 @@ def moments_size(d: int) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """Posteriors of some arms: `centre` (k, d) coefficients, `spread` (k, d, d) inverse precisions."""
+    """What is thought of some arms, as `kernels.linear` has it."""
 
-    centre: F64
-    spread: F64
+    packed: F64
 
-    def weights(self, kind: str, learning: Learning, context: Sequence[int], values: Sequence[float]) -> list[float]:
-        """A weight for each arm."""
-        x = np.array(context, np.float64) / X_UNIT
-        k = len(self.centre)
-        means, deviations, best = np.empty(k), np.empty(k), np.empty(k)
-        linear_scores(x, self.centre, self.spread, learning.explore, np.array(values, np.float64), means, deviations)
-        if kind == "linear_thompson":
-            best_of_normals(means, deviations, best)
-            return [float(p) for p in best]
-        bounds = means + deviations
-        return [float(b) for b in bounds == bounds.max()]
+    def shares(self, context: Sequence[int]) -> tuple[int, ...]:
+        """Shares of 2^30, an arm each. What a context lacks counts nothing."""
+        x, room = self._ready(context)
+        shares = np.empty(len(room.means), np.int64)
+        kernel.linear_shares(self.packed, x, room, shares)
+        return tuple(shares.tolist())
+
+    def scores(self, context: Sequence[int]) -> tuple[list[float], list[float]]:
+        """Mean and deviation of each arm's worth (rate x value), the policy's exploration included."""
+        x, room = self._ready(context)
+        kernel.linear_scores(self.packed, x, room)
+        return room.means.tolist(), room.deviations.tolist()
+
+    def _ready(self, context: Sequence[int]) -> tuple[I64, kernel.Room]:
+        k, d = int(self.packed[kernel.ARMS]), int(self.packed[kernel.COEFFICIENTS])
+        x = np.zeros(d, np.int64)
+        x[: len(context)] = context[:d]
+        return x, kernel.room(k, d)
 
 
-def model(learning: Learning, d: int, moments: Sequence[F64]) -> Model:
-    """Ridge regression per arm: `prior_weight` is the precision of each coefficient before anything was seen, the
-    first coefficient is then thought to be `prior_rate`, the others nothing."""
-    k, half = len(moments), d * (d + 1) // 2
-    precision, right = np.zeros((k, d, d)), np.zeros((k, d))
-    rows, columns = np.triu_indices(d)
-    for arm, sums in enumerate(moments):
-        precision[arm, rows, columns] = precision[arm, columns, rows] = sums[:half] / X_UNIT**2
-        right[arm] = sums[half:] / REWARD_UNIT
-    precision += learning.prior_weight * np.eye(d)
-    right[:, 0] += learning.prior_weight * learning.prior_rate
-    spread = np.linalg.inv(precision)
-    return Model(np.einsum("kij,kj->ki", spread, right), np.ascontiguousarray(spread))
+def model(policy: Policy, variants: Sequence[str], moments: Mapping[str, F64]) -> Model:
+    """Ridge regression per variant: `prior_weight` is the precision of each coefficient before anything was seen, the
+    first coefficient is then thought to be `prior_rate`, the others nothing. Variants of a hybrid have something
+    in common, learnt from all in `moments` (by variant, in an order that is always the same).
+    """
+    of, k, d = policy.learning, len(variants), 1 + len(policy.context)
+    packed = np.empty(kernel.model_size(k, d))
+    kind = kernel.THOMPSON if policy.kind == "linear_thompson" else kernel.UCB
+    packed[: kernel.HEAD] = k, d, kind, policy.floor
+    values = [of.values.get(v, 1.0) for v in variants]
+    order, scale = packed[kernel.HEAD :][:k], packed[kernel.HEAD + k :][:k]
+    order[sorted(range(k), key=lambda arm: name_hash(variants[arm]))] = np.arange(k)
+    scale[:] = max(of.explore, _LEAST_EXPLORE) * np.array(values)
+    prior, room, rights = (of.prior_weight, of.prior_rate), np.empty((4, d, d)), np.empty((2, d))
+    if of.hybrid:
+        fits = np.array([variants.index(v) if v in variants else -1 for v in moments], np.int64)
+        sums = np.array(list(moments.values()))
+        kernel.pack_hybrid(sums, fits, k, d, *prior, np.array(values), room, rights, packed)
+        return Model(packed)
+    for arm, (variant, value) in enumerate(zip(variants, values, strict=True)):
+        kernel.pack_arm(moments[variant], arm, k, d, *prior, value, room[0], room[1], rights[0], packed)
+    return Model(packed)

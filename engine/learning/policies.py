@@ -15,7 +15,7 @@ from engine.identity import name_hash
 from engine.learning.kinds import KINDS
 from engine.learning.linear import REWARD_UNIT
 from engine.learning.posteriors import Posteriors
-from engine.learning.shares import floored, quantised, shares_of
+from engine.learning.shares import shares_of
 from engine.learning.terms import Terms
 
 _LEAST = 1e-300  # a variant that a policy takes never still has its floor; without one, a unit
@@ -46,6 +46,9 @@ def variant_shares(
 
     `context` is what a linear policy looks at (`linear.context_of`).
     """
+    if policy is not None and policy.kind in LINEAR and variants:
+        model = posteriors.model(policy, learnt_message(policy, message), segment, tuple(variants))
+        return VariantShares(model.shares(context), posteriors.version)
     hashes = tuple(name_hash(v) for v in variants)
     if policy is None:
         return VariantShares(shares_of((1.0,) * len(variants), 0.0, hashes), 0)
@@ -54,11 +57,6 @@ def variant_shares(
         return VariantShares(shares_of(weights, policy.floor, hashes), 0)
     owner = learnt_message(policy, message)
     values = [policy.learning.values.get(v, 1.0) for v in variants]
-    if policy.kind in LINEAR and variants:
-        model = posteriors.model(policy, owner, segment, tuple(variants))
-        weights = tuple(max(w, _LEAST) for w in model.weights(policy.kind, policy.learning, context, values))
-        p = floored(weights, policy.floor)
-        return VariantShares(tuple(quantised(p, hashes)), posteriors.version)
     beliefs = [posteriors.belief(policy, owner, segment, v) for v in variants]
     weights = tuple(max(w, _LEAST) for w in KINDS[policy.kind](policy.learning, beliefs, values)) if variants else ()
     return VariantShares(shares_of(weights, policy.floor, hashes), posteriors.version)

@@ -10,9 +10,10 @@ import numpy as np
 
 from engine.compiler.model import Policy
 from engine.learning.kinds import Belief, Seen, belief
-from engine.learning.linear import F64, REWARD_UNIT, Model, model, moments_size
+from engine.learning.linear import F64, REWARD_UNIT, X_UNIT, Model, model, moments_size
 
 _HALVINGS = 10  # half-lives after which nothing is left
+_MODELS_MAX = 1024  # kept, of linear policies: some 30 kB each
 
 
 class ArmKey(NamedTuple):
@@ -50,13 +51,15 @@ class Posteriors:
     arms: Mapping[ArmKey, ArmState] = field(default_factory=dict)
     _hours: dict[ArmKey, list[int]] = field(init=False, default_factory=dict)  # by arm without its hour
     _segments: dict[tuple[str, str, str], set[str]] = field(init=False, default_factory=dict)
+    _variants: dict[tuple[str, str, str], set[str]] = field(init=False, default_factory=dict)
     _newest: dict[str, int] = field(init=False, default_factory=dict)
-    _models: dict[tuple[object, ...], Model] = field(init=False, default_factory=dict)
+    _models: dict[tuple[int, str, str, tuple[str, ...]], tuple[Policy, Model]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         for arm in sorted(self.arms):
             self._hours.setdefault(arm._replace(hour=0), []).append(arm.hour)
             self._segments.setdefault((arm.policy, arm.message, arm.variant), set()).add(arm.segment)
+            self._variants.setdefault((arm.policy, arm.message, arm.segment), set()).add(arm.variant)
             self._newest[arm.policy] = max(arm.hour, self._newest.get(arm.policy, 0))
 
     def seen(self, policy: Policy, arm: ArmKey) -> Seen:
@@ -80,23 +83,29 @@ class Posteriors:
 
     def model(self, policy: Policy, message: str, segment: str, variants: tuple[str, ...]) -> Model:
         """What a linear policy thinks of these variants; worked out once."""
-        of = policy.learning
-        told = (of.prior_rate, of.prior_weight, of.half_life_s, of.window_s)
-        key = (policy.name, policy.context_key, message, segment, variants, told)
+        key = (id(policy), message, segment, variants)
         found = self._models.get(key)
         if found is None:
-            d = 1 + len(policy.context)
-            arms = [ArmKey(policy.name, message, segment, v) for v in variants]
-            found = self._models[key] = model(policy.learning, d, [self._moments(policy, arm, d) for arm in arms])
-        return found
+            if len(self._models) >= _MODELS_MAX:
+                self._models.clear()
+            known = set(variants)
+            if policy.learning.hybrid:
+                known |= self._variants.get((policy.name, message, segment), set())
+            sums = {v: self._moments(policy, ArmKey(policy.name, message, segment, v)) for v in sorted(known)}
+            found = self._models[key] = policy, model(policy, variants, sums)  # the policy: its id stays its own
+        return found[1]
 
-    def _moments(self, policy: Policy, arm: ArmKey, d: int) -> F64:
-        total = np.zeros(moments_size(d))
+    def _moments(self, policy: Policy, arm: ArmKey) -> F64:
+        """Sums of an arm, in units of one: as many as its context has, whatever was kept."""
+        d = 1 + len(policy.context)
+        half, total = d * (d + 1) // 2, np.zeros(moments_size(d))
         for hour in self._hours.get(arm, ()):
             sums = self.arms[arm._replace(hour=hour)].moments.get(policy.context_key)
             left = kept(policy, self._newest[policy.name] - hour)
             if left > 0.0 and sums is not None:
                 total[: len(sums)] += left * np.array(sums, np.float64)
+        total[:half] /= X_UNIT**2
+        total[half:] /= REWARD_UNIT
         return total
 
     def stale(self, policies: Mapping[str, Policy]) -> list[ArmKey]:

@@ -14,13 +14,9 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from engine.compiler.model import Policy
 from engine.compiler.sections_learning import LINEAR
 from engine.decision import SHARE_UNIT
-from engine.kernels.best import linear_scores
-from engine.learning.linear import X_UNIT
 from engine.learning.policies import learnt_message
 from engine.learning.posteriors import Posteriors
 
@@ -81,11 +77,10 @@ def _rates(
     """Mean and deviation of each variant's rate, and whether they are normal."""
     owner = learnt_message(policy, message)
     if policy.kind in LINEAR:
-        model = posteriors.model(policy, owner, segment, tuple(variants))
-        x, ones = np.array(context, np.float64) / X_UNIT, np.ones(len(variants))
-        means, deviations = np.empty(len(variants)), np.empty(len(variants))
-        linear_scores(x, model.centre, model.spread, policy.learning.explore, ones, means, deviations)
-        return means.tolist(), deviations.tolist(), True
+        means, deviations = posteriors.model(policy, owner, segment, tuple(variants)).scores(context)
+        values = [policy.learning.values.get(v, 1.0) for v in variants]
+        rates = [mean / value for mean, value in zip(means, values, strict=True)]
+        return rates, [deviation / value for deviation, value in zip(deviations, values, strict=True)], True
     beliefs = [posteriors.belief(policy, owner, segment, v) for v in variants]
     rates = [b.mean for b in beliefs]
     if policy.kind == "thompson" and policy.learning.model == "gaussian":

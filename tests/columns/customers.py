@@ -12,7 +12,7 @@ from engine.compiler.model import LEARNING, Attribute, Feature, RuleSet
 from engine.compiler.nodes import Type
 from engine.decision import OutcomeKind
 from engine.identity import name_hash
-from engine.learning.linear import REWARD_UNIT
+from engine.learning.linear import REWARD_UNIT, context_of, moments_of
 from engine.learning.policies import learnt_message
 from engine.learning.posteriors import ArmKey, ArmState, Posteriors
 from engine.pb.tact.v1 import decision_pb2 as pb
@@ -259,6 +259,15 @@ class Customers:
             event.attributes[name].CopyFrom(pb.Value())
 
 
+def _moments(chance: random.Random, size: int) -> tuple[int, ...]:
+    """What an arm of a linear policy has seen: some contexts and rewards."""
+    seen = [
+        moments_of(context_of([chance.gauss(0, 3) for _ in range(size)]), chance.randrange(REWARD_UNIT))
+        for _ in range(chance.choice((1, 5, 40)))
+    ]
+    return tuple(map(sum, zip(*seen, strict=True)))
+
+
 def posteriors(seed: int, bundle: Bundle) -> Posteriors:
     """What might have been learnt, of some of the variants."""
     chance = random.Random(f"learnt {seed}")
@@ -273,7 +282,7 @@ def posteriors(seed: int, bundle: Bundle) -> Posteriors:
                     trials = chance.choice((1, 10, 400))
                     reward = int(chance.random() * trials * REWARD_UNIT)
                     hour = chance.choice((480_000, 480_100)) if policy.learning.bucket_h else 0
-                    arms[ArmKey(policy.name, learnt_message(policy, message.name), segment, variant, hour)] = ArmState(
-                        trials, reward
-                    )
+                    moments = {policy.context_key: _moments(chance, len(policy.context))} if policy.context else {}
+                    arm = ArmKey(policy.name, learnt_message(policy, message.name), segment, variant, hour)
+                    arms[arm] = ArmState(trials, reward, 0, moments)
     return Posteriors(chance.choice((1, 7, 300)), arms)

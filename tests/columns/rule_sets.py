@@ -37,10 +37,10 @@ def files(seed: int, plain: bool = True, messages: int | None = None, windows: b
     return _RuleSet(random.Random(f"rules {seed} {plain}"), plain, messages, windows).files()
 
 
-def _how_it_learns(seed: int, plain: bool) -> dict[str, object]:
-    """Keys of a policy: its kind, and what is forgotten. Linear ones are left to the ordinary way."""
+def _how_it_learns(seed: int) -> dict[str, object]:
+    """Keys of a policy: its kind, and what is forgotten."""
     chance = random.Random(seed)
-    made: dict[str, object] = {"kind": chance.choice([k for k in LEARNS if k not in LINEAR or not plain])}
+    made: dict[str, object] = {"kind": chance.choice(LEARNS)}
     if made["kind"] == "thompson":
         made["model"] = chance.choice(("beta", "gaussian"))
     if made["kind"] in LINEAR:
@@ -391,7 +391,21 @@ class _RuleSet:
         by = ["features.region", *(["features.b0", "features.i1"] if r.random() < 0.5 else [])]
         segmented = {**learns, "by": by, "shrink": 20}
         policies = {"fixed": fixed, "even": even, "zero": zero, "learns": learns, "segmented": segmented}
-        return policies | {"pooled": {**learns, "pool": True, **_how_it_learns(len(str(fixed)), self.plain)}}
+        policies["linear"] = {**learns, **({"by": by} if r.random() < 0.3 else {}), **self._linear()}
+        return policies | {"pooled": {**learns, "pool": True, **_how_it_learns(len(str(fixed)))}}
+
+    def _linear(self) -> dict[str, object]:
+        """Keys of a policy that looks at a context: whatever can be one."""
+        r = self.chance
+        kinds = [r.choice(("number", "number", "integer", "bool")) for _ in range(r.choice((0, 1, 2, 3, 6, 12)))]
+        context = [self.says.expression(kind, r.choice((0, 0, 1)), ()) for kind in kinds]
+        if r.random() < 0.3:
+            context += r.sample(("0.5", "3", "true", "features.n0 / 0.0", "features.i0 > 2"), 2)
+        made: dict[str, object] = {"kind": r.choice(LINEAR), "context": context, "explore": r.choice((0, 0.3, 2))}
+        if r.random() < 0.4:
+            made["hybrid"] = True
+        made["prior"] = {"rate": r.choice((0.05, 0.5)), "weight": r.choice((0.001, 2, 100))}
+        return made | ({"values": {"a": r.choice((0.3, 7.5))}} if r.random() < 0.3 else {})
 
     # ---- how often, when, where ---------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from engine.decision import OutcomeKind, Reason
 from engine.identity import name_hash
 from engine.pb.tact.v1 import decision_pb2 as pb
 from engine.state.history import NO_HISTORY, History
+from engine.state.log import DecisionEntry
 from engine.state.model import Record, Touch, TouchFlag
 from engine.state.profile import new_version
 from engine.state.record import encode
@@ -203,6 +204,52 @@ def test_more_languages_than_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
         town.round()
     assert len(town.rules.languages.known) == 3
     assert 0.2 * town.tally.events < town.tally.taken < 0.9 * town.tally.events
+
+
+LINEAR = b"""
+events: {visit: {seconds: number}}
+features:
+  language: {type: text, default: en}
+  region: {type: text, default: north}
+  age: integer
+  income: {type: number, default: 0.5}
+purposes: {ads: {consent: not_required}}
+products: {loan: {}, card: {}, fund: {}}
+channels: {push: {}}
+messages:
+  loan:
+    {purpose: ads, product: loan, on: [visit], channels: [push], policy: alone, variants: {
+      a: {en: "A?", es: "A!"}, b: {en: "B?"}, c: {en: "C?", es: "C!"}, d: {es: "D!", en: "{n} D?"}},
+     slots: {n: features.age}}
+  card: {like: loan, product: card, policy: segmented}
+  fund: {like: loan, product: fund, policy: bound}
+policies:
+  alone:
+    {kind: linear_thompson, reward: {replied: 1.0}, floor: 2%, values: {b: 3},
+     context: [double(features.age) / 50.0, features.income, 'features.region == "north"', features.age, 0.25]}
+  segmented: {kind: linear_thompson, reward: {replied: 1.0}, by: [features.region], context: [features.income]}
+  bound: {kind: linucb, reward: {replied: 1.0}, pool: true, context: [features.age > 30, features.income]}
+caps: [{at_most: 2, per: [customer, product], in: 7 days}]
+"""
+
+
+def test_linear_policies_are_decided_in_columns() -> None:
+    """Shares by customer, with the context that they come from, and the same in both ways."""
+    bundle = compile_bundle({"a.yaml": LINEAR})
+    learnt = posteriors(3, bundle)
+    town = Town(5, bundle, 100, ("north", "south", "en", "es"))
+    requests = [town.customers.request(f"e-{name}", name, town.now_ms) for name in town.names]
+    w = world(bundle, posteriors=learnt)
+    columns = by_columns(town.rules, w, requests, town.state, town.now_ms)
+    assert compare(columns, by_step(w, requests, town.state, town.now_ms)) >= 95
+    entries = [one.entry for one in columns if one is not None and isinstance(one.entry, DecisionEntry)]
+    drawn = [entry for entry in entries if entry.variants]
+    lengths = {"alone": 6, "segmented": 2, "bound": 3}
+    assert {entry.policy for entry in drawn} == set(lengths)
+    assert all(len(entry.context) == lengths[entry.policy] and entry.context[0] == 1024 for entry in drawn)
+    assert all(sum(share for _, share in entry.variants) == 1 << 30 for entry in drawn)
+    shares = {tuple(entry.variants) for entry in drawn if entry.policy == "alone" and len(entry.variants) == 4}
+    assert len(shares) > 5
 
 
 LEFT_ALONE = b"""

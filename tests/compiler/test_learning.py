@@ -42,6 +42,8 @@ def test_everything_that_can_be_said() -> None:
     assert policy.learning == Learning("gaussian", 0.1, 0.05, 0.05, 20.0, 50.0, 14 * 86_400, 0, {"y": 0.8})
     assert load("softmax", "temperature: 0.2").policies["bandit"].learning.temperature == 0.2
     assert load("epsilon_greedy", "epsilon: 0%").policies["bandit"].learning.epsilon == 0.0
+    hybrid = load("linucb", "context: [features.age], explore: 0.2, hybrid: true").policies["bandit"].learning
+    assert hybrid == Learning(explore=0.2, hybrid=True)
     assert load("kl_ucb", "forget: {window: 60 days}").policies["bandit"].learning.window_s == 60 * 86_400
 
 
@@ -58,6 +60,7 @@ def test_a_context_means_the_same_however_it_is_written() -> None:
     [
         ("bayes", "", "bad-value", "no kind of policy is called 'bayes'"),
         ("linucb", "", "missing-key", "looks at a context and has none"),
+        ("thompson", "hybrid: true", "unknown-key", "'hybrid' is for policies of kind linear_thompson or linucb"),
         ("linucb", "context: [features.region]", "wrong-type", "'context' cannot be a text"),
         ("linucb", "context: [features.name]", "personal-in-condition", ""),
         ("linear_thompson", f"context: [{', '.join(['1.0'] * 41)}]", "bad-value", "'context' is too long"),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import random
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.decision import SHARE_UNIT
 from engine.identity import customer_key, event_hash
+from engine.kernels.shares import share_out
 from engine.learning.best import best_of_betas
 from engine.learning.shares import drawn, floored, quantised, uniform
 
@@ -38,6 +40,19 @@ def test_quantised_shares_sum_to_the_unit(weights: list[float]) -> None:
         assert all(abs(s - w / total * SHARE_UNIT) <= 1 + len(weights) for s, w in zip(shares, weights, strict=True))
     else:
         assert shares == [0] * len(weights)
+
+
+@given(st.lists(st.floats(1e-300, 1e6), min_size=1, max_size=32), st.sampled_from([0.0, 0.01, 0.5]), st.randoms())
+@example([1.0] * 7, 0.0, random.Random(1))
+@example([1.0, 1e-300, 1e-300], 0.0, random.Random(1))
+def test_the_kernel_gives_the_same_shares(weights: list[float], floor: float, chance: random.Random) -> None:
+    k = len(weights)
+    hashes = chance.sample(range(k), k)
+    shares = np.empty(k, np.int64)
+    share_out(np.array(weights), k, floor, np.array(hashes, np.float64), shares)
+    assert shares.sum() == SHARE_UNIT
+    wanted = quantised(floored(weights, floor), hashes)
+    assert np.abs(shares - wanted).max() <= (1 if len(set(weights)) > 1 else 0)
 
 
 def test_ties_are_broken_by_the_arms_hash_not_by_place() -> None:
