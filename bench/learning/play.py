@@ -28,7 +28,7 @@ I64 = npt.NDArray[np.int64]
 
 MESSAGE = "exam"
 SALT = b"bench learning"
-_FORGET_EVERY = 1000  # turns between two removals of what has no weight left
+_FORGET_EVERY = 250  # turns between two removals of what has no weight left
 _RULES = """
 events: {{step: {{{attributes}}}}}
 purposes: {{exam: {{consent: not_required}}}}

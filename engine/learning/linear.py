@@ -34,8 +34,11 @@ def context_of(values: Sequence[object]) -> tuple[int, ...]:
     """A context from the values of its expressions; what is missing or not finite counts nothing."""
     found = [X_UNIT]
     for value in values:
-        number = float(value) if isinstance(value, int | float) else 0.0
-        found.append(round(max(-LIMIT, min(LIMIT, number)) * X_UNIT) if math.isfinite(number) else 0)
+        number = float(value) if isinstance(value, (int, float)) else 0.0
+        if -LIMIT <= number <= LIMIT:
+            found.append(round(number * X_UNIT))
+        else:
+            found.append((LIMIT if number > 0.0 else -LIMIT) * X_UNIT if math.isfinite(number) else 0)
     return tuple(found)
 
 
