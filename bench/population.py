@@ -160,7 +160,7 @@ def _manners(of: ByArm) -> Iterator[Row]:
 def _minded(of: ByArm, harms: Sequence[float]) -> Iterator[Row]:
     for harm in harms:
         yield _against(
-            of, f"value, against no caps, people minding {harm:g} times as much", "EUR", _value, UNCAPPED, harm=harm
+            of, f"value of all months, messages doing {harm:g} times the harm", "EUR", _value, UNCAPPED, harm=harm
         )
 
 

@@ -111,7 +111,7 @@ def _name(axes: Any, ends: list[tuple[float, str, str]], days: int) -> None:
         lines = label.count("\n") + 1
         place = max(y, below + 0.03 * lines * (high - low))
         axes.annotate(
-            label, (days, y), (days + 4, place), color=colour, va="center", fontsize=9.5, annotation_clip=False
+            label, (days, y), (1.045 * days, place), color=colour, va="center", fontsize=9.5, annotation_clip=False
         )
         below = place + 0.032 * lines * (high - low)
     axes.set_xlim(0, days)
