@@ -48,6 +48,7 @@ from engine.kernels.messages import (
     PRODUCT,
     PURPOSE,
     QUIET,
+    RANK,
     REFUSED,
     REPORT_BY,
     RESERVE,
@@ -78,6 +79,7 @@ from engine.kernels.messages import (
     TIER,
     TO_PYTHON,
     TOPIC,
+    TRIAL,
     U_MESSAGE,
     U_VARIANT,
     UNLESS_AT,
@@ -345,7 +347,7 @@ def _among(  # type: ignore[no-untyped-def]
     first, fits, best, place, top = -1, 0, -1, 0, -np.inf
     while place < count and (first < 0 or not _behind(place, first, top, messages, scratch)):
         m = order[place, 0]
-        if messages.table[m, LEAVE] or (objects and messages.table[m, POLICY]):
+        if messages.table[m, LEAVE]:
             rows[i, STATUS] = TO_PYTHON
             return
         wait = wait_of(m, i, messages, hours, customers, own_from, own_to, zones, scratch)
@@ -354,6 +356,13 @@ def _among(  # type: ignore[no-untyped-def]
             m, i, row, values[place], wait, live, data, messages, given, limits, facts, records, customers,
             zones, scratch, out,
         )  # fmt: skip
+        if (
+            objects
+            and messages.table[m, POLICY]
+            and (fit or (not rows[i, STATUS] and rows[i, STOP_STAGE] in (TRIAL, RANK, RESERVE)))
+        ):
+            rows[i, STATUS] = TO_PYTHON  # by shares of their own
+            return
         if fit:
             first = place if first < 0 else first
             fits += 1

@@ -20,6 +20,8 @@ from engine.decision import SHARE_UNIT
 from engine.learning.policies import learnt_message
 from engine.learning.posteriors import Posteriors
 
+_NOTHING = 1e-100  # so small a deviation is none: its square still has all its digits
+
 
 class Worth(NamedTuple):
     """What a message is thought to be worth: value x rate.
@@ -43,7 +45,7 @@ class Worth(NamedTuple):
     @property
     def known(self) -> bool:
         """Whether nothing about it is uncertain."""
-        return self.deviation == 0.0 or self.value == 0.0
+        return abs(self.value) * self.deviation < _NOTHING
 
 
 def learnt_worth(

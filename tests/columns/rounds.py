@@ -48,6 +48,11 @@ class Tally:
     reasons: Counter[Reason] = field(default_factory=Counter)
     spills: int = 0
 
+    @property
+    def plain(self) -> int:
+        """Events that kernels should take: who is outside of a trial, and its variant cannot be said, is left."""
+        return self.events - self.reasons[Reason.VARIANT_UNAVAILABLE]
+
     def add(self, other: Tally) -> None:
         self.events += other.events
         self.taken += other.taken
