@@ -38,6 +38,7 @@ from engine.state.profile import decode as decode_profile
 from engine.state.record import decode as decode_record
 from engine.state.volume import Counters, counters_of
 from engine.step.backfill import Backfill, Backfilled
+from engine.step.credit import CreditOutcome
 from engine.step.explain import Explanation, explain_decision, explain_what_if
 from engine.step.group import Decide, Group, Pending, apply_groups, without_state
 from engine.step.operations import (
@@ -140,6 +141,11 @@ class Decider:
         """Takes each report once. An error concerns its report alone."""
         pending: list[Pending | TactError] = []
         for report in reports:
+            if report.customer_id and not report.decision_id:
+                p = Pending(CreditOutcome(report), self._future())
+                self._submit(customer_key(report.customer_id, self.settings.secret), p)
+                pending.append(p)
+                continue
             ref = parse_decision_id(report.decision_id)
             if ref is None:
                 pending.append(_not_a_decision_id(report.decision_id))

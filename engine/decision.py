@@ -72,6 +72,11 @@ class OutcomeKind(IntEnum):
     COMPLAINED = 9
 
 
+# what may be reported without a decision, and by what its message is found
+BY_PRODUCT = frozenset((OutcomeKind.CONVERTED, OutcomeKind.DECLINED, OutcomeKind.COMPLAINED))
+BY_CHANNEL = frozenset((OutcomeKind.OPENED, OutcomeKind.CLICKED, OutcomeKind.REPLIED))
+
+
 @dataclass(slots=True)
 class Event:
     """`occurred_at_ns` None: the moment the state is read."""
@@ -95,7 +100,10 @@ class DecideRequest:
 
 @dataclass(slots=True)
 class Outcomes:
-    """One report on a decision. `outcome_id` "": once per decision and kind. `category`: what a reply was about."""
+    """One report on a decision. `outcome_id` "": once per decision and kind. `category`: what a reply was about.
+
+    Where `decision_id` is "", on what a customer did: with `product` or `channel`, `outcome_id` and `occurred_at_ms`.
+    """
 
     decision_id: str
     kind: OutcomeKind
@@ -104,15 +112,22 @@ class Outcomes:
     outcome_id: str
     failure: str
     category: str = ""
+    customer_id: str = ""
+    product: str = ""
+    channel: str = ""
 
 
 @dataclass(slots=True)
 class OutcomeResult:
-    """`exceeded`: the cap or gap that a booking again (DELIVERED after NOT_DELIVERED) broke."""
+    """`exceeded`: the cap or gap that a booking again (DELIVERED after NOT_DELIVERED) broke.
+
+    `credited_decision_ids`: of a report that names no decision.
+    """
 
     repeated: bool
     cancelled_decision_ids: list[str]
     exceeded: str = ""
+    credited_decision_ids: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)

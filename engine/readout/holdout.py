@@ -17,7 +17,7 @@ from engine.readout.log import F64, Flags
 from engine.readout.means import Contrast, difference_of_means, ratio_of_means
 from engine.readout.sequences import always_valid_p, half_width
 from engine.readout.special import two_sided
-from engine.readout.trials import DAY_MS, HORIZONS, TrialLog
+from engine.readout.trials import DAY_MS, HORIZONS, Happened, TrialLog
 
 # what can happen to somebody who was told nothing
 COMPARABLE = (OutcomeKind.CONVERTED, OutcomeKind.OPTED_OUT, OutcomeKind.COMPLAINED)
@@ -71,12 +71,12 @@ def holdout_effects(log: TrialLog, ruleset: RuleSet | None, level: float, tuned_
         share_p = two_sided((held.sum() - share * len(held)) / np.sqrt(share * (1.0 - share) * len(held)))
     h = log.happened
     at = np.minimum(np.searchsorted(customer, h.customer), len(customer) - 1)
-    known = customer[at] == h.customer
+    known, once = customer[at] == h.customer, _once(h)
     kinds = [k for k in COMPARABLE if (h.kind == k).any()]
     found: list[Held] = []
     for days in HORIZONS:
         closed = start_ms + days * DAY_MS <= log.last_ms
-        soon = known & (h.at_ms >= start_ms[at]) & (h.at_ms <= start_ms[at] + days * DAY_MS)
+        soon = known & once & (h.at_ms >= start_ms[at]) & (h.at_ms <= start_ms[at] + days * DAY_MS)
         for kind in kinds:
             which = soon & (h.kind == kind)
             y = (np.bincount(at[which], minlength=len(customer)) > 0).astype(np.float64)
@@ -94,6 +94,16 @@ def holdout_effects(log: TrialLog, ruleset: RuleSet | None, level: float, tuned_
             y = np.bincount(place[after], worth[after], minlength=len(customer)).astype(np.float64)
             found.append(_held(name, False, days, y, held, closed, level, tuned_for, share_p))
     return found
+
+
+def _once(h: Happened) -> Flags:
+    """All outcomes but those credited to another decision already: a customer's counts once, however many policies."""
+    once = np.ones(len(h.outcome), np.bool_)
+    named = np.flatnonzero(h.outcome)
+    order = named[np.lexsort((h.outcome[named], h.customer[named]))]
+    before, after = order[:-1], order[1:]
+    once[after[(h.outcome[before] == h.outcome[after]) & (h.customer[before] == h.customer[after])]] = False
+    return once
 
 
 def _held(

@@ -34,8 +34,8 @@ BEFORE_DAYS = 28  # of activity before a trial
 
 @dataclass(slots=True)
 class Happened:
-    """Outcomes, row by row: the trial that each belongs to (-1: none of the log), customer, kind, when, value, and
-    what it was about (a name's code).
+    """Outcomes, row by row: the trial that each belongs to (-1: none of the log), customer, kind, when, value, what it
+    was about (a name's code), and the hash of its id (0: none), the same where one was credited to several trials.
     """
 
     trial: I64
@@ -44,6 +44,7 @@ class Happened:
     at_ms: I64
     value: F64
     category: I64
+    outcome: I64
 
 
 @dataclass(slots=True)
@@ -297,6 +298,7 @@ def _happened(files: list[Outcomes], customer: I64, keys: U64) -> Happened:
         np.concatenate([none, *(o["occurred_ms"] for o in files)]),
         np.concatenate([np.zeros(0), *(o.value for o in files)]),
         np.concatenate([none, *(o["category"] for o in files)]),
+        np.concatenate([none, *(o["outcome"] for o in files)]),
     )
 
 

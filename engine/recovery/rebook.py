@@ -20,6 +20,7 @@ from engine.plan import MessageStep
 from engine.recovery.archived import Archived, Erasure
 from engine.state.log import DecisionEntry, ErasedEntry, OutcomeEntry, ProfileEntry, order
 from engine.state.model import Answer, ConsentEntry, Contact, Profile, Record, Touch, TouchFlag
+from engine.step.credit import credits_of, pack_credit
 from engine.step.inputs import text_feature
 from engine.step.operations import ANSWER_KEPT_MS, Change, forget, keep_answer, narrow_withdrawals
 from engine.step.reasons import sentence
@@ -178,8 +179,19 @@ class Rebooking:
             found = self.rules.find("", entry.message)
             for purpose in (touch.purpose, *(map(name_hash, found[1].purpose.stops) if found else ())):
                 self._stop(purpose, entry.at_ms)
-        if entry.outcome and not self._knows(entry.outcome):
-            self._keep(Answer(entry.outcome, entry.kind, entry.at_ms, b""))
+        if entry.outcome:
+            self._outcome_answered(entry)
+
+    def _outcome_answered(self, entry: OutcomeEntry) -> None:
+        """That the outcome is known, and what it was credited to."""
+        one = (entry.event, entry.slot)
+        if not self._knows(entry.outcome):
+            self._keep(Answer(entry.outcome, entry.kind, entry.at_ms, pack_credit(*one)))
+            return
+        for i, answer in enumerate(self.record.answers):
+            if answer.event == entry.outcome and answer.body and one not in credits_of(answer.body):
+                self.record.answers[i] = answer._replace(body=answer.body + pack_credit(*one))
+                self.change.record = True
 
     def _stop(self, purpose: int, at_ms: int) -> None:
         record = self.record

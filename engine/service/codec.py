@@ -14,7 +14,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
 
 from engine.compiler.model import Attribute, RuleSet
-from engine.decision import DecideRequest, Event, OutcomeKind, Outcomes
+from engine.decision import BY_CHANNEL, BY_PRODUCT, DecideRequest, Event, OutcomeKind, Outcomes
 from engine.errors import InvalidInput, Violation
 from engine.identity import fingerprint, parse_decision_id
 from engine.pb.tact.v1 import decision_pb2 as pb
@@ -152,14 +152,20 @@ def _decode_attributes(
     return decoded
 
 
-def decode_outcome(report: pb.OutcomeReport) -> Outcomes:
-    """A report on a decision. Raises InvalidInput with all violations."""
+def decode_outcome(report: pb.OutcomeReport, rules: RuleSet) -> Outcomes:
+    """A report on a decision, or on what a customer did. Raises InvalidInput with all violations."""
     into = Violations()
-    check_decision_id(report.decision_id, "decision_id", into)
-    kind = None
-    if report.kind in _KINDS:
-        kind = OutcomeKind(report.kind)
+    kind = OutcomeKind(report.kind) if report.kind in _KINDS else None
+    given = [name for name in _INSTEAD if getattr(report, name)]
+    if given and not report.decision_id:
+        _check_credit(report, kind, rules, into)
+    elif not report.decision_id:
+        into.add("decision_id", "is missing: expected a decision_id as a Decision gave it, or a customer_id")
     else:
+        check_decision_id(report.decision_id, "decision_id", into)
+        for name in given:
+            into.add(name, "found beside decision_id: expected one of them, as a decision says whose it is and of what")
+    if kind is None:
         into.add("kind", f"found {report.kind}: expected one of {', '.join(k.name for k in OutcomeKind)}")
     occurred_at_ms = None
     if report.HasField("occurred_at"):
@@ -173,11 +179,44 @@ def decode_outcome(report: pb.OutcomeReport) -> Outcomes:
     into.check()
     assert kind is not None
     return Outcomes(
-        report.decision_id, kind, occurred_at_ms, report.value, report.outcome_id, report.failure, report.category
-    )
+        report.decision_id, kind, occurred_at_ms, report.value, report.outcome_id, report.failure, report.category,
+        report.customer_id, report.product, report.channel,
+    )  # fmt: skip
 
 
 _KINDS = frozenset(int(kind) for kind in OutcomeKind)
+_INSTEAD = ("customer_id", "product", "channel")  # of a decision_id
+
+
+def _check_credit(report: pb.OutcomeReport, kind: OutcomeKind | None, rules: RuleSet, into: Violations) -> None:
+    """What a report needs that names no decision: whose it is, of what, when, and an id to know it by again."""
+    check_id(report.customer_id, "customer_id", into)
+    if not report.HasField("occurred_at"):
+        into.add("occurred_at", "is missing: expected when it happened, where no decision_id is given")
+    if not report.outcome_id:
+        into.add("outcome_id", "is missing: expected the id by which it counts once, where no decision_id is given")
+    if kind in BY_PRODUCT:
+        _check_about(report, kind, "product", "channel", into)
+        if report.product and report.product not in rules.products:
+            into.unknown("product", "product", report.product, rules.products)
+    elif kind in BY_CHANNEL:
+        _check_about(report, kind, "channel", "product", into)
+        if report.channel and report.channel not in rules.channels:
+            used = {choice.channel for message in rules.messages.values() for choice in message.channels}
+            if report.channel not in used:
+                into.unknown("channel", "channel", report.channel, used | set(rules.channels))
+    elif kind is OutcomeKind.OPTED_OUT:
+        told = "without one use PutProfiles, so that the consent is withdrawn whatever was sent"
+        into.add("decision_id", f"is missing: an OPTED_OUT stops the purpose of a decision; {told}")
+    elif kind is not None:
+        into.add("decision_id", f"is missing: expected the one that is {kind.name}")
+
+
+def _check_about(report: pb.OutcomeReport, kind: OutcomeKind, needed: str, other: str, into: Violations) -> None:
+    if not getattr(report, needed):
+        into.add(needed, f"is missing: expected the {needed} of a {kind.name} without decision_id")
+    if getattr(report, other):
+        into.add(other, f"found {quote(getattr(report, other))}: expected none, as a {kind.name} goes by {needed}")
 
 
 def check_decision_id(text: str, field: str, into: Violations) -> None:

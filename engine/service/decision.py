@@ -176,11 +176,12 @@ class DecisionService:
         results = [pb.OutcomeResult() for _ in items]
         reports: list[Outcomes] = []
         places: list[int] = []
+        rules = self._active.bundle.ruleset
         for i, item in enumerate(items):
             try:
                 message = parse(pb.OutcomeReport, item)
                 results[i].decision_id = message.decision_id
-                reports.append(decode_outcome(message))
+                reports.append(decode_outcome(message, rules))
                 places.append(i)
             except InvalidInput as error:
                 results[i].error.CopyFrom(item_status(error))
@@ -193,6 +194,7 @@ class DecisionService:
                 results[place].repeated = outcome.repeated
                 results[place].cancelled_decision_ids.extend(outcome.cancelled_decision_ids)
                 results[place].exceeded = outcome.exceeded
+                results[place].credited_decision_ids.extend(outcome.credited_decision_ids)
         return to_bytes(pb.RecordOutcomesResponse(results=results))
 
     async def backfill(self, payload: bytes, call: Call) -> bytes:

@@ -1,15 +1,18 @@
-"""What the log keeps of a decision: all that is needed to draw it again and to judge it, nothing personal."""
+"""What the log keeps of a decision: all that is needed to draw it again and to judge it, nothing personal. And of its
+outcomes.
+"""
 
 from __future__ import annotations
 
 from engine.compiler.reference import Absent, Defaulted
 from engine.compiler.written import plain
-from engine.decision import Decision, Outcome, Reason
+from engine.decision import Decision, Outcome, Outcomes, Reason
 from engine.learning import arbitration, terms
 from engine.plan import MessageStep
-from engine.state.log import CandidateEntry, DecisionEntry, VariantEntry
+from engine.state.log import CandidateEntry, DecisionEntry, OutcomeEntry, VariantEntry
+from engine.state.model import Touch
 from engine.step.filters import made_of
-from engine.step.take import Drawn, Step, World
+from engine.step.take import Drawn, Step, Subject, World
 
 
 def decision_entries(
@@ -96,4 +99,27 @@ def _entry(
         assignment=int(fit_drawn.assignment) if fit_drawn is not None else 0,
         reported=fit_drawn.reported if fit_drawn is not None else {},
         measured=step.measured if d.slot == 0 else [],
+    )
+
+
+def outcome_entry(
+    subject: Subject, touch: Touch, step: MessageStep | None, report: Outcomes, occurred_ms: int, key: int
+) -> OutcomeEntry:
+    """An outcome of a touch, whose message is `step`. `key`: the hash of the outcome's id, 0 for none."""
+    variants = {v: k for k, v in step.variant_keys.items()} if step is not None else {}
+    return OutcomeEntry(
+        at_ms=subject.now_ms,
+        occurred_ms=occurred_ms,
+        customer=subject.key.digest,
+        event=touch.event,
+        slot=touch.slot,
+        kind=int(report.kind),
+        value=report.value,
+        outcome=key,
+        message=step.message.name if step is not None else "",
+        variant=variants.get(touch.variant, ""),
+        policy=step.message.policy or "" if step is not None else "",
+        policy_version=touch.policy_version,
+        segment="",
+        category=report.category,
     )

@@ -24,6 +24,7 @@ from engine.state.profile import new_version
 from engine.state.record import decode as decode_record
 from engine.state.record import encode as encode_record
 from engine.step.backfill import Backfill
+from engine.step.credit import CreditOutcome
 from engine.step.entries import decision_entries
 from engine.step.operations import (
     TOMBSTONE_MS,
@@ -66,7 +67,7 @@ class Pending:
     stands or falls with the commit (a repeated answer or a dry run does not).
     """
 
-    operation: Decide | Operation | Backfill
+    operation: Decide | Operation | Backfill | CreditOutcome
     future: asyncio.Future[object]
     result: object = None
     writes: bool = False
@@ -95,6 +96,8 @@ class Group:
         for p in self.pending:
             if isinstance(p.operation, Decide):
                 hashes.append(p.operation.event)
+            elif isinstance(p.operation, CreditOutcome):
+                hashes.append(p.operation.key)
             elif isinstance(p.operation, RecordOutcome) and p.operation.report.outcome_id:
                 report = p.operation.report
                 hashes.append(event_hash(f"outcome:{report.decision_id}:{report.outcome_id}"))

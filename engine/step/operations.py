@@ -25,8 +25,9 @@ from engine.decision import (
 from engine.errors import InvalidInput, NotFound, Violation
 from engine.identity import CustomerKey, DecisionRef, decision_id, event_hash, name_hash
 from engine.plan import MessageStep
-from engine.state.log import Entry, ErasedEntry, OutcomeEntry, ProfileEntry
+from engine.state.log import Entry, ErasedEntry, ProfileEntry
 from engine.state.model import Answer, Contact, Profile, Record, Touch, TouchFlag
+from engine.step.entries import outcome_entry
 from engine.step.inputs import stored, text_feature
 from engine.step.reasons import sentence
 from engine.step.take import AHEAD_MS_MAX, ANSWER_LIFE_MS, Subject, World
@@ -134,6 +135,14 @@ def _closed_by(world: World, touch: Touch) -> frozenset[int]:
     return frozenset((touch.purpose, *(map(name_hash, step.purpose.stops) if step is not None else ())))
 
 
+def occurred_at(report: Outcomes, now_ms: int) -> int:
+    """When it happened, in milliseconds. Raises InvalidInput where that lies ahead."""
+    occurred_ms = report.occurred_at_ms if report.occurred_at_ms is not None else now_ms
+    if occurred_ms > now_ms + AHEAD_MS_MAX:
+        raise InvalidInput([Violation("occurred_at", "lies more than 5 minutes ahead; expected a time in the past")])
+    return occurred_ms
+
+
 @dataclass(slots=True)
 class RecordOutcome:
     """Takes one report on a decision."""
@@ -144,11 +153,7 @@ class RecordOutcome:
     def apply(self, world: World, subject: Subject, spilled: dict[int, bytes], change: Change) -> OutcomeResult:
         """Sets the outcome on the touch, once. Raises NotFound and InvalidInput."""
         record, now_ms, report = subject.record, subject.now_ms, self.report
-        occurred_ms = report.occurred_at_ms if report.occurred_at_ms is not None else now_ms
-        if occurred_ms > now_ms + AHEAD_MS_MAX:
-            raise InvalidInput(
-                [Violation("occurred_at", "lies more than 5 minutes ahead; expected a time in the past")]
-            )
+        occurred_ms = occurred_at(report, now_ms)
         at = find_touch(record, self.ref)
         touch = record.touches[at]
         bit = TouchFlag.outcome(report.kind)
@@ -166,7 +171,7 @@ class RecordOutcome:
         if key:
             keep_answer(record, change, Answer(key, int(report.kind), now_ms, b""), now_ms)
         change.record = True
-        change.entries.append(self._entry(world, subject, touch, occurred_ms, key))
+        change.entries.append(outcome_entry(subject, touch, message_of(world.bundle, touch), report, occurred_ms, key))
         exceeded = ""
         if touch.flags & TouchFlag.RELEASED and not flags & TouchFlag.RELEASED:
             exceeded = _exceeded(world, subject, at)
@@ -191,26 +196,6 @@ class RecordOutcome:
         for i, t in enumerate(record.touches):
             if t.purpose in purposes and t.at_ms > subject.now_ms and not t.flags & TouchFlag.RELEASED:
                 record.touches[i] = t._replace(flags=t.flags | TouchFlag.RELEASED | TouchFlag.CANCELLED)
-
-    def _entry(self, world: World, subject: Subject, touch: Touch, occurred_ms: int, key: int) -> OutcomeEntry:
-        step = message_of(world.bundle, touch)
-        variants = {v: k for k, v in step.variant_keys.items()} if step is not None else {}
-        return OutcomeEntry(
-            at_ms=subject.now_ms,
-            occurred_ms=occurred_ms,
-            customer=subject.key.digest,
-            event=touch.event,
-            slot=touch.slot,
-            kind=int(self.report.kind),
-            value=self.report.value,
-            outcome=key,
-            message=step.message.name if step is not None else "",
-            variant=variants.get(touch.variant, ""),
-            policy=step.message.policy or "" if step is not None else "",
-            policy_version=touch.policy_version,
-            segment="",
-            category=self.report.category,
-        )
 
 
 def _exceeded(world: World, subject: Subject, at: int) -> str:

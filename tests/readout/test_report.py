@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,20 @@ def test_the_holdout_is_compared_customer_by_customer(tmp_path: Path) -> None:
     assert found["CONVERTED value", 7].mean_held == pytest.approx(5 * sold.mean_held)
     assert found["activity", 7].mean_sent == found["activity", 7].mean_held == 1.0  # the second event
     assert found["activity", 60].sent == 0
+
+
+def test_what_was_credited_to_several_messages_counts_once_a_customer(tmp_path: Path) -> None:
+    entries: list[Entry] = []
+    for i in range(100):
+        pair = [decision(f"c{i}", k + 1, START_MS, HALF, "a") for k in range(2)]
+        for one in pair if i % 2 else ():
+            one.outcome, one.reason, one.withheld = 2, 40, True
+        sold = [replace(outcome(one, OutcomeKind.CONVERTED, value=5.0), outcome=7) for one in pair]
+        entries += [*pair, *sold, replace(sold[0], outcome=0), replace(sold[0], outcome=8)]
+    entries.append(decision("end", 1, START_MS + 10 * DAY_MS, HALF, "a"))
+    found = {(h.measure, h.days): h for h in read(tmp_path, entries).holdout}
+    worth = found["CONVERTED value", 7]
+    assert (worth.sent, worth.held, worth.mean_sent, worth.mean_held) == (50, 50, 15.0, 15.0)
 
 
 def test_activity_before_the_trial_is_the_covariate(tmp_path: Path) -> None:

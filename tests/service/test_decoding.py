@@ -229,7 +229,7 @@ def test_a_duration_is_a_text() -> None:
         (
             pb.OutcomeReport(),
             [
-                ("decision_id", "is missing: expected a decision_id as a Decision gave it"),
+                ("decision_id", "is missing: expected a decision_id as a Decision gave it, or a customer_id"),
                 (
                     "kind",
                     "found 0: expected one of DELIVERED, NOT_DELIVERED, OPENED, CLICKED, REPLIED, CONVERTED, "
@@ -255,9 +255,9 @@ def test_a_duration_is_a_text() -> None:
         ),
     ],
 )
-def test_outcomes(report: pb.OutcomeReport, violations: list[tuple[str, str]]) -> None:
+def test_outcomes(bundle: Bundle, report: pb.OutcomeReport, violations: list[tuple[str, str]]) -> None:
     with pytest.raises(InvalidInput) as caught:
-        decode_outcome(report)
+        decode_outcome(report, bundle.ruleset)
     assert [(v.field, v.description) for v in caught.value.violations] == violations
 
 

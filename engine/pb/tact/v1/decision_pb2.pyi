@@ -295,7 +295,7 @@ class ConfirmSendResponse(_message.Message):
     def __init__(self, outcome: _Optional[_Union[Decision.Outcome, str]] = ..., reason: _Optional[_Union[Decision.Reason, str]] = ..., details: _Optional[_Union[Details, _Mapping]] = ..., reason_text: _Optional[str] = ...) -> None: ...
 
 class OutcomeReport(_message.Message):
-    __slots__ = ("decision_id", "kind", "occurred_at", "value", "outcome_id", "failure", "category")
+    __slots__ = ("decision_id", "kind", "occurred_at", "value", "outcome_id", "failure", "category", "customer_id", "product", "channel")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         KIND_UNSPECIFIED: _ClassVar[OutcomeReport.Kind]
@@ -325,6 +325,9 @@ class OutcomeReport(_message.Message):
     OUTCOME_ID_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     CATEGORY_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMER_ID_FIELD_NUMBER: _ClassVar[int]
+    PRODUCT_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     kind: OutcomeReport.Kind
     occurred_at: _timestamp_pb2.Timestamp
@@ -332,7 +335,10 @@ class OutcomeReport(_message.Message):
     outcome_id: str
     failure: str
     category: str
-    def __init__(self, decision_id: _Optional[str] = ..., kind: _Optional[_Union[OutcomeReport.Kind, str]] = ..., occurred_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., value: _Optional[float] = ..., outcome_id: _Optional[str] = ..., failure: _Optional[str] = ..., category: _Optional[str] = ...) -> None: ...
+    customer_id: str
+    product: str
+    channel: str
+    def __init__(self, decision_id: _Optional[str] = ..., kind: _Optional[_Union[OutcomeReport.Kind, str]] = ..., occurred_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., value: _Optional[float] = ..., outcome_id: _Optional[str] = ..., failure: _Optional[str] = ..., category: _Optional[str] = ..., customer_id: _Optional[str] = ..., product: _Optional[str] = ..., channel: _Optional[str] = ...) -> None: ...
 
 class RecordOutcomesRequest(_message.Message):
     __slots__ = ("outcomes",)
@@ -341,18 +347,20 @@ class RecordOutcomesRequest(_message.Message):
     def __init__(self, outcomes: _Optional[_Iterable[_Union[OutcomeReport, _Mapping]]] = ...) -> None: ...
 
 class OutcomeResult(_message.Message):
-    __slots__ = ("decision_id", "repeated", "cancelled_decision_ids", "error", "exceeded")
+    __slots__ = ("decision_id", "repeated", "cancelled_decision_ids", "error", "exceeded", "credited_decision_ids")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     REPEATED_FIELD_NUMBER: _ClassVar[int]
     CANCELLED_DECISION_IDS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     EXCEEDED_FIELD_NUMBER: _ClassVar[int]
+    CREDITED_DECISION_IDS_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     repeated: bool
     cancelled_decision_ids: _containers.RepeatedScalarFieldContainer[str]
     error: _status_pb2.Status
     exceeded: str
-    def __init__(self, decision_id: _Optional[str] = ..., repeated: _Optional[bool] = ..., cancelled_decision_ids: _Optional[_Iterable[str]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., exceeded: _Optional[str] = ...) -> None: ...
+    credited_decision_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, decision_id: _Optional[str] = ..., repeated: _Optional[bool] = ..., cancelled_decision_ids: _Optional[_Iterable[str]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., exceeded: _Optional[str] = ..., credited_decision_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RecordOutcomesResponse(_message.Message):
     __slots__ = ("results",)
