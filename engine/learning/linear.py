@@ -20,6 +20,7 @@ import numpy.typing as npt
 from engine.compiler.model import Policy
 from engine.identity import name_hash
 from engine.kernels import linear as kernel
+from engine.kernels.direct import direct
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -28,6 +29,7 @@ X_UNIT = kernel.X_UNIT
 REWARD_UNIT = 1 << 20  # rewards are summed as integers of this part of the best possible one
 LIMIT = kernel.X_LIMIT
 _LEAST_EXPLORE = 1e-6
+_linear_shares = direct(kernel.linear_shares)  # always called with the same types
 
 
 def context_of(values: Sequence[object]) -> tuple[int, ...]:
@@ -55,28 +57,29 @@ def moments_size(d: int) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """What is thought of some arms, as `kernels.linear` has it."""
+    """What is thought of some arms, as `kernels.linear` has it. For one thread: `context` and `room` are used again."""
 
     packed: F64
+    context: I64
+    room: kernel.Room
+    drawn: I64
 
     def shares(self, context: Sequence[int]) -> tuple[int, ...]:
         """Shares of 2^30, an arm each. What a context lacks counts nothing."""
-        x, room = self._ready(context)
-        shares = np.empty(len(room.means), np.int64)
-        kernel.linear_shares(self.packed, x, room, shares)
-        return tuple(shares.tolist())
+        self._take(context)
+        _linear_shares(self.packed, self.context, self.room, self.drawn)
+        return tuple(self.drawn.tolist())
 
     def scores(self, context: Sequence[int]) -> tuple[list[float], list[float]]:
         """Mean and deviation of each arm's worth (rate x value), the policy's exploration included."""
-        x, room = self._ready(context)
-        kernel.linear_scores(self.packed, x, room)
-        return room.means.tolist(), room.deviations.tolist()
+        self._take(context)
+        kernel.linear_scores(self.packed, self.context, self.room)
+        return self.room.means.tolist(), self.room.deviations.tolist()
 
-    def _ready(self, context: Sequence[int]) -> tuple[I64, kernel.Room]:
-        k, d = int(self.packed[kernel.ARMS]), int(self.packed[kernel.COEFFICIENTS])
-        x = np.zeros(d, np.int64)
-        x[: len(context)] = context[:d]
-        return x, kernel.room(k, d)
+    def _take(self, context: Sequence[int]) -> None:
+        taken = min(len(context), len(self.context))
+        self.context[:taken] = context[:taken]
+        self.context[taken:] = 0
 
 
 def model(policy: Policy, variants: Sequence[str], moments: Mapping[str, F64]) -> Model:
@@ -97,7 +100,11 @@ def model(policy: Policy, variants: Sequence[str], moments: Mapping[str, F64]) -
         fits = np.array([variants.index(v) if v in variants else -1 for v in moments], np.int64)
         sums = np.array(list(moments.values()))
         kernel.pack_hybrid(sums, fits, k, d, *prior, np.array(values), room, rights, packed)
-        return Model(packed)
+        return _model(packed, k, d)
     for arm, (variant, value) in enumerate(zip(variants, values, strict=True)):
         kernel.pack_arm(moments[variant], arm, k, d, *prior, value, room[0], room[1], rights[0], packed)
-    return Model(packed)
+    return _model(packed, k, d)
+
+
+def _model(packed: F64, k: int, d: int) -> Model:
+    return Model(packed, np.zeros(d, np.int64), kernel.room(k, d), np.empty(k, np.int64))
