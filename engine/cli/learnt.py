@@ -7,20 +7,16 @@ from typing import Annotated
 
 import typer
 
+from engine.cli.options import DATA, DataDir, Json, StoreUrl
+
 app = typer.Typer()
 _PANEL = "A running server"
-Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs instead of text for people.")]
-StoreUrl = Annotated[
-    str, typer.Option(metavar="URL", envvar="TACT_REDIS", help="The store; without it the embedded one.")
-]
-DataDir = Annotated[Path, typer.Option(metavar="DIR", envvar="TACT_DATA", help="The server's data directory.")]
-_DATA = Path(".tact")
 
 
 @app.command(rich_help_panel=_PANEL)
 def rebuild(
     redis: StoreUrl = "",
-    data: DataDir = _DATA,
+    data: DataDir = DATA,
     archive: Annotated[
         Path | None,
         typer.Option(metavar="DIR", exists=True, help="The log's archive; else that of the data directory."),
@@ -63,7 +59,7 @@ def learn(
     ] = None,
     separator: Annotated[str, typer.Option(metavar="C", help="Of a CSV table; `tab` is a tab.")] = ",",
     redis: StoreUrl = "",
-    data: DataDir = _DATA,
+    data: DataDir = DATA,
     json: Json = False,
 ) -> None:
     """Give a policy what was learnt elsewhere: it begins as if it had seen that."""

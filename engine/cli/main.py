@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from engine.cli import learnt, readout
+from engine.cli.options import DATA, DataDir, Json, StoreUrl
 
 app = typer.Typer(
     name="tact",
@@ -25,7 +26,6 @@ app = typer.Typer(
 )
 
 Rules = Annotated[Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="A rule set's directory.")]
-Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs instead of text for people.")]
 Target = Annotated[str, typer.Option(metavar="HOST:PORT", envvar="TACT_TARGET", help="The server to ask.")]
 Expect = Annotated[str, typer.Option(metavar="REVISION", help="Refuse unless this revision is active.")]
 Lines = Annotated[Path, typer.Argument(metavar="FILE", dir_okay=False, allow_dash=True, help="`-`: standard input.")]
@@ -351,17 +351,10 @@ def resume(
     _done(command.pause(target, message, purpose, everything, reason, True, json))
 
 
-StoreUrl = Annotated[
-    str, typer.Option(metavar="URL", envvar="TACT_REDIS", help="The store; without it the embedded one.")
-]
-DataDir = Annotated[Path, typer.Option(metavar="DIR", envvar="TACT_DATA", help="The server's data directory.")]
-_DATA = Path(".tact")
-
-
 @app.command(rich_help_panel=_SERVER)
 def acknowledge(
     redis: StoreUrl = "",
-    data: DataDir = _DATA,
+    data: DataDir = DATA,
     force: Annotated[bool, typer.Option("--force", help="Also where the store seems whole.")] = False,
     json: Json = False,
 ) -> None:
@@ -375,7 +368,7 @@ def acknowledge(
 def backup(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; it must not exist yet.")],
     redis: StoreUrl = "",
-    data: DataDir = _DATA,
+    data: DataDir = DATA,
     json: Json = False,
 ) -> None:
     """Copy what must be kept of the store, while it is in use."""
@@ -388,7 +381,7 @@ def backup(
 def restore(
     directory: Annotated[Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="A backup.")],
     redis: StoreUrl = "",
-    data: DataDir = _DATA,
+    data: DataDir = DATA,
     archive: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The log's archive; else that of the data directory.")
     ] = None,
@@ -409,7 +402,7 @@ def restore(
 @app.command(rich_help_panel=_SERVER)
 def migrate(
     redis: StoreUrl = "",
-    data: DataDir = _DATA,
+    data: DataDir = DATA,
     commit: Annotated[bool, typer.Option("--commit", help="Do it; else only what would be done is told.")] = False,
     json: Json = False,
 ) -> None:
@@ -420,7 +413,7 @@ def migrate(
 
 
 @app.command("erase-archive", rich_help_panel=_SERVER)
-def erase_archive(data: DataDir = _DATA, json: Json = False) -> None:
+def erase_archive(data: DataDir = DATA, json: Json = False) -> None:
     """Take what erased customers left out of the log's archive now; the server does so within days."""
     from engine.cli import erase_archive as command
 

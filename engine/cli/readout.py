@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from engine.cli.options import Json
+
 app = typer.Typer()
 _PANEL = "The decision log"
-Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs instead of text for people.")]
 Log = Annotated[Path, typer.Argument(metavar="LOG", exists=True, help="The archive's directory, or one of its files.")]
 Rules = Annotated[
     Path | None, typer.Option("--rules", metavar="DIR", exists=True, file_okay=False, help="The rule set that decided.")
