@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -356,8 +356,3 @@ def _corrected(messages: Sequence[MessageReport]) -> list[MessageReport]:
         )
         for m in messages
     ]
-
-
-def expected_of(ratio: SampleRatio, arms: Sequence[Arm]) -> Mapping[str, tuple[int, float]]:
-    """By variant: how often it was drawn, and how often its probabilities expect it."""
-    return {a.variant: (d, e) for a, d, e in zip(arms, ratio.drawn, ratio.expected, strict=True)}
