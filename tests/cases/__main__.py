@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from engine.columns.warm import warm
+from engine.replay.manual_store import ManualStore
 from engine.state.embedded import EmbeddedStore
 from tests.cases.runner import HERE, load, play_all
-from tests.manual_store import ManualStore
 
 
 def main() -> int:

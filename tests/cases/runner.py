@@ -21,12 +21,12 @@ from engine.decider import DeciderSettings, create_decider
 from engine.errors import TactError
 from engine.pb.tact.v1 import decision_pb2 as pb
 from engine.pb.tact.v1 import profile_pb2
+from engine.replay.manual_store import ManualStore
 from engine.revisions import Revisions
 from engine.service.decision import DecisionService
 from engine.service.limiter import Limiter
 from engine.service.profiles import ProfileService
 from engine.transport import Call, Code, RpcError, awaited
-from tests.manual_store import ManualStore
 
 HERE = Path(__file__).parent / "contact"
 _BEFORE_MS = 60_000  # how long before the first step what is `given` was written

@@ -8,8 +8,8 @@ from functools import partial
 import jsonschema
 import pytest
 
+from engine.replay.manual_store import ManualStore
 from tests.cases.runner import HERE, load, play_all, read, schema
-from tests.manual_store import ManualStore
 
 CASES = list(load())
 FILES = sorted({case.file for case in CASES})

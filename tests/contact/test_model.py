@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from engine.bundle import Bundle
+from engine.replay.manual_store import ManualStore
 from tests.cases.runner import Runner, bundle_of, ms, written
 from tests.contact.naive import DAY_MS, Naive, Person, Sent
-from tests.manual_store import ManualStore
 
 HOUR_MS = 3_600_000
 POLICIES: list[dict[str, Any]] = [

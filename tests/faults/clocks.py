@@ -14,13 +14,13 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from engine.pb.tact.v1 import decision_pb2 as pb
+from engine.replay.manual_store import ManualStore
 from tests.cases.runner import Runner, bundle_of, load, ms, play_all, written
 from tests.contact.naive import Naive, Person, Sent
 from tests.faults.ledger import Ledger
 from tests.faults.line import DEADLINE_EXCEEDED, OK
 from tests.faults.report import Report
 from tests.faults.stage import CAP, MARGIN_S, Stage, request, staged
-from tests.manual_store import ManualStore
 
 _SITE = """\
 import mmap, os, struct, time

@@ -10,9 +10,9 @@ import pytest
 from engine.bundle import Active, compile_bundle
 from engine.decider import Decider, create_decider
 from engine.decision import DecideRequest, Decision, Event, Outcome, OutcomeKind, OutcomeResult, Outcomes, Reason
+from engine.replay.manual_store import ManualStore
 from engine.state.model import ConsentEntry, Contact
 from engine.step.operations import ProfileChange
-from tests.manual_store import ManualStore
 
 HOUR, DAY = 3_600_000, 86_400_000
 NOON = 1_796_040_000_000  # 2026-11-30, a Monday, 12:00 UTC

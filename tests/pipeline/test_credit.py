@@ -14,10 +14,10 @@ from engine.errors import InvalidInput, TactError
 from engine.identity import customer_key
 from engine.learning.learner import Learner
 from engine.recovery.rebook import Rebooked, Rebooking, RuleBook
+from engine.replay.manual_store import ManualStore
 from engine.state.log import Entry, OutcomeEntry, decode
 from engine.state.model import Profile, ReadRequest, Record
 from engine.state.record import decode as decode_record
-from tests.manual_store import ManualStore
 
 HOUR = 3_600_000
 NOON = 1_796_040_000_000  # 2026-11-30, 12:00 UTC

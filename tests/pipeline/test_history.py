@@ -13,9 +13,9 @@ from engine.contact.caps import HISTORY_SHORT
 from engine.decider import Decider, create_decider
 from engine.decision import DecideRequest, Decision, Event, Outcome, Reason
 from engine.errors import RulesInvalid, TactError
+from engine.replay.manual_store import ManualStore
 from engine.state.model import ConsentEntry, Contact
 from engine.step.operations import ProfileChange
-from tests.manual_store import ManualStore
 
 DAY = 86_400_000
 RULES = """

@@ -24,9 +24,7 @@ from engine.readout.philox import uniforms
 from engine.readout.verify import verify
 from engine.state.archive import Archiver
 from engine.state.redis import RedisStore
-from tests.readout.written import RULES, write_log
-
-Edit = Callable[[dict[str, Any]], None]
+from tests.readout.written import RULES, Edit, altered, write_log
 
 
 @pytest.fixture(scope="module")
@@ -34,20 +32,6 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("log")
     write_log(directory, customers=300, events=15)
     return directory
-
-
-def altered(log: Path, to: Path, which: Callable[[dict[str, Any]], bool], edit: Edit, kind: str = "decision") -> Path:
-    """A copy of the log with one row altered: the first that `which` accepts."""
-    shutil.copytree(log, to)
-    for path in sorted(to.rglob(f"{kind}.parquet")):
-        table = pq.read_table(path)
-        rows = table.to_pylist()
-        for row in rows:
-            if which(row):
-                edit(row)
-                pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
-                return to
-    raise AssertionError("no row to alter")
 
 
 def sent(row: dict[str, Any]) -> bool:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,7 +15,7 @@ from engine.readout.judged import from_trials
 from engine.readout.trials import read_trials
 from engine.readout.verdict import Verdict
 from engine.readout.verify import verify
-from tests.readout.written import write_log
+from tests.readout.written import Edit, Row, altered, write_log
 
 RULES = """
 events: {visit: {}, ask: {}, look: {}}
@@ -79,7 +76,6 @@ HOW = {
     "thompson": "arbitration: {kind: thompson, floor: 5%}",
     "gaussian": "arbitration: {kind: thompson}",
 }
-Row = dict[str, Any]
 
 
 def rules_of(how: str) -> dict[str, bytes]:
@@ -166,22 +162,6 @@ def test_reports_and_evaluations_take_the_variants_share_alone(how: str, log: Pa
 
 
 # One thing altered
-
-Edit = Callable[[Row], None]
-
-
-def altered(log: Path, to: Path, which: Callable[[Row], bool], edit: Edit) -> Path:
-    """A copy of the log with the first row altered that `which` accepts."""
-    shutil.copytree(log, to)
-    for path in sorted(to.rglob("decision.parquet")):
-        table = pq.read_table(path)
-        rows = table.to_pylist()
-        for row in rows:
-            if which(row):
-                edit(row)
-                pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
-                return to
-    raise AssertionError("no row to alter")
 
 
 def _learnt(row: Row) -> bool:

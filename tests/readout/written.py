@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.bundle import compile_bundle
@@ -215,3 +218,21 @@ def archive(directory: Path, entries: Iterable[Entry]) -> Path:
     for kind, table in tables_of(rows).items():
         pq.write_table(table, run / f"{kind}.parquet")
     return directory
+
+
+Row = dict[str, Any]
+Edit = Callable[[Row], None]
+
+
+def altered(log: Path, to: Path, which: Callable[[Row], bool], edit: Edit, kind: str = "decision") -> Path:
+    """A copy of the log with one row altered: the first that `which` accepts."""
+    shutil.copytree(log, to)
+    for path in sorted(to.rglob(f"{kind}.parquet")):
+        table = pq.read_table(path)
+        rows = table.to_pylist()
+        for row in rows:
+            if which(row):
+                edit(row)
+                pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
+                return to
+    raise AssertionError("no row to alter")

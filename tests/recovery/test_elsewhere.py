@@ -20,9 +20,9 @@ from engine.learning.sums import arms_of
 from engine.readout.trials import read_trials
 from engine.readout.verify import verify
 from engine.recovery.elsewhere import Given, Table, give, limited, take_back
+from engine.replay.manual_store import ManualStore
 from engine.state.redis import RedisStore
 from tests.learning.test_objectors import put
-from tests.manual_store import ManualStore
 from tests.recovery.test_rebuild import DAY_MS, RULES, Installation
 
 
