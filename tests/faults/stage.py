@@ -119,6 +119,7 @@ async def staged(
     """A stage of its own, or the one that is shared where it is to be nothing special."""
     if _shared is not None and not arguments and persist and fsync == "always" and environment is None:
         try:
+            await _shared.settled()  # what the fault before did to its connections is over
             yield _shared
         finally:
             _shared.proxy.calm()
