@@ -2,21 +2,22 @@
 
 Both read every entry, which takes as long as deciding did: inside a serving process they took its time by
 seconds. One keeper is enough for a deployment; the first serving process starts it, and starts it again where it
-ends. It gives way to them (`nice`), and its standard input ends with its parent, so that it does not outlive it.
+ends. It gives way to them, and its standard input ends with its parent, so that it does not outlive it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
+from engine.background import give_way
 from engine.clock import SystemClock
 from engine.errors import TactError
 from engine.learning.learner import Learner, keep_learning
@@ -32,9 +33,9 @@ LEARN_EVERY_S = 5.0
 ARCHIVE_EVERY_S = 10.0
 LOOK_FOR_ERASED_EVERY_S = 3600.0
 ERASE_AFTER_MS = 86_400_000  # one pass over the archive a day at most, however many customers are erased
-_NICE = 10
 _SETTLED_MS = 1000  # beyond the time that a commit may take
 _END_S = 5.0
+_COLLECTED_AFTER = 100_000, 10, 10  # entries come by the thousand, and none of them is part of a cycle
 
 
 async def keep(settings: Settings, url: str, stop: asyncio.Event) -> None:
@@ -116,8 +117,9 @@ def main() -> None:
         stream=sys.stderr, level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("engine.revisions").setLevel(logging.WARNING)  # the servers say what is served
-    with suppress(OSError):
-        os.nice(_NICE)
+    give_way()
+    gc.freeze()
+    gc.set_threshold(*_COLLECTED_AFTER)
     asyncio.run(_run(settings))
 
 

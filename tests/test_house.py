@@ -19,6 +19,7 @@ PIPELINE = STEP | {"step", "decider", "metrics"}
 ALLOWED: dict[str, set[str]] = {
     "errors": {"compiler"},  # for a type only
     "clock": set(),
+    "background": set(),
     "identity": set(),
     "decision": set(),
     "zones": set(),
@@ -26,12 +27,12 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": {"decision"},
     "kernels": set(),
     "compiler": LEAVES | {"kernels"},
-    "state": LEAVES | {"compiler"},  # for the names of types
+    "state": LEAVES | {"compiler", "kernels"},
     "windows": RULES | {"state"},
     "contact": LEAVES | {"compiler", "kernels", "state"},
     "plan": RULES | {"contact", "windows"},
     "bundle": RULES | {"plan"},
-    "apart": RULES | {"bundle"},
+    "apart": RULES | {"bundle", "background"},
     "learning": LEAVES | {"compiler", "kernels", "state", "bundle"},
     "answer": LEAVES | {"pb"},
     "step": STEP,
@@ -42,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "journal": LEAVES,
     "revision_store": RULES | {"state", "bundle", "pb"},
     "revisions": RULES | {"state", "bundle", "apart", "revision_store"},
-    "keeping": LEAVES | {"settings", "learning", "state", "revisions"},
+    "keeping": LEAVES | {"background", "settings", "learning", "state", "revisions"},
     "serving": PIPELINE | {"columns", "journal", "revisions", "service", "settings", "transport"},
     "supervisor": LEAVES | {"settings", "metrics"},
     "transport": {"errors", "clock"},

@@ -8,9 +8,13 @@ decisions outside of the trial, and those that nobody reported as having arrived
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple, cast
+
+import numpy as np
 
 from engine.compiler.model import Policy
 from engine.decision import Outcome, OutcomeKind
@@ -19,8 +23,15 @@ from engine.learning.linear import REWARD_UNIT, moments_of
 from engine.learning.policies import learnt_message, scaled_reward
 from engine.learning.posteriors import ArmKey, ArmState
 from engine.learning.terms import Terms, read, terms_of
-from engine.state.log import DecisionEntry, Entry, OutcomeEntry
+from engine.state.log import DecisionEntry, Entry, OutcomeEntry, decode
+from engine.state.packing import CorruptBlob
+from engine.state.shredded import Shredded, shredded
 
+log = logging.getLogger("tact.learner")
+
+Key = bytes  # of a decision's slot
+_TEXTS = ("policy", "message", "variant", "segment", "terms")
+_KINDS = frozenset(map(int, OutcomeKind))  # a later version may know others
 ARRIVED = frozenset(OutcomeKind) - {OutcomeKind.NOT_DELIVERED}
 
 
@@ -41,80 +52,179 @@ class Increments:
         self.arms[arm] = ArmState(trials + 1, rewards + reward, squares, moments)
 
 
-def learnt_by(entry: DecisionEntry, policies: Mapping[str, Policy]) -> Terms | None:
+@dataclass(slots=True)
+class Trial:
+    """What the fold needs of a decision by a policy. `before`: the log id ahead of it; `kinds`: reports that count."""
+
+    key: Key
+    closes_ms: int
+    policy: str
+    message: str
+    variant: str
+    segment: str
+    terms: str
+    context: Sequence[int]
+    before: str = ""
+    kinds: frozenset[OutcomeKind] = frozenset()
+
+
+class Report(NamedTuple):
+    """What it needs of an outcome."""
+
+    key: Key
+    kind: int
+    occurred_ms: int
+    at_ms: int
+
+
+def part_of(entry: Entry) -> Trial | Report | None:
+    """What concerns learning in an entry; None where nothing does."""
+    if isinstance(entry, OutcomeEntry):
+        return Report(key_of(entry.customer, entry.event, entry.slot), entry.kind, entry.occurred_ms, entry.at_ms)
+    if not isinstance(entry, DecisionEntry):
+        return None
+    if entry.outcome != Outcome.SEND or not entry.policy or entry.withheld or entry.sticky:
+        return None
+    if entry.assignment >= Assignment.OUTSIDE:
+        return None
+    return Trial(
+        key_of(entry.customer, entry.event, entry.slot),
+        max(entry.at_ms, entry.send_at_ms) + entry.attribution_s * 1000,
+        entry.policy, entry.message, entry.variant, entry.segment, entry.terms, entry.context,
+    )  # fmt: skip
+
+
+def parts_of(blobs: Sequence[bytes]) -> list[Trial | Report | None]:
+    """The same of many entries as they lie in the log; None also for what this version cannot read."""
+    found: list[Trial | Report | None] = [None] * len(blobs)
+    kinds, odd = shredded(blobs)
+    for entries in kinds.values():
+        if entries.layout.form.entry is DecisionEntry:
+            _trials(entries, found)
+        elif entries.layout.form.entry is OutcomeEntry:
+            _reports(entries, found)
+    for place in odd:
+        try:
+            found[place] = part_of(decode(blobs[place]))
+        except CorruptBlob as error:  # a later version's kind
+            log.warning("a log entry is not learnt from: %s", error)
+    return found
+
+
+def _trials(entries: Shredded, found: list[Trial | Report | None]) -> None:
+    of = entries.column
+    learnt = (of("outcome")[:, 0] == Outcome.SEND) & (of("policy")[:, 1] > of("policy")[:, 0])
+    learnt &= (of("withheld")[:, 0] == 0) & (of("sticky")[:, 0] == 0) & (of("assignment")[:, 0] < Assignment.OUTSIDE)
+    heads, ends = entries.heads, entries.list_ends("context").tolist()
+    [context] = entries.items("context")
+    closes_ms = np.maximum(heads["at_ms"], of("send_at_ms")[:, 0]) + of("attribution_s")[:, 0] * 1000
+    places, slots = entries.rows[learnt].tolist(), of("slot")[learnt, 0].tolist()
+    texts = zip(*(entries.texts(name, learnt) for name in _TEXTS), strict=True)
+    at = zip(np.flatnonzero(learnt).tolist(), closes_ms[learnt].tolist(), heads[learnt].tolist(), strict=True)
+    for place, slot, (policy, message, variant, segment, terms), (row, closes, head) in zip(
+        places, slots, texts, at, strict=True
+    ):
+        looked_at = context[ends[row - 1] if row else 0 : ends[row], 0].tolist() if ends[-1] else []
+        key = key_of(bytes(head[2]), head[3], slot)
+        found[place] = Trial(key, closes, policy, message, variant, segment, terms, looked_at)
+
+
+def _reports(entries: Shredded, found: list[Trial | Report | None]) -> None:
+    slots = entries.column("slot")[:, 0].tolist()
+    for place, head, slot in zip(entries.rows.tolist(), entries.heads.tolist(), slots, strict=True):
+        _, at_ms, occurred_ms, customer, event, _, _, kind = head
+        found[place] = Report(key_of(bytes(customer), event, slot), kind, occurred_ms, at_ms)
+
+
+def key_of(customer: bytes, event: int, slot: int) -> Key:
+    """One text for a decision's slot: a tuple of three would weigh a multiple."""
+    return customer + event.to_bytes(8, "little") + (slot.to_bytes(8, "little", signed=True) if slot else b"")
+
+
+def learnt_by(trial: Trial, policies: Mapping[str, Policy]) -> Terms | None:
     """The terms of a trial; None where it is none to learn from.
 
     `policies` are asked where the log does not say: of these entries it is not known what their context meant, and
     one of another length is left out.
     """
-    if entry.outcome != Outcome.SEND or not entry.policy or entry.withheld or entry.sticky:
-        return None
-    if entry.assignment >= Assignment.OUTSIDE:
-        return None
-    if entry.terms:
-        return read(entry.terms)
-    policy = policies.get(entry.policy)
+    if trial.terms:
+        return read(trial.terms)
+    policy = policies.get(trial.policy)
     terms = terms_of(policy) if policy is not None else None
-    if policy is not None and terms is not None and len(entry.context) != 1 + len(policy.context):
+    if policy is not None and terms is not None and len(trial.context) != 1 + len(policy.context):
         terms = terms._replace(context_key=0)
     return terms
 
 
-@dataclass(slots=True)
 class BucketFold:
-    """One bucket's log from the last folded id on. `offset` is the id up to which all is folded.
-
-    An entry that this version cannot read is None: carried over, like whatever does not concern learning.
+    """One bucket's log from the last folded id on. `offset` is the id up to which all is folded, `read` up to which
+    entries were taken in. Of these only open trials are kept, with what was reported on them: a log is long.
     """
 
-    offset: str = ""
-    read: str = ""
-    ahead: deque[tuple[str, Entry | None]] = field(default_factory=deque)
+    __slots__ = ("_open", "_passed", "_trials", "offset", "read")
 
-    def extend(self, entries: Iterable[tuple[str, Entry | None]]) -> None:
-        """Appends what was read, in log order."""
-        for log_id, entry in entries:
-            self.ahead.append((log_id, entry))
-            self.read = log_id
+    def __init__(self, offset: str = "") -> None:
+        self.offset = self.read = offset
+        self._trials: deque[Trial] = deque()
+        self._open: dict[Key, list[Trial]] = {}
+        self._passed = 0  # trials that the last `settle` went past
+
+    @property
+    def behind(self) -> bool:
+        """Whether there is anything that is not folded."""
+        return self.read != self.offset
+
+    def extend(self, entries: Iterable[tuple[str, Trial | Report | None]]) -> None:
+        """Takes in what was read, in log order: ids, and what concerns learning."""
+        before = self.read
+        for log_id, part in entries:
+            if type(part) is Trial:
+                part.before = before
+                self._trials.append(part)
+                self._open.setdefault(part.key, []).append(part)
+            elif part is not None:
+                self._report(cast(Report, part))
+            before = log_id
+        self.read = before
+
+    def _report(self, report: Report) -> None:
+        for trial in self._open.get(report.key, ()):
+            # by when it is in the log, too, else the sums would depend on when that is folded
+            if max(report.occurred_ms, report.at_ms) <= trial.closes_ms and report.kind in _KINDS:
+                trial.kinds |= {OutcomeKind(report.kind)}
 
     def settle(self, now_ms: int, policies: Mapping[str, Policy], increments: Increments) -> str:
-        """Folds every entry before the first open trial; returns the id folded up to ("" for none).
+        """Folds every entry before the first open trial; returns the id folded up to ("" for nothing new).
 
-        The entries stay in `ahead` until `settled` is called with that id, so a failed commit costs nothing.
+        All is kept until `settled` is called with that id, so a failed commit costs nothing.
         """
-        upto = ""
-        for place, (log_id, entry) in enumerate(self.ahead):
-            if isinstance(entry, DecisionEntry) and (terms := learnt_by(entry, policies)) is not None:
-                closes_ms = max(entry.at_ms, entry.send_at_ms) + entry.attribution_s * 1000
-                if now_ms < closes_ms:
+        upto = self.read
+        self._passed = 0
+        for trial in self._trials:
+            terms = learnt_by(trial, policies)
+            if terms is not None:
+                if now_ms < trial.closes_ms:
+                    upto = trial.before
                     break
-                self._close(entry, place, closes_ms, terms, increments)
-            upto = log_id
-        return upto
+                _close(trial, terms, increments)
+            self._passed += 1
+        return upto if upto != self.offset else ""
 
     def settled(self, upto: str) -> None:
         """What was folded up to `upto` is committed."""
-        while self.ahead:
-            log_id, _ = self.ahead.popleft()
-            if log_id == upto:
-                break
+        for _ in range(self._passed):
+            trial = self._trials.popleft()
+            open_ones = self._open[trial.key]
+            open_ones.remove(trial)
+            if not open_ones:
+                del self._open[trial.key]
+        self._passed = 0
         self.offset = upto
 
-    def _close(self, trial: DecisionEntry, place: int, closes_ms: int, terms: Terms, increments: Increments) -> None:
-        kinds: set[OutcomeKind] = set()
-        for k in range(place + 1, len(self.ahead)):
-            entry = self.ahead[k][1]
-            if (
-                isinstance(entry, OutcomeEntry)
-                and entry.customer == trial.customer
-                and entry.event == trial.event
-                and entry.slot == trial.slot
-                and entry.occurred_ms <= closes_ms
-                and entry.at_ms <= closes_ms  # else the sums would depend on when the log is folded
-            ):
-                kinds.add(OutcomeKind(entry.kind))
-        if kinds & ARRIVED:
-            hour = closes_ms // 3_600_000 // terms.hours * terms.hours if terms.hours else 0
-            arm = ArmKey(trial.policy, learnt_message(terms, trial.message), trial.segment, trial.variant, hour)
-            context = trial.context if terms.context_key else ()
-            increments.add(arm, scaled_reward(terms, kinds), terms.context_key, context)
+
+def _close(trial: Trial, terms: Terms, increments: Increments) -> None:
+    if trial.kinds & ARRIVED:
+        hour = trial.closes_ms // 3_600_000 // terms.hours * terms.hours if terms.hours else 0
+        arm = ArmKey(trial.policy, learnt_message(terms, trial.message), trial.segment, trial.variant, hour)
+        context = trial.context if terms.context_key else ()
+        increments.add(arm, scaled_reward(terms, trial.kinds), terms.context_key, context)

@@ -6,25 +6,25 @@ import asyncio
 import logging
 import time
 from importlib import resources
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any
 
 from engine.bundle import Active
 from engine.errors import StoreUnavailable
 from engine.identity import BUCKETS
-from engine.learning.fold import BucketFold, Increments
+from engine.learning.fold import BucketFold, Increments, parts_of
 from engine.learning.posteriors import Posteriors
 from engine.learning.snapshot import Learnt
 from engine.learning.sums import arms_of, fields_of
-from engine.state.log import Entry, decode
-from engine.state.packing import CorruptBlob
+from engine.state.connection import Command
+from engine.state.log import LogRow
+from engine.state.reading import read_on
 from engine.state.redis import RedisStore
 
 log = logging.getLogger("tact.learner")
 
 _SCRIPT = resources.files("engine.state").joinpath("lua/fold.lua").read_text()
-_STREAMS_PER_READ = 512
-_ENTRIES_PER_STREAM = 1000
+_AT_ONCE = 4096  # entries taken apart together
 _FIELDS_PER_COMMAND = 999
 _FORGET_EVERY_S = 3600.0
 
@@ -37,7 +37,6 @@ class Learner:
         self._active = active
         self._link = store.new_link()  # not in the hot path's way
         self._keys = [store.bucket_key(b, "log") for b in range(BUCKETS)]
-        self._bucket_of = {key: b for b, key in enumerate(self._keys)}
         self._folds: list[BucketFold] | None = None
         self._sums = [store.key(name) for name in ("learn:offsets", "learn:sums", "learn:version")]
 
@@ -57,7 +56,7 @@ class Learner:
         policies = self._active.bundle.ruleset.policies
         moves: list[tuple[int, str]] = []
         for bucket, fold in enumerate(self._folds):
-            if fold.ahead:
+            if fold.behind:
                 upto = fold.settle(now_ms, policies, increments)
                 if upto:
                     moves.append((bucket, upto))
@@ -97,25 +96,20 @@ class Learner:
 
     async def _load(self) -> list[BucketFold]:
         flat = await self._command("HGETALL", self._sums[0])
-        folds = [BucketFold() for _ in range(BUCKETS)]
-        for bucket, offset in zip(flat[::2], flat[1::2], strict=True):
-            folds[int(bucket)].offset = folds[int(bucket)].read = offset.decode()
-        return folds
+        offsets = {int(bucket): offset.decode() for bucket, offset in zip(flat[::2], flat[1::2], strict=True)}
+        return [BucketFold(offsets.get(bucket, "")) for bucket in range(BUCKETS)]
 
     async def _read(self, folds: list[BucketFold]) -> None:
-        for first in range(0, BUCKETS, _STREAMS_PER_READ):
-            buckets = list(range(first, first + _STREAMS_PER_READ))
-            while buckets:
-                ids = [folds[b].read or "0-0" for b in buckets]
-                found = await self._command(
-                    "XREAD", "COUNT", _ENTRIES_PER_STREAM, "STREAMS", *[self._keys[b] for b in buckets], *ids
-                )
-                buckets = []
-                for key, entries in found or ():
-                    bucket = self._bucket_of[key]
-                    folds[bucket].extend(_decoded(entries))
-                    if len(entries) == _ENTRIES_PER_STREAM:
-                        buckets.append(bucket)
+        waiting: list[LogRow] = []
+        async for rows in read_on(self._ask, self._keys, [fold.read or "0-0" for fold in folds]):
+            waiting += rows
+            if len(waiting) >= _AT_ONCE:
+                _take_in(folds, waiting)
+                waiting = []
+        _take_in(folds, waiting)
+
+    async def _ask(self, command: Command) -> Any:
+        return await self._command(*command)
 
     async def _command(self, *command: Any) -> Any:
         [reply] = await self._link.pipeline([command])
@@ -124,15 +118,10 @@ class Learner:
         return reply
 
 
-def _decoded(entries: Any) -> list[tuple[str, Entry | None]]:
-    rows: list[tuple[str, Entry | None]] = []
-    for log_id, pairs in entries:
-        try:
-            rows.append((log_id.decode(), decode(pairs[1])))
-        except CorruptBlob as error:  # a later version's kind
-            log.warning("log entry %s: %s", log_id.decode(), error)
-            rows.append((log_id.decode(), None))
-    return rows
+def _take_in(folds: list[BucketFold], rows: list[LogRow]) -> None:
+    parts = parts_of([row.d for row in rows])
+    for bucket, some in groupby(zip(rows, parts, strict=True), lambda one: one[0].bucket):
+        folds[bucket].extend([(row.log_id, part) for row, part in some])
 
 
 async def refresh(store: RedisStore, learnt: Learnt) -> bool:

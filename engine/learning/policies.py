@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from engine.compiler.model import Policy
@@ -72,7 +72,7 @@ def objected_shares(policy: Policy, variants: Sequence[str]) -> VariantShares:
     return variant_shares(policy if policy.kind == "fixed" else None, "", "", variants, Posteriors())
 
 
-def scaled_reward(policy: Policy | Terms, kinds: set[OutcomeKind]) -> int:
+def scaled_reward(policy: Policy | Terms, kinds: Set[OutcomeKind]) -> int:
     """The reward of one closed trial in REWARD_UNIT: the values of the kinds seen, as a part of the sum of all
     positive ones (of all negative ones where there are no others), held within [-1, 1].
 

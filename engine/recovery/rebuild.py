@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,12 +36,14 @@ from engine.readout.refold import (
 )
 from engine.revision_store import RevisionStore
 from engine.state.connection import Command
+from engine.state.log import LogRow
+from engine.state.reading import read_on
 from engine.state.redis import RedisStore
 from engine.state.runs import runs
-from engine.state.tables import LogRow, tables_of
+from engine.state.tables import tables_of
 
-_STREAMS = 512
-_ENTRIES = 5000
+_STREAMS = 64
+_AT_ONCE = 50_000  # entries in columns
 _TIMEOUT_MS = 60_000  # a correction may hold a million sums
 _TRIES = 5
 _SETTLED_MS = 61_000  # more than the longest budget of a commit: outcomes on their way have come
@@ -172,8 +175,8 @@ def take_archive(fold: Refold, archive: Path) -> None:
 def _take_rows(fold: Refold, rows: Sequence[LogRow]) -> int:
     """Entries that the store still has; how many only a later version can read."""
     unreadable = 0
-    for first in range(0, len(rows), 10 * _ENTRIES):
-        tables = tables_of(rows[first : first + 10 * _ENTRIES])
+    for first in range(0, len(rows), _AT_ONCE):
+        tables = tables_of(rows[first : first + _AT_ONCE])
         if "decision" in tables:
             fold.take(tables["decision"].select(DECISION_COLUMNS))
         if "outcome" in tables:
@@ -231,25 +234,18 @@ def _generation(archive: Path | None) -> str:
 
 
 async def _read_streams(store: RedisStore) -> _Streams:
-    first, ever, rows = np.full(BUCKETS, LAST), [0] * BUCKETS, []
+    first, ever = np.full(BUCKETS, LAST), [0] * BUCKETS
     keys = [store.bucket_key(b, "log") for b in range(BUCKETS)]
     for start in range(0, BUCKETS, _STREAMS):
-        part = keys[start : start + _STREAMS]
-        replies = await store.side.pipeline([("XINFO", "STREAM", key) for key in part])
+        replies = await store.side.pipeline([("XINFO", "STREAM", key) for key in keys[start : start + _STREAMS]])
         for bucket, reply in enumerate(replies, start):
             if isinstance(reply, list):
                 ever[bucket] = int(dict(zip(reply[::2], reply[1::2], strict=True))[b"entries-added"])
-        ids = dict.fromkeys(part, "0-0")
-        while ids:
-            reply = await _ask(store, ("XREAD", "COUNT", _ENTRIES, "STREAMS", *ids, *ids.values()))
-            behind = {}
-            for key, entries in reply or ():
-                bucket = start + part.index(key)
-                rows += [LogRow(bucket, entry_id.decode(), pairs[1]) for entry_id, pairs in entries]
-                first[bucket] = min(int(first[bucket]), place_of(entries[0][0].decode()))
-                if len(entries) == _ENTRIES:
-                    behind[key] = entries[-1][0].decode()
-            ids = behind
+    rows: list[LogRow] = []
+    async for more in read_on(partial(_ask, store), keys, ["0-0"] * BUCKETS):
+        rows += more
+    for row in rows:
+        first[row.bucket] = min(int(first[row.bucket]), place_of(row.log_id))
     return _Streams(first, ever, rows)
 
 

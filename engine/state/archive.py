@@ -27,8 +27,9 @@ import pyarrow.parquet as pq
 from engine.errors import StoreUnavailable
 from engine.identity import BUCKETS
 from engine.state.connection import Command, Reply
-from engine.state.log import order
+from engine.state.log import LogRow, order
 from engine.state.losses import Kept, ends, loss_of
+from engine.state.reading import read_on
 from engine.state.redis import RedisStore
 from engine.state.runs import (
     ArchiveError,
@@ -39,13 +40,12 @@ from engine.state.runs import (
     sync,
     write_synced,
 )
-from engine.state.tables import LogRow, tables_of
+from engine.state.tables import tables_of
 
 log = logging.getLogger(__name__)
 
 _START = "0-0"
-_STREAMS_PER_READ = 512  # one command holds up the store for well under a millisecond
-_ENTRIES_PER_STREAM = 2000
+_AT_ONCE = 64  # commands: the store does nothing else while it works off what it has received
 _LATE_SHARE = 0.5  # of the most entries a stream may hold: beyond it, say so
 
 
@@ -85,8 +85,8 @@ class Archiver:
         self._max_entries = max_entries
         self._link = store.new_link()  # not in the hot path's way
         self._keys = [store.bucket_key(b, "log") for b in range(BUCKETS)]
-        self._bucket_of = {key: b for b, key in enumerate(self._keys)}
         self._offsets: list[str] | None = None
+        self._begin = 0  # the bucket to be read first
         self._run = 0  # the last one that counts
         self._untrimmed: set[int] = set()
         self._generation = ""  # the store's, in hex, which the offsets are of
@@ -158,26 +158,12 @@ class Archiver:
 
     async def _read(self, offsets: list[str]) -> tuple[list[LogRow], bool]:
         rows: list[LogRow] = []
-        for first in range(0, BUCKETS, _STREAMS_PER_READ):
-            buckets = list(range(first, first + _STREAMS_PER_READ))
-            ids = {b: offsets[b] for b in buckets}
-            while buckets:
-                left = self._max_entries - len(rows)
-                if left <= 0:
-                    return rows, True
-                count = max(1, min(_ENTRIES_PER_STREAM, left // len(buckets) or 1))
-                found = await self._ask(
-                    ("XREAD", "COUNT", count, "STREAMS", *[self._keys[b] for b in buckets], *ids.values())
-                )
-                buckets = []
-                for key, entries in found or ():
-                    bucket = self._bucket_of[key]
-                    rows += [LogRow(bucket, entry_id.decode(), pairs[1]) for entry_id, pairs in entries]
-                    if len(entries) == count:
-                        buckets.append(bucket)
-                        ids[bucket] = entries[-1][0].decode()
-                ids = {b: ids[b] for b in buckets}
-        return rows, False
+        async for more in read_on(self._ask, self._keys, offsets, self._max_entries, self._begin):
+            rows += more
+        behind = len(rows) >= self._max_entries
+        if behind:
+            self._begin = rows[-1].bucket  # next time those come first that were not asked
+        return rows, behind
 
     async def _trim(self, report: ArchiveReport, offsets: list[str]) -> None:
         buckets = sorted(self._untrimmed)
@@ -188,8 +174,8 @@ class Archiver:
             time_ms, serial = order(upto[b])
             commands.append(("XTRIM", self._keys[b], "MINID", "=", f"{time_ms}-{serial + 1}"))
             commands.append(("XLEN", self._keys[b]))
-        for first in range(0, len(commands), _STREAMS_PER_READ):
-            replies = await self._link.pipeline(commands[first : first + _STREAMS_PER_READ])
+        for first in range(0, len(commands), _AT_ONCE):
+            replies = await self._link.pipeline(commands[first : first + _AT_ONCE])
             counts = [self._whole(r) for r in replies]
             report.trimmed += sum(counts[::2])
             report.longest = max(report.longest, *counts[1::2])

@@ -169,7 +169,15 @@ class ElsewhereEntry:
 Entry = DecisionEntry | OutcomeEntry | ProfileEntry | ErasedEntry | ElsewhereEntry
 
 
-class _Format:
+class LogRow(NamedTuple):
+    """An entry as read from a bucket's stream."""
+
+    bucket: int
+    log_id: str
+    d: bytes
+
+
+class Format:
     """One kind: how many leading fields are in the head, and the defaults of the others."""
 
     def __init__(self, kind: int, entry: type[Entry], head: str) -> None:
@@ -186,13 +194,13 @@ class _Format:
         )
 
 
-_DECISION = _Format(1, DecisionEntry, "q16sQQ8s8s")
-_OUTCOME = _Format(2, OutcomeEntry, "qq16sQQdB")
-_PROFILE = _Format(3, ProfileEntry, "q16s8s")
-_ERASED = _Format(4, ErasedEntry, "q16s")
-_ELSEWHERE = _Format(5, ElsewhereEntry, "q16s")
-_FORMATS = {f.kind: f for f in (_DECISION, _OUTCOME, _PROFILE, _ERASED, _ELSEWHERE)}
-_FORMAT_OF: dict[type, _Format] = {
+_DECISION = Format(1, DecisionEntry, "q16sQQ8s8s")
+_OUTCOME = Format(2, OutcomeEntry, "qq16sQQdB")
+_PROFILE = Format(3, ProfileEntry, "q16s8s")
+_ERASED = Format(4, ErasedEntry, "q16s")
+_ELSEWHERE = Format(5, ElsewhereEntry, "q16s")
+FORMATS = {f.kind: f for f in (_DECISION, _OUTCOME, _PROFILE, _ERASED, _ELSEWHERE)}
+_FORMAT_OF: dict[type, Format] = {
     DecisionEntry: _DECISION,
     OutcomeEntry: _OUTCOME,
     ProfileEntry: _PROFILE,
@@ -231,12 +239,12 @@ def encode(entry: Entry) -> bytes:
 
 def decode(blob: bytes) -> Entry:
     """The entry of these bytes. Raises CorruptBlob, also for a kind this version does not know."""
-    form = _FORMATS.get(blob[0]) if blob else None
+    form = FORMATS.get(blob[0]) if blob else None
     if form is None:
         raise CorruptBlob(f"a log entry of kind {blob[0] if blob else 'none'}")
     try:
         head: list[Any] = list(form.head.unpack_from(blob, 1))
-        tail = msgpack.unpackb(blob[1 + form.head.size :], ext_hook=_extension)
+        tail = unpacked(blob[1 + form.head.size :])
         for i in form.versions:
             head[i] = head[i] if any(head[i]) else b""
         entry = form.entry(*head, *tail[: len(form.tail_names)])
@@ -248,6 +256,11 @@ def decode(blob: bytes) -> Entry:
     except (struct.error, ValueError, TypeError, AttributeError, IndexError, KeyError) as e:
         raise CorruptBlob(f"a log entry of kind {form.kind}: {e}") from None
     return entry
+
+
+def unpacked(packed: bytes) -> Any:
+    """A value of an entry. Raises ValueError, TypeError, KeyError, struct.error where it is none."""
+    return msgpack.unpackb(packed, ext_hook=_extension)
 
 
 def _extension(code: int, payload: bytes) -> object:

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import logging
+import struct
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
-from engine.state.log import DecisionEntry, ElsewhereEntry, ErasedEntry, OutcomeEntry, ProfileEntry, decode
+from engine.kernels.shred import gather
+from engine.state.log import (
+    FORMATS,
+    DecisionEntry,
+    ElsewhereEntry,
+    Entry,
+    ErasedEntry,
+    LogRow,
+    OutcomeEntry,
+    ProfileEntry,
+    decode,
+    unpacked,
+)
 from engine.state.packing import CorruptBlob
+from engine.state.shredded import Shredded, shredded
 
 log = logging.getLogger(__name__)
 
+_AT_ONCE = 4096  # entries: what lies in columns meanwhile stays small
 _DIGEST = pa.binary(16)
 _TEXT = pa.string()
 _PLACE = [("bucket", pa.int16()), ("log_id", _TEXT)]
@@ -124,7 +141,8 @@ SCHEMAS = {
     "elsewhere": pa.schema([*_PLACE, ("at_ms", pa.int64()), ("customer", _DIGEST), ("name", _TEXT), ("policy", _TEXT)]),
     "unreadable": pa.schema([*_PLACE, ("d", pa.binary())]),  # kept as it is, for a version that can
 }
-_KIND_OF = {
+JSON = ("values_read", "reported", "consents")  # columns of JSON texts
+NAMES: dict[Any, str] = {
     DecisionEntry: "decision",
     OutcomeEntry: "outcome",
     ProfileEntry: "profile",
@@ -133,37 +151,124 @@ _KIND_OF = {
 }
 
 
-class LogRow(NamedTuple):
-    """An entry as read from a bucket's stream."""
-
-    bucket: int
-    log_id: str
-    d: bytes
-
-
 def tables_of(rows: Sequence[LogRow]) -> dict[str, pa.Table]:
-    """The rows by kind. What cannot be decoded, or does not fit its columns, becomes `unreadable`."""
-    kinds: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        kind, values = _values(row)
-        kinds.setdefault(kind, []).append({"bucket": row.bucket, "log_id": row.log_id, **values})
-    return {kind: pa.Table.from_pylist(found, schema=SCHEMAS[kind]) for kind, found in kinds.items()}
+    """The rows by kind, in their order. What cannot be decoded, or does not fit its columns, becomes `unreadable`."""
+    parts: dict[str, list[pa.Table]] = {}
+    for first in range(0, len(rows), _AT_ONCE):
+        for kind, table in _tables_of(rows[first : first + _AT_ONCE]).items():
+            parts.setdefault(kind, []).append(table)
+    return {kind: pa.concat_tables(tables) for kind, tables in parts.items()}
 
 
-def _values(row: LogRow) -> tuple[str, dict[str, Any]]:
+def _tables_of(rows: Sequence[LogRow]) -> dict[str, pa.Table]:
+    found, odd = shredded([row.d for row in rows])
+    tables: dict[str, pa.Table] = {}
+    for kind, entries in found.items():
+        name = NAMES[FORMATS[kind].entry]
+        try:
+            if len(entries):
+                tables[name] = _table(SCHEMAS[name], entries, rows)
+        except (ValueError, TypeError, KeyError, struct.error):  # values in a form that nobody knows
+            odd = sorted([*odd, *entries.rows.tolist()])
+    places = {NAMES[FORMATS[kind].entry]: entries.rows.tolist() for kind, entries in found.items()}
+    others: dict[str, list[int]] = {}
+    for place in odd:
+        kind_of, table = table_of_one(rows[place])
+        others.setdefault(kind_of, []).append(place)
+        tables[kind_of] = pa.concat_tables([tables[kind_of], table]) if kind_of in tables else table
+    for kind_of, added in others.items():
+        before = places.get(kind_of, []) if len(tables[kind_of]) > len(added) else []
+        order = np.argsort([*before, *added], kind="stable")
+        tables[kind_of] = tables[kind_of].take(order)
+    return tables
+
+
+def _table(schema: pa.Schema, entries: Shredded, rows: Sequence[LogRow]) -> pa.Table:
+    """Entries of one kind, of which none is odd. Raises what values in a form that nobody knows raise."""
+    places = entries.rows.tolist()
+    raw = np.frombuffer(entries.data, np.uint8)
+    columns: list[pa.Array] = [
+        pa.array([rows[place].bucket for place in places], pa.int16()),
+        pa.array([rows[place].log_id for place in places], _TEXT),
+    ]
+    for field in schema:
+        if field.name in entries.layout.form.head_names:
+            columns.append(_head(field, entries.heads[field.name]))
+        elif field.name in entries.layout.form.tail_names:
+            cells = entries.column(field.name)
+            if field.name in JSON:
+                columns.append(_json(entries.data, cells, "[]" if field.name == "consents" else "{}"))
+            elif pa.types.is_list(field.type):
+                ends = np.concatenate(([0], entries.list_ends(field.name))).astype(np.int32)
+                columns.append(pa.ListArray.from_arrays(ends, _items(field.type.value_type, entries, field.name, raw)))
+            else:
+                columns.append(_column(field.type, cells, raw))
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _head(field: pa.Field, column: npt.NDArray[Any]) -> pa.Array:
+    if field.type == pa.binary():  # a version, zeros where there was none
+        words = np.ascontiguousarray(column).view(np.uint64)
+        ends = np.concatenate(([0], np.cumsum(np.where(words != 0, 8, 0)))).astype(np.int32)
+        return pa.Array.from_buffers(
+            field.type, len(words), [None, pa.py_buffer(ends), pa.py_buffer(words[words != 0])]
+        )
+    if field.type == _DIGEST:
+        data = np.ascontiguousarray(column)
+        return pa.Array.from_buffers(field.type, len(data), [None, pa.py_buffer(data)])
+    return pa.array(np.ascontiguousarray(column)).cast(field.type)  # raises where one does not fit
+
+
+def _items(of: pa.DataType, entries: Shredded, name: str, raw: npt.NDArray[np.uint8]) -> pa.Array:
+    parts = entries.items(name)
+    if not pa.types.is_struct(of):
+        return _column(of, parts[0], raw)
+    fields = [of.field(place) for place in range(of.num_fields)]
+    columns = [_column(field.type, part, raw) for field, part in zip(fields, parts, strict=True)]
+    return pa.StructArray.from_arrays(columns, fields=fields)
+
+
+def _column(of: pa.DataType, cells: npt.NDArray[np.int64], raw: npt.NDArray[np.uint8]) -> pa.Array:
+    if of == _TEXT:
+        begins, ends = np.ascontiguousarray(cells[:, 0]), np.ascontiguousarray(cells[:, 1])
+        offsets, out = np.empty(len(cells) + 1, np.int32), np.empty(int((ends - begins).sum()), np.uint8)
+        gather(raw, begins, ends, offsets, out)
+        return pa.StringArray.from_buffers(len(cells), pa.py_buffer(offsets), pa.py_buffer(out))
+    numbers = np.ascontiguousarray(cells[:, 0])
+    if of == pa.float64():
+        return pa.array(numbers.view(np.float64))
+    if of == pa.uint64():
+        return pa.array(numbers.view(np.uint64))
+    if of == pa.bool_():
+        return pa.array(numbers != 0)
+    return pa.array(numbers.astype(of.to_pandas_dtype()), of)
+
+
+def _json(data: bytes, cells: npt.NDArray[np.int64], nothing: str) -> pa.Array:
+    written = [orjson.dumps(unpacked(data[begin:end])).decode() if end else nothing for begin, end in cells.tolist()]
+    return pa.array(written, _TEXT)
+
+
+def table_of_one(row: LogRow) -> tuple[str, pa.Table]:
+    """An entry's kind, and a table of it alone: as Python decodes it."""
+    place = {"bucket": row.bucket, "log_id": row.log_id}
     try:
-        entry = decode(row.d)
-        kind = _KIND_OF[type(entry)]
-        values = asdict(entry)
-        for name in ("values_read", "reported", "consents"):
-            if name in values:
-                values[name] = orjson.dumps(values[name]).decode()
-        if isinstance(entry, DecisionEntry):
-            values["candidates"] = [c._asdict() for c in entry.candidates]
-            values["variants"] = [v._asdict() for v in entry.variants]
-            values["measured"] = [{"kpi": name, "value": value} for name, value in entry.measured]
-            values["ranks"] = [r._asdict() for r in entry.ranks]
-    except CorruptBlob as e:
-        log.warning("log entry %s of bucket %d is archived as it is: %s", row.log_id, row.bucket, e)
-        return "unreadable", {"d": row.d}
+        kind, values = _values(decode(row.d))
+        return kind, pa.Table.from_pylist([{**place, **values}], schema=SCHEMAS[kind])
+    except (CorruptBlob, pa.ArrowException, OverflowError, TypeError, ValueError) as error:
+        log.warning("log entry %s of bucket %d is archived as it is: %s", row.log_id, row.bucket, error)
+    return "unreadable", pa.Table.from_pylist([{**place, "d": row.d}], schema=SCHEMAS["unreadable"])
+
+
+def _values(entry: Entry) -> tuple[str, dict[str, Any]]:
+    kind = NAMES[type(entry)]
+    values = asdict(entry)
+    for name in JSON:
+        if name in values:
+            values[name] = orjson.dumps(values[name]).decode()
+    if isinstance(entry, DecisionEntry):
+        values["candidates"] = [c._asdict() for c in entry.candidates]
+        values["variants"] = [v._asdict() for v in entry.variants]
+        values["measured"] = [{"kpi": name, "value": value} for name, value in entry.measured]
+        values["ranks"] = [r._asdict() for r in entry.ranks]
     return kind, values

@@ -11,7 +11,7 @@ from engine.bundle import Active, Bundle, compile_bundle
 from engine.compiler.model import Learning, Policy, Position
 from engine.decision import Outcome, OutcomeKind, Reason
 from engine.learning import learner as learner_module
-from engine.learning.fold import BucketFold, Increments
+from engine.learning.fold import BucketFold, Increments, part_of
 from engine.learning.learner import Learner, keep_learning, refresh
 from engine.learning.linear import REWARD_UNIT, moments_of
 from engine.learning.policies import scaled_reward, variant_shares
@@ -42,7 +42,7 @@ def came(at_ms: int, event: int, kind: OutcomeKind) -> OutcomeEntry:
 
 def folded(entries: list[Entry], now_ms: int) -> tuple[dict[ArmKey, ArmState], str]:
     fold, increments = BucketFold(), Increments()
-    fold.extend((f"{i + 1}-0", e) for i, e in enumerate(entries))
+    fold.extend((f"{i + 1}-0", part_of(e)) for i, e in enumerate(entries))
     upto = fold.settle(now_ms, {"bandit": POLICY}, increments)
     return increments.arms, upto
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from engine.compiler.model import Learning, Policy, Position
 from engine.decision import Outcome, OutcomeKind, Reason
 from engine.identity import BUCKETS
-from engine.learning.fold import BucketFold, Increments
+from engine.learning.fold import BucketFold, Increments, parts_of
 from engine.readout.refold import DECISION_COLUMNS, LAST, OUTCOME_COLUMNS, Refold
-from engine.state.log import DecisionEntry, Entry, OutcomeEntry, encode
-from engine.state.tables import LogRow, tables_of
+from engine.state.log import DecisionEntry, Entry, LogRow, OutcomeEntry, encode
+from engine.state.tables import tables_of
 
 HERE = Position("x.yaml", 1, 1)
 OWN = {"replied": 1.0, "converted": 2.0, "opted_out": -1.0}
@@ -69,7 +69,7 @@ def test_columns_and_entries_give_the_same_sums(
         entries.append(o)
     rows = [LogRow(bucket, f"{k}-{k % 3}", encode(e)) for k, e in enumerate(entries, 1)]
     fold, increments = BucketFold(), Increments()
-    fold.extend((row.log_id, e) for row, e in zip(rows, entries, strict=True))
+    fold.extend((row.log_id, part) for row, part in zip(rows, parts_of([row.d for row in rows]), strict=True))
     fold.settle(10**12, POLICIES, increments)
     refold = Refold(POLICIES)
     for part in (rows[len(rows) // 2 :], rows):  # in any order, and more than once

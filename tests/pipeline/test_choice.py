@@ -17,7 +17,7 @@ from engine.decider import create_decider
 from engine.decision import DecideRequest, Decision, Event, Outcome, OutcomeKind, Reason
 from engine.errors import TactError
 from engine.learning.best import best_of_betas
-from engine.learning.fold import BucketFold, Increments
+from engine.learning.fold import BucketFold, Increments, part_of
 from engine.state.log import DecisionEntry, OutcomeEntry
 from engine.state.model import Contact
 from engine.state.redis import RedisStore
@@ -186,7 +186,7 @@ def test_learning_is_the_same_whenever_the_log_is_folded() -> None:
         for now_ms in turns:
             new = [(i, e) for i, e in log[given:] if e.at_ms <= now_ms]
             given += len(new)
-            fold.extend(new)
+            fold.extend((log_id, part_of(entry)) for log_id, entry in new)
             if upto := fold.settle(now_ms, {"bandit": policy}, sums):
                 fold.settled(upto)
         return dict(sums.arms)

@@ -22,8 +22,8 @@ from engine.replay.mapping import read_mapping
 from engine.replay.rows import Table
 from engine.replay.run import replay
 from engine.state.embedded import EmbeddedStore
-from engine.state.log import CandidateEntry, DecisionEntry, Entry, OutcomeEntry, VariantEntry, encode
-from engine.state.tables import LogRow, tables_of
+from engine.state.log import CandidateEntry, DecisionEntry, Entry, LogRow, OutcomeEntry, VariantEntry, encode
+from engine.state.tables import tables_of
 
 RULES = {
     "rules.yaml": b"""

@@ -8,9 +8,9 @@ import orjson
 import pyarrow.parquet as pq
 
 from engine.recovery.archived import entries_after
-from engine.state.log import DecisionEntry, Entry, OutcomeEntry, encode
+from engine.state.log import DecisionEntry, Entry, LogRow, OutcomeEntry, encode
 from engine.state.runs import Run
-from engine.state.tables import LogRow, tables_of
+from engine.state.tables import tables_of
 from tests.readout.written import decision, outcome
 
 
