@@ -14,7 +14,7 @@ import orjson
 
 from bench.rows import FULL, QUICK, TINY, show
 
-PROGRAMS = ("compare", "pipeline", "kernels", "state", "learning", "population")
+PROGRAMS = ("compare", "pipeline", "log", "kernels", "state", "learning", "population")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -253,14 +253,15 @@ def table_of_one(row: LogRow) -> tuple[str, pa.Table]:
     """An entry's kind, and a table of it alone: as Python decodes it."""
     place = {"bucket": row.bucket, "log_id": row.log_id}
     try:
-        kind, values = _values(decode(row.d))
+        kind, values = values_of(decode(row.d))
         return kind, pa.Table.from_pylist([{**place, **values}], schema=SCHEMAS[kind])
     except (CorruptBlob, pa.ArrowException, OverflowError, TypeError, ValueError) as error:
         log.warning("log entry %s of bucket %d is archived as it is: %s", row.log_id, row.bucket, error)
     return "unreadable", pa.Table.from_pylist([{**place, "d": row.d}], schema=SCHEMAS["unreadable"])
 
 
-def _values(entry: Entry) -> tuple[str, dict[str, Any]]:
+def values_of(entry: Entry) -> tuple[str, dict[str, Any]]:
+    """An entry's kind, and its row of that table but for its place."""
     kind = NAMES[type(entry)]
     values = asdict(entry)
     for name in JSON:

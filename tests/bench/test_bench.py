@@ -41,7 +41,7 @@ def test_an_unknown_program_is_a_usage_error(capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit) as stopped:
         main(["kernel"])
     assert stopped.value.code == 2
-    told = "found 'kernel', expected one of compare, pipeline, kernels, state, learning, population"
+    told = "found 'kernel', expected one of compare, pipeline, log, kernels, state, learning, population"
     assert told in capsys.readouterr().err
 
 
