@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar, cast
@@ -255,12 +255,19 @@ class Decider:
         self._idle.clear()
         return True
 
-    def release(self, keys: Iterable[CustomerKey]) -> None:
+    def claim_all(self, keys: Sequence[CustomerKey]) -> bool:
+        """The same for many, all of them or none; they must differ."""
+        if len(set(keys)) < len(keys) or not self._busy.isdisjoint(keys) or not self._waiting.keys().isdisjoint(keys):
+            return False
+        self._busy.update(keys)
+        self._idle.clear()
+        return True
+
+    def release(self, keys: Collection[CustomerKey]) -> None:
         """What waits for these customers may go on."""
-        for key in keys:
-            self._busy.discard(key)
-            if key in self._waiting:
-                self._ready.append(key)
+        self._busy.difference_update(keys)
+        if self._waiting:
+            self._ready.extend([key for key in keys if key in self._waiting])
         self._start_batches()
         self._settle()
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, islice
 
 import msgpack
 import numpy as np
@@ -87,8 +87,8 @@ class ColumnBatch:
     def keys(self) -> list[CustomerKey]:
         """The customers, by event."""
         customers = self.requests.customer
-        digests, buckets = customers.tobytes(), (customers[:, 0] & np.uint64(BUCKETS - 1)).tolist()
-        return [CustomerKey(digests[16 * i : 16 * i + 16], bucket) for i, bucket in enumerate(buckets)]
+        digests, buckets = customers.view("V16").ravel().tolist(), (customers[:, 0] & np.uint64(BUCKETS - 1)).tolist()
+        return list(map(CustomerKey._make, zip(digests, buckets, strict=True)))
 
     def read_command(self, events: I64, prefix: U8) -> bytes:
         """The WATCH and the MGET that read these events' customers."""
@@ -163,22 +163,25 @@ class ColumnBatch:
     def _languages_and_zones(self) -> None:
         rules, n = self.rules, self.events
         if rules.language >= 0:
-            number = rules.languages.number
-            numbers = [number(raw) if raw else 0 for raw in self._texts(rules.language)]
+            numbers = list(map(rules.languages.__getitem__, self._texts(rules.language)))
             self._language = np.array(numbers, np.int64)
             if min(numbers, default=0) < 0:
                 self.status[self._language < 0] = LEFT
         else:
             self._language = np.zeros(n, np.int64)
+        self._zone_texts: list[bytes | None] | None = None
         if rules.timezone >= 0:
-            zones = [_zone(raw) for raw in self._texts(rules.timezone)]
-            self._zone_names = [name for name, _ in zones]
-            self._zone = np.array([number for _, number in zones], np.int64)
+            self._zone_texts = texts = self._texts(rules.timezone)
+            self._zone = np.array(list(map(rules.zones.__getitem__, texts)), np.int64)
         else:
-            self._zone_names = [None] * n
             self._zone = np.full(n, -1, np.int64)
         table = ZONES.table
         self._zones = c.Zones(self._zone, table.starts, table.at_s, table.offset_s)
+
+    def _zone_name(self, i: int) -> str | None:
+        """Of an event's customer, None where there is none."""
+        raw = None if self._zone_texts is None else self._zone_texts[i]
+        return None if raw is None else raw.decode()
 
     def _texts(self, feature: int) -> list[bytes | None]:
         """A text feature of every event, None where it has none."""
@@ -215,7 +218,7 @@ class ColumnBatch:
         program = rules.bundle.program
         if len(rules.counted.rows):
             facts, hashes = _NO_FACTS, _NO_HASHES
-            if rules.counts_by_value[types].any():
+            if rules.counts_some_by_value and rules.counts_by_value[types].any():
                 batch = self._evaluated(program.windows, rules.window_loads, rules.window_texts, order, types)
                 facts = batch.values, batch.value_ok, batch.trues, batch.possibles
                 if rules.text_codes is not None:
@@ -328,15 +331,17 @@ class ColumnBatch:
         parts: list[bytes] = []
         spans: list[tuple[int, int, int]] = []
         end = 0
-        value, zoned = self._batch.value, self.rules.timezone >= 0
-        for i, row in zip(sends.tolist(), said.tolist(), strict=True):
-            message = bodies.messages.get(row)
-            if message is not None:
-                values = [value(slot.root, i) for slot in message.slots]
-                part = bodies.text(message, values, self._zone_names[i] if zoned else None)
-                parts.append(part)
-                spans.append((i, end, end + len(part)))
-                end += len(part)
+        slotted = [
+            (i, message)
+            for i, row in zip(sends.tolist(), said.tolist(), strict=True)
+            if (message := bodies.messages.get(row)) is not None
+        ]
+        values = iter(self._batch.values_of([(slot.root, i) for i, message in slotted for slot in message.slots]))
+        for i, message in slotted:
+            part = bodies.text(message, list(islice(values, len(message.slots))), self._zone_name(i))
+            parts.append(part)
+            spans.append((i, end, end + len(part)))
+            end += len(part)
         if spans:
             where = np.array(spans, np.int64)
             text[where[:, 0]] = where[:, 1:]
@@ -387,7 +392,7 @@ class ColumnBatch:
             return rules.bodies.by_rules(m, stage, row[c.STOP_X], spoken if stage == c.ELIGIBILITY else "")
         step = rules.bundle.steps.messages[m]
         values = self._values().of_message(m, i, int(self.requests.kind[i]))
-        twin = Inputs(values, int(self.now_ms[i]) * 1_000_000, self._zone_names[i])
+        twin = Inputs(values, int(self.now_ms[i]) * 1_000_000, self._zone_name(i))
         stop = stopped_by_rules(step, twin, spoken, stage)
         if stop is None or stop.stage != stage:
             raise AssertionError(f"kernel and twin disagree on '{step.message.name}': {stage} and {stop}")
@@ -457,14 +462,6 @@ def _segments(kinds: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
 def _ends(parts: Sequence[bytes], begin: int) -> I64:
     """Where each of the parts ends that stand one behind another from `begin` on, which comes first."""
     return np.fromiter(accumulate(map(len, parts), initial=begin), np.int64, len(parts) + 1)
-
-
-def _zone(raw: bytes | None) -> tuple[str | None, int]:
-    """A zone's name, which may be written as "", and its number, -1 where it has none."""
-    if not raw:
-        return (None if raw is None else ""), -1
-    name = raw.decode()
-    return name, ZONES.id(name)
 
 
 def _words(*words: bytes, of: int = 0) -> U8:

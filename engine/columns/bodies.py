@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from engine.answer import encode_decision, encode_details, to_bytes
 from engine.bundle import Bundle
 from engine.columns.tables import RuleTables, reason_of
+from engine.compiler.nodes import Type
 from engine.contact.caps import HISTORY_SHORT
 from engine.contact.suppression import SAID
 from engine.decision import Decision, Details, Outcome, Reason
@@ -29,6 +31,7 @@ from engine.step.reasons import ELIGIBILITY, UNLESS, WHEN, Stop, below_reserve, 
 from engine.step.render import fill, language_for, pieces, shown, slots_used
 
 _TEXT, _SLOT, _VALUE = b"\x62", b"\x6a", b"\x12"  # fields 12 and 13 of a decision; 2 of an entry of 13
+_NUMBERS = (int, float)  # and no bool
 KNOWN_MAX = 65_536  # pieces remembered; then all are forgotten
 
 
@@ -284,7 +287,9 @@ class Bodies:
         """Text, slots and replies of a text with slots, these values in them."""
         language = message.language
         shows = [
-            shown(value, slot.type, slot.shape, language, slot.currency, zone).encode()
+            _whole(int(value), language)  # type: ignore[call-overload]
+            if slot.shape == "integer" and type(value) in _NUMBERS
+            else shown(value, slot.type, slot.shape, language, slot.currency, zone).encode()
             for slot, value in zip(message.slots, values, strict=True)
         ]
         filled = b"".join([part if type(part) is bytes else shows[part] for part in message.parts])  # type: ignore[index]
@@ -295,6 +300,11 @@ class Bodies:
             said += (_SLOT, varint(len(ahead) + len(length) + len(value)), ahead, length, value)
         said.append(message.replies)
         return b"".join(said)
+
+
+@lru_cache(maxsize=16384)
+def _whole(value: int, language: str) -> bytes:
+    return shown(value, Type.INTEGER, "integer", language, None, None).encode()
 
 
 def _item(number: int, payload: bytes) -> bytes:

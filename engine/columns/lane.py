@@ -190,12 +190,16 @@ class Lane:
 
         Of a customer with several events here all are handed back, so that they are taken in order.
         """
-        found, fine = batch.keys(), (batch.status == FINE).tolist()
+        found = batch.keys()
+        full, decider = self._store.lengths.full, self._decider
+        fine = (batch.status == FINE).tolist()
+        if not full and all(fine) and decider.claim_all(found):
+            keys.update(enumerate(found))
+            return
         here = [key for key, is_fine in zip(found, fine, strict=True) if is_fine]
-        twice = {key for key, times in Counter(here).items() if times > 1} if len(set(here)) < len(here) else ()
-        full, claim = self._store.lengths.full, self._decider.claim
+        twice = {key for key, times in Counter(here).items() if times > 1}
         for i, (key, is_fine) in enumerate(zip(found, fine, strict=True)):
-            if is_fine and key not in twice and key.bucket not in full and claim(key):
+            if is_fine and key not in twice and key.bucket not in full and decider.claim(key):
                 keys[i] = key
             else:
                 asks.pop(i).handed_back(False)

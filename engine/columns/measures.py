@@ -18,6 +18,7 @@ from engine.step.measured import measured
 I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]
 F64 = npt.NDArray[np.float64]
+_NOTHING = np.zeros(1, np.uint8)
 _DOUBLE = 9  # bytes: 0xCB and the number
 
 
@@ -37,7 +38,9 @@ class Measures:
         spans = np.zeros((n, 2), np.int64)
         parts: list[U8] = []
         end = 0
-        counted = events[self._counted[kinds[events]]] if self._any else events[:0]
+        counted = events[self._counted[kinds[events]]] if self._any else ()
+        if not len(counted):
+            return _NOTHING, spans
         for kind in np.unique(kinds[counted]).tolist():
             for rows, content in self._of_kind(batch, counted[kinds[counted] == kind], kind):
                 size = content.shape[1]
@@ -45,8 +48,7 @@ class Measures:
                 spans[rows, 1] = spans[rows, 0] + size
                 parts.append(content.ravel())
                 end += content.size
-        data = b"".join(part.tobytes() for part in parts) or b"\0"
-        return np.frombuffer(data, np.uint8), spans
+        return np.concatenate(parts), spans
 
     def _of_kind(self, batch: Batch, events: I64, kind: int) -> list[tuple[I64, U8]]:
         """Events of one type and their bytes, a row each: those that have all values together, the others by one."""

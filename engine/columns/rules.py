@@ -31,6 +31,7 @@ from engine.kernels.names import Names, names
 from engine.state.history import NO_HISTORY, History
 from engine.step.render import language_for
 from engine.step.take import AHEAD_MS_MAX, ANSWER_LIFE_MS
+from engine.zones import ZONES
 
 I64 = npt.NDArray[np.int64]
 ROOM_EVENTS = 256  # a batch of the lane
@@ -64,6 +65,7 @@ class RuleColumns:
         self.values = sum(min(max(plan.buckets, ROOM_VALUES), _VALUES_MAX) for plan in plans)
         self.counted = _counted(bundle)
         self.counts_by_value = _by_value(self.counted, len(events))
+        self.counts_some_by_value = bool(self.counts_by_value.any())
         self.limits = limit_tables(ruleset, steps)
         self.hours = hours_table(ruleset.quiet_hours)
         self.tables = rule_tables(bundle, self.paths)
@@ -82,7 +84,7 @@ class RuleColumns:
         self.language = _feature(bundle, "language")
         self.timezone = _feature(bundle, "timezone")
         self.languages = Languages(self.tables.sets, ruleset.default_language)
-
+        self.zones = Zones()
         self.most_variants = most_variants(steps.messages)
         self.longest_context = 1 + max((len(step.context) for step in steps.messages), default=0)
         texts_read = [int((part.loads[:, 3] == TEXT).sum()) for part in (rules, windows)]
@@ -152,26 +154,35 @@ class TextCodes:
         self.first = len(constants.values)
 
 
-class Languages:
-    """Numbers of the languages that customers speak, and what each means for the sets of languages of texts."""
+class Zones(dict[bytes | None, int]):
+    """Numbers of time zones by their names as profiles have them, -1 where there is no such zone."""
+
+    def __missing__(self, raw: bytes | None) -> int:
+        found = ZONES.id(raw.decode()) if raw else -1
+        if len(self) < _ZONES_MAX:
+            self[raw] = found
+        return found
+
+
+class Languages(dict[bytes | None, int]):
+    """Numbers of the languages that customers speak, as profiles have them, and what each means for the sets of
+    languages of texts. -1 where there are too many to know one more.
+    """
 
     def __init__(self, sets: Sequence[tuple[str, ...]], default: str) -> None:
+        super().__init__({None: 0, b"": 0})
         self._sets = sets
         self._default = default
         self.known: list[str | None] = [None]
-        self._numbers: dict[bytes, int] = {}
         self.places = self._row(None)
 
-    def number(self, raw: bytes) -> int:
-        """The number of a language as it is written in a profile; -1 where there are too many to know one more."""
-        found = self._numbers.get(raw)
-        if found is None:
-            if len(self.known) > _LANGUAGES_MAX:
-                return -1
-            wanted = raw.decode()
-            found = self._numbers[raw] = len(self.known)
-            self.known.append(wanted)
-            self.places = np.concatenate((self.places, self._row(wanted)))
+    def __missing__(self, raw: bytes) -> int:
+        if len(self.known) > _LANGUAGES_MAX:
+            return -1
+        wanted = raw.decode()
+        found = self[raw] = len(self.known)
+        self.known.append(wanted)
+        self.places = np.concatenate((self.places, self._row(wanted)))
         return found
 
     def _row(self, wanted: str | None) -> I64:
@@ -182,7 +193,7 @@ class Languages:
         return np.array([row], np.int64).reshape(1, -1)
 
 
-_LANGUAGES_MAX = 4096
+_LANGUAGES_MAX = _ZONES_MAX = 4096
 
 
 def _feature(bundle: Bundle, name: str) -> int:

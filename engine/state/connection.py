@@ -79,19 +79,23 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
-        waiters = self._waiters
+        waiters, gets = self._waiters, self._reader.gets
         try:
-            while (reply := self._reader.gets()) is not _NOTHING:
+            while (reply := gets()) is not _NOTHING:
                 self._heard_at = self._loop.time()  # by whole replies: one that swallows all others is silence too
                 if not waiters:
                     self.fail("it sent a reply that nobody asked for")
                     return
                 waiter = waiters[0]
-                waiter.replies.append(reply)
-                if len(waiter.replies) == waiter.wanted:
-                    waiters.popleft()
-                    if not waiter.future.done():
-                        waiter.future.set_result(waiter.replies)
+                replies, wanted = waiter.replies, waiter.wanted
+                replies.append(reply)
+                while len(replies) < wanted:
+                    if (reply := gets()) is _NOTHING:
+                        return
+                    replies.append(reply)
+                waiters.popleft()
+                if not waiter.future.done():
+                    waiter.future.set_result(replies)
         except (hiredis.HiredisError, RecursionError, MemoryError) as e:
             self.fail(f"it sent what is no reply: {e}")
 
