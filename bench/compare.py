@@ -190,7 +190,7 @@ def run(effort: Effort) -> list[Row]:
         server = started("server", command)
         echoes = {}
         for place, echo in enumerate(e for e in ECHOES if not missing[e]):
-            echoes[echo] = started(str(place), echo.command)
+            echoes[echo] = started(str(place), (*echo.command, url) if echo.stored else echo.command)
             echoes[echo].pause()
         ours, peers = uvloop.run(_measure(server, echoes, effort))
     return rows(ours, peers, missing, effort.messages)

@@ -22,11 +22,13 @@ CPP = ROOT / "bench" / "peers" / "cpp" / "build" / "echo"
 
 @dataclass(frozen=True, slots=True)
 class Echo:
-    """`command` starts it; `missing` says why it cannot run here, "" where it can."""
+    """`command` starts it, with the store's address behind it where it is `stored`; `missing` says why it cannot run
+    here, "" where it can."""
 
     name: str
     command: tuple[str, ...]
     missing: Callable[[], str] = lambda: ""
+    stored: bool = False
 
 
 def _no_js() -> str:
@@ -49,4 +51,5 @@ ECHOES = (
     Echo("grpc-js echo", _JS_COMMAND, _no_js),
     CXX,
     Echo("our HTTP/2 echo", (sys.executable, "-m", "bench.echo.http2")),
+    Echo("our HTTP/2 echo with the store", (sys.executable, "-m", "bench.echo.stored"), stored=True),
 )
