@@ -150,9 +150,12 @@ class ColumnBatch:
             kept=np.zeros((n, len(rules.shown.rows)), np.uint8),
             occurred=np.ascontiguousarray(r.occurred[:, 1:]), now_ms=self.now_ms, types=rules.type_names,
         )  # fmt: skip
-        live = np.flatnonzero(self.status == FINE)
-        order = live[np.argsort(r.kind[live], kind="stable")]
-        types = r.kind[order].astype(np.int64)
+        if n == 1 and self.status[0] == FINE:
+            order, types = _FIRST, r.kind.astype(np.int64)
+        else:
+            live = np.flatnonzero(self.status == FINE)
+            order = live[np.argsort(r.kind[live], kind="stable")]
+            types = r.kind[order].astype(np.int64)
         self._kinds = (types + 1).astype(np.int32)
         self._runs = _segments(self._kinds)
         self._count_windows(order, types)
@@ -205,11 +208,14 @@ class ColumnBatch:
         _fill(order, types + 1, types, loads, self._inputs, self.data, found, cells, given)
         pool = ColumnPool(plan.constants, found, self.data)
         grid = self._grid(plan, order, (cells, given), pool)
-        places = np.zeros(self.events, np.int64)
-        places[order] = np.arange(rows)
         names = self.rules.events
         kind_of = self.requests.kind.tolist()
-        return Batch.of_grid(plan, [names[kind] if kind >= 0 else "" for kind in kind_of], places.tolist(), grid)
+        called = [names[kind] if kind >= 0 else "" for kind in kind_of]
+        if rows == self.events == 1:
+            return Batch.of_grid(plan, called, [0], grid)
+        places = np.zeros(self.events, np.int64)
+        places[order] = np.arange(rows)
+        return Batch.of_grid(plan, called, places.tolist(), grid)
 
     def _count_windows(self, order: I64, types: I64) -> None:
         rules = self.rules
@@ -415,13 +421,13 @@ class ColumnBatch:
         )  # fmt: skip
         store = _store(prefix)
         total = np.zeros(1, np.int64)
-        marks = np.full((2, len(rules.paths.known) + 1), -1, np.int64)
+        rules.marks.fill(-1)
         size = -1
         while size < 0:
             out = rules.out
             size = _write_commit(
                 events, store, batch, labels, self.chosen, rules.tables.messages, self.given, self._inputs,
-                self.customers, self.records, w.Kept(ANSWER_KEPT_MS, ANSWERS_KEPT), self.data, marks, out, total,
+                self.customers, self.records, w.Kept(ANSWER_KEPT_MS, ANSWERS_KEPT), self.data, rules.marks, out, total,
             )  # fmt: skip
             if size < 0:
                 rules.out = np.empty(-size * 5 // 4, np.uint8)
@@ -436,7 +442,7 @@ class ColumnBatch:
         return out[:size].tobytes(), ends.tolist()
 
 
-_NO_HASHES = np.zeros(1, np.int64)
+_NO_HASHES, _FIRST = np.zeros(1, np.int64), np.zeros(1, np.int64)
 _NO_SPANS, _NO_BYTES = np.zeros((0, 2), np.int64), np.zeros(0, np.uint8)
 _NO_FACTS = (np.zeros((1, 1), np.int64), *np.zeros((3, 1, 1), np.uint64))
 

@@ -216,8 +216,7 @@ class Lane:
         decider.metrics.batch(len(keys))
         budget_ms = decider.settings.commit_budget_ms
         try:
-            async with asyncio.timeout(budget_ms / 1000):
-                look = await store.look(slot, batch.read_command(events, self._prefix), len(events), budget_ms)
+            look = await store.look(slot, batch.read_command(events, self._prefix), len(events), budget_ms)
         except TimeoutError:
             return
         blobs = look.blobs

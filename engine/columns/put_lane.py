@@ -91,8 +91,7 @@ class PutLane:
         if batch.columns.bundle is not self._decider.active.bundle:
             return
         try:
-            async with asyncio.timeout(budget_ms / 1000):
-                look = await store.look(slot, batch.read_command(rows, self._prefix), len(rows), budget_ms, each=2)
+            look = await store.look(slot, batch.read_command(rows, self._prefix), len(rows), budget_ms, each=2)
         except TimeoutError:
             return
         blobs = look.blobs

@@ -91,6 +91,7 @@ class RuleColumns:
         self.most_texts = max(texts_read) + 1  # that one event reads
         self._spare: list[Records] = []
         self.out = np.empty(1 << 16, np.uint8)  # where transactions are written
+        self.marks = np.empty((2, len(self.paths.known) + 1), np.int64)  # scratch of `write_commit`
         self._seen = np.empty((4096, c.SEEN), np.int64)
         self.scratch = c.Scratch(
             waits=np.zeros((2 * len(self.hours.start) + 2, 4), np.int64),

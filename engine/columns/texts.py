@@ -13,11 +13,13 @@ from engine.kernels.fill import Codes
 
 def codes(texts: TextCodes, room: int) -> Codes:
     """Room for so many texts that a batch may bring."""
+    slots = np.empty(1 << (2 * room).bit_length(), np.int32)
+    slots.fill(-1)
     return Codes(
         constants=texts.names,
         codes=texts.codes,
         first=texts.first,
-        slots=np.full(1 << (2 * room).bit_length(), -1, np.int32),
+        slots=slots,
         fresh=np.empty((room, 2), np.int64),
         used=np.zeros(1, np.int64),
     )

@@ -9,6 +9,7 @@ arguments of its calls and adds their results as columns of the `Grid`, for the 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from sys import getsizeof
@@ -101,21 +102,38 @@ def bits(planes: U64, column: int, events: int) -> U8:
     return np.unpackbits(words.view(np.uint8), bitorder="little")[:events]
 
 
+class _Scratch(threading.local):
+    """What the kernel works on; nothing in it outlives a call."""
+
+    def __init__(self) -> None:
+        self.rows = self.planes = 0
+        self.arrays: tuple[npt.NDArray[Any], ...] = ()
+
+    def grow(self, rows: int, planes: int) -> None:
+        self.rows, self.planes = max(rows, self.rows), max(planes, self.planes)
+        cells = np.empty((self.rows, WORD), np.int64)
+        ok, has = np.empty((2, self.rows), np.uint64)
+        self.arrays = cells, cells.view(np.float64), ok, has, np.empty((self.planes, 2), np.uint64)
+
+
+_SCRATCH = _Scratch()
+
+
 def run(t: Tables, grid: Grid, uses_zone: bool) -> Results:
     """Runs the kernel."""
     n = grid.events
     w = (n + WORD - 1) // WORD
     table = ZONES.table
-    scratch = np.empty((t.rows, WORD), np.int64)
-    masks = np.empty((2, t.rows), np.uint64)
-    planes = np.empty((t.planes, 2), np.uint64)
+    room = _SCRATCH
+    if t.rows > room.rows or t.planes > room.planes:
+        room.grow(t.rows, t.planes)
     values, value_ok = np.empty((t.values, n), np.int64), np.zeros((w, t.values), np.uint64)
     trues, possibles = np.empty((2, w, t.conditions), np.uint64)
     _evaluate(
         n, grid.segments, t.spans, t.runs, t.ins, t.imm, t.imm.view(np.float64), t.lits, t.pool,
         t.pool.view(np.float64), t.loads, t.out_rows, t.out_planes, grid.cells, grid.given,
         grid.zone if uses_zone else _NOTHING, table.starts, table.at_s, table.offset_s, grid.pool.ranks(),
-        scratch, scratch.view(np.float64), masks[0], masks[1], planes,
+        *room.arrays,
         values, value_ok, trues, possibles,
     )  # fmt: skip
     return Results(values, value_ok, trues, possibles)

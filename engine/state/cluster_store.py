@@ -85,11 +85,12 @@ class ClusterStore(RedisStore):
 
     async def look(self, slot: int, command: bytes, customers: int, budget_ms: int, each: int = 3) -> Look:
         """See `RedisStore.look`; nothing is watched, since the scripts compare versions."""
-        if not await self._generation.join():
-            raise StoreUnavailable("the store lost its data")
         keys = _commands_of(command)[1][1:]
         theirs = [keys[i : i + each] for i in range(0, len(keys), each)]
-        now_ms, rows = await self._fetch([slot_of(own[0]) for own in theirs], theirs)
+        async with asyncio.timeout(budget_ms / 1000):
+            if not await self._generation.join():
+                raise StoreUnavailable("the store lost its data")
+            now_ms, rows = await self._fetch([slot_of(own[0]) for own in theirs], theirs)
         lost = [i for i, row in enumerate(rows) if row is None]
         blobs = [blob for row in rows for blob in row or (None,) * each]
         return Look(now_ms, now_ms + budget_ms, blobs, None, lost, keys)

@@ -37,6 +37,20 @@ def pack_all(commands: Sequence[Command]) -> bytes:
     return b"".join(map(pack, commands))
 
 
+async def within(replies: asyncio.Future[list[Reply]], seconds: float) -> list[Reply]:
+    """What was sent for, as with `asyncio.timeout`, at a third of the price. Raises TimeoutError."""
+    timer = asyncio.get_running_loop().call_later(seconds, _over, replies)
+    try:
+        return await replies
+    finally:
+        timer.cancel()
+
+
+def _over(replies: asyncio.Future[list[Reply]]) -> None:
+    if not replies.done():
+        replies.set_exception(TimeoutError())
+
+
 @dataclass(slots=True, eq=False)
 class _Waiter:
     future: asyncio.Future[list[Reply]]

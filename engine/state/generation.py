@@ -61,14 +61,15 @@ class Generation:
 
     async def join(self) -> bool:
         """Whether the store is the one remembered: then commits may go ahead. Raises StoreUnavailable."""
-        if self._holds():
+        if self.holds:
             return True
         async with self._joining:
-            if not self._holds():
+            if not self.holds:
                 self.joined = await self._compare()
         return self.joined
 
-    def _holds(self) -> bool:
+    @property
+    def holds(self) -> bool:
         """Whether it was compared on the very connection that is there now: behind a new one may be an older store."""
         return self.joined and self._link.connected and self._made == self._link.made
 

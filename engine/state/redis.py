@@ -32,7 +32,7 @@ from engine.errors import StoreUnavailable
 from engine.identity import CustomerKey
 from engine.state.address import Address
 from engine.state.checks import QUESTIONS, clustered, findings
-from engine.state.connection import Command, Connection, Reply, Wire, pack, pack_all
+from engine.state.connection import Command, Connection, Reply, Wire, pack, pack_all, within
 from engine.state.generation import Generation
 from engine.state.lengths import LogLengths
 from engine.state.link import Link, connection_to, link_to
@@ -192,21 +192,17 @@ class RedisStore:
 
         What is watched besides: the store's generation, and a key that lives for `budget_ms` and no longer. So nothing
         is executed where the store lost its data, or later than that. A slot is a connection of its own: one look at a
-        time. The MGET is of `each` keys a customer. Raises StoreUnavailable.
+        time. The MGET is of `each` keys a customer. Raises StoreUnavailable; TimeoutError beyond `budget_ms`.
         """
-        if not await self._generation.join():
-            raise StoreUnavailable("the store lost its data")
         while len(self._slots) <= slot:
             self._slots.append(connection_to(self._address, self.timeout_ms / 1000))
         connection = self._slots[slot]
-        made = connection.made
-        await connection.ready()
-        if made != connection.made:
-            self._generation.doubt()
-            if not await self._generation.join():
-                raise StoreUnavailable("the store lost its data")
+        if not (connection.connected and self._generation.holds):
+            async with asyncio.timeout(budget_ms / 1000):
+                await self._make_ready(connection)
         wire = connection.wire
-        *_, watched, time_, _, blobs = replies = await wire.send(self._head(slot, budget_ms) + command, 7)
+        sent = wire.send(self._head(slot, budget_ms) + command, 7)
+        *_, watched, time_, _, blobs = replies = await within(sent, budget_ms / 1000)
         for reply in replies:
             if isinstance(reply, hiredis.ReplyError):
                 if str(reply).startswith("READONLY"):
@@ -222,6 +218,16 @@ class RedisStore:
             wire.fail("a read was answered by something else")
             raise StoreUnavailable("the store answered a read by something else")
         return Look(now_ms, now_ms + budget_ms, blobs, wire)
+
+    async def _make_ready(self, connection: Connection) -> None:
+        if not await self._generation.join():
+            raise StoreUnavailable("the store lost its data")
+        made = connection.made
+        await connection.ready()
+        if made != connection.made:
+            self._generation.doubt()
+            if not await self._generation.join():
+                raise StoreUnavailable("the store lost its data")
 
     def _head(self, slot: int, budget_ms: int) -> bytes:
         """The five commands that a look begins with; those of the last budget are remembered."""
@@ -248,8 +254,7 @@ class RedisStore:
         left_s = self._seconds_until(look.not_after_ms)
         sent = wire.send(command + pack_all(self._wait(left_s)), commands + 2 + self._replicated)
         try:
-            async with asyncio.timeout(left_s):
-                replies = await sent
+            replies = await within(sent, left_s)
         except TimeoutError:
             return "unknown"
         except StoreUnavailable:
