@@ -26,6 +26,7 @@ from engine.settings import Settings, parse
 from engine.state.archive import Archiver
 from engine.state.cluster_store import kind_of_store
 from engine.state.erasure import pending, rewrite
+from engine.state.reading import Recent
 
 logger = logging.getLogger("tact.keeper")
 
@@ -43,8 +44,9 @@ async def keep(settings: Settings, url: str, stop: asyncio.Event) -> None:
     store = kind_of_store(url)(url, max_log_length=settings.max_log, max_loss_ms=settings.max_loss * 1000)
     revisions = Revisions(store.side, store.key, settings.data / "last_good" / "rules")
     active = await revisions.follow(settings.rules)
-    learner = Learner(store, active)
-    archiver = Archiver(store, settings.data / "archive", learner.safe_id)
+    recent = Recent()
+    learner = Learner(store, active, recent)
+    archiver = Archiver(store, settings.data / "archive", learner.safe_id, recent=recent)
     now_ms = SystemClock().now_ms
     work = [
         revisions.watch(),

@@ -33,7 +33,6 @@ from engine.state.redis import RedisStore
 
 log = logging.getLogger("tact.lane")
 
-_SHARED_FROM = 48
 OVERLAP = 2  # batches under way: one computes while another waits for the store
 _AT_ONCE = 200  # messages of a rule set whose tables are made without more ado: some 20 ms
 LOG_MIN = 20_000  # shorter logs than this may fill between two measurements: those are left to the ordinary way
@@ -86,10 +85,9 @@ class Lane:
 
     def _start(self) -> None:
         self._scheduled = False
-        free = OVERLAP - len(self._running)
-        batches = max(-(-len(self._waiting) // self._batch_max), min(free, len(self._waiting) // _SHARED_FROM))
-        for place in range(min(free, batches)):
-            task = asyncio.get_running_loop().create_task(self._run(batches - place))
+        wanted = min(OVERLAP - len(self._running), -(-len(self._waiting) // self._batch_max))
+        for _ in range(wanted):
+            task = asyncio.get_running_loop().create_task(self._run())
             self._running.add(task)
             task.add_done_callback(self._ended)
 
@@ -139,13 +137,13 @@ class Lane:
 
     # ---- one batch --------------------------------------------------------------------------------
 
-    async def _run(self, batches: int) -> None:
+    async def _run(self) -> None:
         slot = self._slots.pop()
         asks: dict[int, Ask] = {}
         keys: dict[int, CustomerKey] = {}
         try:
             fit = await self.logs_fit()  # nobody's requests are in hand meanwhile: their order and `drain` rely on it
-            taken = min(-(-len(self._waiting) // batches), self._batch_max)
+            taken = min(len(self._waiting), self._batch_max)
             asks.update(enumerate([self._waiting.popleft() for _ in range(taken)]))
             if asks and fit and not self._decider.draining:
                 rules = self._rules_of(self._decider.active.bundle)

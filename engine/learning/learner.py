@@ -7,6 +7,7 @@ import logging
 import time
 from importlib import resources
 from itertools import chain, groupby
+from operator import itemgetter
 from typing import Any
 
 from engine.bundle import Active
@@ -18,7 +19,7 @@ from engine.learning.snapshot import Learnt
 from engine.learning.sums import arms_of, fields_of
 from engine.state.connection import Command
 from engine.state.log import LogRow
-from engine.state.reading import read_on
+from engine.state.reading import Recent, read_on
 from engine.state.redis import RedisStore
 
 log = logging.getLogger("tact.learner")
@@ -32,8 +33,10 @@ _FORGET_EVERY_S = 3600.0
 class Learner:
     """Folds one store's log into its sums. Any number may run: a commit moves offsets by compare-and-set."""
 
-    def __init__(self, store: RedisStore, active: Active) -> None:
+    def __init__(self, store: RedisStore, active: Active, recent: Recent | None = None) -> None:
+        """`recent`: where what was read is kept for whoever archives it."""
         self._store = store
+        self._recent = recent
         self._active = active
         self._link = store.new_link()  # not in the hot path's way
         self._keys = [store.bucket_key(b, "log") for b in range(BUCKETS)]
@@ -101,12 +104,19 @@ class Learner:
 
     async def _read(self, folds: list[BucketFold]) -> None:
         waiting: list[LogRow] = []
-        async for rows in read_on(self._ask, self._keys, [fold.read or "0-0" for fold in folds]):
+        after = [fold.read or "0-0" for fold in folds]
+        if self._recent is not None:
+            self._recent.begin(after)
+        async for rows in read_on(self._ask, self._keys, after):
             waiting += rows
+            if self._recent is not None:
+                self._recent.add(rows)
             if len(waiting) >= _AT_ONCE:
                 _take_in(folds, waiting)
                 waiting = []
         _take_in(folds, waiting)
+        if self._recent is not None:
+            self._recent.end()
 
     async def _ask(self, command: Command) -> Any:
         return await self._command(*command)
@@ -119,9 +129,9 @@ class Learner:
 
 
 def _take_in(folds: list[BucketFold], rows: list[LogRow]) -> None:
-    parts = parts_of([row.d for row in rows])
-    for bucket, some in groupby(zip(rows, parts, strict=True), lambda one: one[0].bucket):
-        folds[bucket].extend([(row.log_id, part) for row, part in some])
+    parts = iter(parts_of([row.d for row in rows]))
+    for bucket, some in groupby(rows, itemgetter(0)):
+        folds[bucket].extend([(log_id, next(parts)) for _, log_id, _ in some])
 
 
 async def refresh(store: RedisStore, learnt: Learnt) -> bool:

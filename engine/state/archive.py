@@ -16,8 +16,11 @@ import asyncio
 import logging
 import os
 import shutil
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import hiredis
@@ -29,7 +32,7 @@ from engine.identity import BUCKETS
 from engine.state.connection import Command, Reply
 from engine.state.log import LogRow, order
 from engine.state.losses import Kept, ends, loss_of
-from engine.state.reading import read_on
+from engine.state.reading import Recent, read_on
 from engine.state.redis import RedisStore
 from engine.state.runs import (
     ArchiveError,
@@ -45,6 +48,7 @@ from engine.state.tables import tables_of
 log = logging.getLogger(__name__)
 
 _START = "0-0"
+_BUCKET = itemgetter(0)  # of a row
 _AT_ONCE = 64  # commands: the store does nothing else while it works off what it has received
 _LATE_SHARE = 0.5  # of the most entries a stream may hold: beyond it, say so
 
@@ -65,7 +69,8 @@ class Archiver:
     """Archives one store into one directory; one archiver per store.
 
     `safe_id(bucket)` is the last log id that learning has folded (`0-0`: nothing yet); entries after
-    it are kept. Without it everything archived is trimmed. At most `max_entries` are read in one run.
+    it are kept. Without it everything archived is trimmed. At most `max_entries` are read in one run. `recent`: what
+    learning has read already.
     Counters for metrics: `archived`, `trimmed`, `runs_behind`.
     """
 
@@ -75,6 +80,7 @@ class Archiver:
         directory: Path,
         safe_id: Callable[[int], str] | None = None,
         max_entries: int = 100_000,
+        recent: Recent | None = None,
     ) -> None:
         self.archived = 0
         self.trimmed = 0
@@ -83,6 +89,7 @@ class Archiver:
         self._directory = Path(directory)
         self._safe_id = safe_id
         self._max_entries = max_entries
+        self._recent = recent or Recent()
         self._link = store.new_link()  # not in the hot path's way
         self._keys = [store.bucket_key(b, "log") for b in range(BUCKETS)]
         self._offsets: list[str] | None = None
@@ -114,13 +121,13 @@ class Archiver:
         try:
             report.written = await asyncio.to_thread(self._write, run, rows)
             self._run = report.run = run
-            for row in rows:
-                offsets[row.bucket] = row.log_id
+            for bucket, log_id, _ in rows:
+                offsets[bucket] = log_id
             await asyncio.to_thread(self._remember, offsets)
         except BaseException:
             self._offsets = None  # where this run stands is what the directory says: look again
             raise
-        self._untrimmed.update(row.bucket for row in rows)
+        self._untrimmed.update(map(_BUCKET, rows))
         self.archived += len(rows)
 
     # Reading and trimming
@@ -137,6 +144,7 @@ class Archiver:
         if self._made == made:
             self._generation = theirs
             return
+        self._recent.forget()  # it may be gone
         replies = await self._link.pipeline([("XINFO", "STREAM", key) for key in self._keys])
         lasts = [ends(about)[1] for about in replies]
         lost = [b for b in range(BUCKETS) if order(lasts[b]) < order(offsets[b])]
@@ -157,8 +165,10 @@ class Archiver:
         self._made = made
 
     async def _read(self, offsets: list[str]) -> tuple[list[LogRow], bool]:
-        rows: list[LogRow] = []
-        async for more in read_on(self._ask, self._keys, offsets, self._max_entries, self._begin):
+        rows, buckets = self._recent.take(offsets)
+        left = self._max_entries - len(rows)
+        begin = bisect_left(buckets, self._begin)
+        async for more in read_on(self._ask, self._keys, offsets, left, buckets[begin:] + buckets[:begin]):
             rows += more
         behind = len(rows) >= self._max_entries
         if behind:
@@ -220,9 +230,10 @@ class Archiver:
         if sum(written.values()) != len(rows):
             raise ArchiveError(f"run {run} read {len(rows)} entries and wrote {written}")
         ranges: dict[str, list[str | int]] = {}
-        for row in rows:
-            one = ranges.setdefault(str(row.bucket), [row.log_id, row.log_id, 0])
-            one[1:] = [row.log_id, int(one[2]) + 1]
+        for bucket, of_it in groupby(rows, _BUCKET):
+            some = list(of_it)
+            one = ranges.setdefault(str(bucket), [some[0].log_id, "", 0])
+            one[1:] = [some[-1].log_id, int(one[2]) + len(some)]
         write_synced(hidden / "ranges.json", orjson.dumps(ranges))
         sync(hidden)
         os.replace(hidden, run_path(self._directory, run))

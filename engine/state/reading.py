@@ -1,4 +1,7 @@
-"""Reads on in all buckets' logs, a little at a time: while the store looks some up it does nothing else."""
+"""Reads on in all buckets' logs, a little at a time: while the store looks some up it does nothing else.
+
+To read an entry costs as much as to learn from it, so who reads keeps it for who comes later.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from engine.identity import BUCKETS
 from engine.state.connection import Command, Reply
-from engine.state.log import LogRow
+from engine.state.log import LogRow, order
 
-STREAMS, ENTRIES = 8, 32  # of one command: 256 entries hold the store up for 0.3 ms
+STREAMS, ENTRIES = 32, 8  # of one command: 256 entries hold the store up for 0.3 ms
+KEPT_MAX = 250_000  # entries, some 100 MB
+TAKEN_MAX = 6  # a pass takes longer than from one `take` to the next where there is much to do
 
 
 async def read_on(
@@ -17,15 +22,15 @@ async def read_on(
     keys: Sequence[bytes],
     after: Sequence[str],
     most: int = sys.maxsize,
-    begin: int = 0,
+    buckets: Sequence[int] = range(BUCKETS),
 ) -> AsyncIterator[list[LogRow]]:
     """What follows on the ids `after`, by bucket, one bucket's in order; up to the end of all logs, or `most` entries.
 
-    keys: of the logs, by bucket. `begin`: the bucket to begin with. Raises what `ask` raises.
+    keys: of the logs, by bucket. `buckets`: those that are read, in their order. Raises what `ask` raises.
     """
     bucket_of = {key: bucket for bucket, key in enumerate(keys)}
-    for first in range(0, BUCKETS, STREAMS):
-        ids = {(begin + k) % BUCKETS: after[(begin + k) % BUCKETS] for k in range(first, first + STREAMS)}
+    for first in range(0, len(buckets), STREAMS):
+        ids = {bucket: after[bucket] for bucket in buckets[first : first + STREAMS]}
         while ids:
             if most <= 0:
                 return
@@ -41,3 +46,60 @@ async def read_on(
             if rows:
                 most -= len(rows)
                 yield rows
+
+
+class Recent:
+    """What one reader has read since another took it. `most`: so many entries, beyond which all is forgotten."""
+
+    def __init__(self, most: int = KEPT_MAX) -> None:
+        self._most = most
+        self._after: list[str] | None = None  # by bucket: what is kept follows on these ids
+        self._upto: list[str] = []
+        self._rows: list[LogRow] = []
+        self._taken = 0  # so often since a pass over all logs went through
+
+    def begin(self, after: Sequence[str]) -> None:
+        """A reader is about to read on from these ids, by bucket; what does not end there is no use any more."""
+        if self._after is None or self._upto != after:
+            self._after, self._upto, self._rows = list(after), list(after), []
+
+    def add(self, rows: Sequence[LogRow]) -> None:
+        """What it read, each bucket's in order."""
+        if self._after is None:  # forgotten since it began: something is missing
+            return
+        self._rows += rows
+        upto = self._upto
+        for bucket, log_id, _ in rows:
+            upto[bucket] = log_id
+        if len(self._rows) > self._most:
+            self.forget()
+
+    def end(self) -> None:
+        """It has read all logs to their ends."""
+        self._taken = 0
+
+    def forget(self) -> None:
+        """Whoever comes later reads for himself."""
+        self._after, self._rows = None, []
+
+    def take(self, offsets: Sequence[str]) -> tuple[list[LogRow], list[int]]:
+        """What follows on these ids, once, and the buckets of which it is not known.
+
+        That is all of them where the reader does not get through: nobody shall wait for it for ever.
+        """
+        self._taken += 1
+        if self._after is None or self._taken > TAKEN_MAX:
+            return [], list(range(BUCKETS))
+        elsewhere = [b for b, after in enumerate(self._after) if after != offsets[b]]  # whoever takes stands there
+        asked = [b for b in elsewhere if order(self._after[b]) > order(offsets[b])]
+        rows = self._rows
+        if elsewhere:
+            unknown, places = set(asked), {b: order(offsets[b]) for b in elsewhere}
+            rows = [
+                row
+                for row in rows
+                if row[0] not in places or (row[0] not in unknown and order(row[1]) > places[row[0]])
+            ]
+        self._after, self._rows = self._upto, []
+        self._upto = list(self._after)
+        return rows, asked

@@ -161,7 +161,7 @@ def tables_of(rows: Sequence[LogRow]) -> dict[str, pa.Table]:
 
 
 def _tables_of(rows: Sequence[LogRow]) -> dict[str, pa.Table]:
-    found, odd = shredded([row.d for row in rows])
+    found, odd = shredded([d for _, _, d in rows])
     tables: dict[str, pa.Table] = {}
     for kind, entries in found.items():
         name = NAMES[FORMATS[kind].entry]
@@ -185,11 +185,11 @@ def _tables_of(rows: Sequence[LogRow]) -> dict[str, pa.Table]:
 
 def _table(schema: pa.Schema, entries: Shredded, rows: Sequence[LogRow]) -> pa.Table:
     """Entries of one kind, of which none is odd. Raises what values in a form that nobody knows raise."""
-    places = entries.rows.tolist()
+    own = [rows[place] for place in entries.rows.tolist()]
     raw = np.frombuffer(entries.data, np.uint8)
     columns: list[pa.Array] = [
-        pa.array([rows[place].bucket for place in places], pa.int16()),
-        pa.array([rows[place].log_id for place in places], _TEXT),
+        pa.array([bucket for bucket, _, _ in own], pa.int16()),
+        pa.array([log_id for _, log_id, _ in own], _TEXT),
     ]
     for field in schema:
         if field.name in entries.layout.form.head_names:
