@@ -8,7 +8,7 @@ started again counts on, so that no sum of a counter ever falls.
 from __future__ import annotations
 
 from collections import Counter as CountOf
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server, values
@@ -29,7 +29,7 @@ class Metrics:
             values.ValueClass = values.MultiProcessValue(lambda: worker)  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         decisions = Counter("tact_decisions", "Decisions answered, by reason.", ["reason"], registry=self.registry)
-        self._decisions = {reason: decisions.labels(reason.name) for reason in Reason}
+        self._decisions = {int(reason): decisions.labels(reason.name) for reason in Reason}
         self._calls = Histogram(
             "tact_call_seconds", "Calls, by method.", ["method"], buckets=_LATENCY_S, registry=self.registry
         )
@@ -51,10 +51,13 @@ class Metrics:
         for decision in decisions:
             self._decisions[decision.reason].inc()
 
-    def reasons(self, reasons: Iterable[int]) -> None:
+    def reasons(self, reasons: Sequence[int]) -> None:
         """Events were answered, each for one of these reasons (numbers of `Reason`)."""
+        if len(reasons) == 1:
+            self._decisions[reasons[0]].inc()
+            return
         for reason, count in CountOf(reasons).items():
-            self._decisions[Reason(reason)].inc(count)
+            self._decisions[reason].inc(count)
 
     def called(self, method: str, seconds: float) -> None:
         """One call ended."""

@@ -87,7 +87,7 @@ class ColumnBatch:
     def keys(self) -> list[CustomerKey]:
         """The customers, by event."""
         customers = self.requests.customer
-        digests, buckets = customers.view("V16").ravel().tolist(), (customers[:, 0] & np.uint64(BUCKETS - 1)).tolist()
+        digests, buckets = customers.view(_DIGEST).ravel().tolist(), (customers[:, 0] & _BUCKET).tolist()
         return list(map(CustomerKey._make, zip(digests, buckets, strict=True)))
 
     def read_command(self, events: I64, prefix: U8) -> bytes:
@@ -164,9 +164,9 @@ class ColumnBatch:
         self._choose(order, batch, funnel, draw)
 
     def _languages_and_zones(self) -> None:
-        rules, n = self.rules, self.events
+        rules, n, status = self.rules, self.events, self.status.tolist()
         if rules.language >= 0:
-            numbers = list(map(rules.languages.__getitem__, self._texts(rules.language)))
+            numbers = list(map(rules.languages.__getitem__, self._texts(rules.language, status)))
             self._language = np.array(numbers, np.int64)
             if min(numbers, default=0) < 0:
                 self.status[self._language < 0] = LEFT
@@ -174,7 +174,7 @@ class ColumnBatch:
             self._language = np.zeros(n, np.int64)
         self._zone_texts: list[bytes | None] | None = None
         if rules.timezone >= 0:
-            self._zone_texts = texts = self._texts(rules.timezone)
+            self._zone_texts = texts = self._texts(rules.timezone, status)
             self._zone = np.array(list(map(rules.zones.__getitem__, texts)), np.int64)
         else:
             self._zone = np.full(n, -1, np.int64)
@@ -186,10 +186,10 @@ class ColumnBatch:
         raw = None if self._zone_texts is None else self._zone_texts[i]
         return None if raw is None else raw.decode()
 
-    def _texts(self, feature: int) -> list[bytes | None]:
+    def _texts(self, feature: int, status: Sequence[int]) -> list[bytes | None]:
         """A text feature of every event, None where it has none."""
         cells, states = self.profiles.cells[:, feature].tolist(), self.profiles.state[:, feature].tolist()
-        data, status = self._bytes, self.status.tolist()
+        data = self._bytes
         return [
             data[begin:end] if state >= 2 and left == FINE else None
             for (begin, end), state, left in zip(cells, states, status, strict=True)
@@ -442,6 +442,7 @@ class ColumnBatch:
         return out[:size].tobytes(), ends.tolist()
 
 
+_DIGEST, _BUCKET = np.dtype("V16"), np.uint64(BUCKETS - 1)
 _NO_HASHES, _FIRST = np.zeros(1, np.int64), np.zeros(1, np.int64)
 _NO_SPANS, _NO_BYTES = np.zeros((0, 2), np.int64), np.zeros(0, np.uint8)
 _NO_FACTS = (np.zeros((1, 1), np.int64), *np.zeros((3, 1, 1), np.uint64))
