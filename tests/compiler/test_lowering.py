@@ -60,6 +60,9 @@ def assert_agree(events: Events, batch: Batch, roots: list[Root]) -> None:
             wanted = root.on is None or event_type in root.on
             expected = events.twin(root.node, i) if wanted else None
             assert same(read(number, i), expected), (root.node, events.inputs[i])
+    each = [(number, i) for number in range(len(roots)) for i in range(len(events.types))]
+    together = batch.values_of(each)
+    assert all(same(value, batch.value(*one)) for value, one in zip(together, each, strict=True))
 
 
 @settings(max_examples=300, deadline=None)

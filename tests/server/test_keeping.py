@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,3 +105,19 @@ def test_a_keeper_is_no_server(tmp_path: Path) -> None:
             assert client.hgetall("tact:{0}control") == {}
     finally:
         embedded.stop()
+
+
+_GIVES_WAY = """
+import os, threading
+from engine.background import give_way
+give_way()
+threading.Thread(target=lambda: print(os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0))).start()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="this system has no schedulers to choose from")
+def test_it_gives_way_with_all_its_threads() -> None:
+    done = subprocess.run([sys.executable, "-c", _GIVES_WAY], capture_output=True, text=True, check=True)
+    policy, nice = map(int, done.stdout.split())
+    assert nice >= 10
+    assert policy == os.SCHED_BATCH or platform.machine() not in ("x86_64", "aarch64")
