@@ -12,10 +12,13 @@ from engine.columns.shares import ShareTable
 from engine.kernels.arena import FINE
 from engine.kernels.encode_puts import Heads, Rows, encode_puts
 from engine.kernels.puts import find_items
+from engine.kernels.shred import gather
 from engine.kernels.warm import warm as warm_kernels
 from engine.learning.posteriors import Posteriors
 from engine.pb.tact.v1 import decision_pb2 as pb
 from engine.pb.tact.v1 import profile_pb2 as pb_profile
+from engine.state.log import DecisionEntry, encode
+from engine.state.shredded import shredded
 from engine.step.take import World
 
 _RULES = b"""
@@ -61,6 +64,14 @@ def warm() -> None:
     batch.commit(done, prefix)
     batch.answers(done)
     _warm_puts(bundle)
+    _warm_log()
+
+
+def _warm_log() -> None:
+    data = encode(DecisionEntry(0, b"c" * 16, 1, 1, b"", b"", "happened", "r", 2, 11))
+    shredded([data])
+    span = np.zeros(1, np.int64)
+    gather(np.frombuffer(data, np.uint8), span, span, np.zeros(2, np.int32), np.zeros(0, np.uint8))
 
 
 def _warm_puts(bundle: Bundle) -> None:
