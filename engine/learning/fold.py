@@ -85,7 +85,7 @@ def part_of(entry: Entry) -> Trial | Report | None:
         return None
     if entry.outcome != Outcome.SEND or not entry.policy or entry.withheld or entry.sticky:
         return None
-    if entry.assignment >= Assignment.OUTSIDE:
+    if entry.assignment >= Assignment.OUTSIDE or (entry.terms and read(entry.terms) is None):
         return None
     return Trial(
         key_of(entry.customer, entry.event, entry.slot),
@@ -124,6 +124,8 @@ def _trials(entries: Shredded, found: list[Trial | Report | None]) -> None:
     for place, slot, (policy, message, variant, segment, terms), (row, closes, head) in zip(
         places, slots, texts, at, strict=True
     ):
+        if terms and read(terms) is None:
+            continue
         looked_at = context[ends[row - 1] if row else 0 : ends[row], 0].tolist() if ends[-1] else []
         key = key_of(bytes(head[2]), head[3], slot)
         found[place] = Trial(key, closes, policy, message, variant, segment, terms, looked_at)

@@ -173,6 +173,7 @@ class Archiver:
         behind = len(rows) >= self._max_entries
         if behind:
             self._begin = rows[-1].bucket  # next time those come first that were not asked
+        rows.sort(key=_BUCKET)  # of one bucket they stay in order
         return rows, behind
 
     async def _trim(self, report: ArchiveReport, offsets: list[str]) -> None:
