@@ -54,7 +54,10 @@ class Increments:
 
 @dataclass(slots=True)
 class Trial:
-    """What the fold needs of a decision by a policy. `before`: the log id ahead of it; `kinds`: reports that count."""
+    """What the fold needs of a decision by a policy: some 600 bytes.
+
+    `before`: the log id ahead of it; `kinds`: reports that count; `older`: another one of the same decision.
+    """
 
     key: Key
     closes_ms: int
@@ -63,9 +66,10 @@ class Trial:
     variant: str
     segment: str
     terms: str
-    context: Sequence[int]
+    context: tuple[int, ...]
     before: str = ""
     kinds: frozenset[OutcomeKind] = frozenset()
+    older: Trial | None = None
 
 
 class Report(NamedTuple):
@@ -90,7 +94,7 @@ def part_of(entry: Entry) -> Trial | Report | None:
     return Trial(
         key_of(entry.customer, entry.event, entry.slot),
         max(entry.at_ms, entry.send_at_ms) + entry.attribution_s * 1000,
-        entry.policy, entry.message, entry.variant, entry.segment, entry.terms, entry.context,
+        entry.policy, entry.message, entry.variant, entry.segment, entry.terms, tuple(entry.context),
     )  # fmt: skip
 
 
@@ -126,7 +130,7 @@ def _trials(entries: Shredded, found: list[Trial | Report | None]) -> None:
     ):
         if terms and read(terms) is None:
             continue
-        looked_at = context[ends[row - 1] if row else 0 : ends[row], 0].tolist() if ends[-1] else []
+        looked_at = tuple(context[ends[row - 1] if row else 0 : ends[row], 0].tolist()) if ends[-1] else ()
         key = key_of(bytes(head[2]), head[3], slot)
         found[place] = Trial(key, closes, policy, message, variant, segment, terms, looked_at)
 
@@ -168,7 +172,7 @@ class BucketFold:
     def __init__(self, offset: str = "") -> None:
         self.offset = self.read = offset
         self._trials: deque[Trial] = deque()
-        self._open: dict[Key, list[Trial]] = {}
+        self._open: dict[Key, Trial] = {}  # the newest of each
         self._passed = 0  # trials that the last `settle` went past
 
     @property
@@ -183,17 +187,20 @@ class BucketFold:
             if type(part) is Trial:
                 part.before = before
                 self._trials.append(part)
-                self._open.setdefault(part.key, []).append(part)
+                part.older = self._open.get(part.key)
+                self._open[part.key] = part
             elif part is not None:
                 self._report(cast(Report, part))
             before = log_id
         self.read = before
 
     def _report(self, report: Report) -> None:
-        for trial in self._open.get(report.key, ()):
+        trial = self._open.get(report.key)
+        while trial is not None:
             # by when it is in the log, too, else the sums would depend on when that is folded
             if max(report.occurred_ms, report.at_ms) <= trial.closes_ms and report.kind in _KINDS:
                 trial.kinds |= {OutcomeKind(report.kind)}
+            trial = trial.older
 
     def settle(self, now_ms: int, policies: Mapping[str, Policy], increments: Increments) -> str:
         """Folds every entry before the first open trial; returns the id folded up to ("" for nothing new).
@@ -216,10 +223,13 @@ class BucketFold:
         """What was folded up to `upto` is committed."""
         for _ in range(self._passed):
             trial = self._trials.popleft()
-            open_ones = self._open[trial.key]
-            open_ones.remove(trial)
-            if not open_ones:
+            newer = self._open[trial.key]
+            if newer is trial:
                 del self._open[trial.key]
+                continue
+            while newer.older is not None and newer.older is not trial:
+                newer = newer.older
+            newer.older = None  # it was the oldest
         self._passed = 0
         self.offset = upto
 

@@ -130,6 +130,27 @@ def test_the_fold_stops_at_the_first_open_trial() -> None:
     assert upto == "2-0"
 
 
+def test_one_decision_that_the_log_has_twice() -> None:
+    """As after an erasure: a report counts for all that were open, and each closes for itself."""
+    entries: list[Entry] = [sent(0, 1), came(5, 1, OutcomeKind.DELIVERED), sent(10, 1, "y"), sent(20, 1, "z")]
+    entries += [came(30, 1, OutcomeKind.CONVERTED), came(100_005, 1, OutcomeKind.REPLIED)]
+    fold = BucketFold()
+    fold.extend((f"{i + 1}-0", part_of(e)) for i, e in enumerate(entries))
+    found: dict[ArmKey, ArmState] = {}
+    for now_ms, upto in ((100_000, "2-0"), (100_010, "3-0"), (100_019, ""), (300_000, "6-0")):
+        increments = Increments()
+        assert fold.settle(now_ms, {"bandit": POLICY}, increments) == upto
+        assert fold.settle(now_ms, {"bandit": POLICY}, Increments()) == upto  # a commit that failed
+        if upto:
+            fold.settled(upto)
+        found |= increments.arms
+    most = REWARD_UNIT * 3 // 4
+    both = ArmState(1, REWARD_UNIT, REWARD_UNIT)
+    once = ArmState(1, most, most * most // REWARD_UNIT)
+    assert found == {X: once, X._replace(variant="y"): both, X._replace(variant="z"): both}
+    assert not fold.behind
+
+
 def test_a_reward_is_a_part_of_the_best_possible_one() -> None:
     assert scaled_reward(POLICY, {OutcomeKind.CONVERTED}) == REWARD_UNIT * 3 // 4
     angry = dataclasses.replace(POLICY, reward={"replied": 1.0, "opted_out": -0.5})
