@@ -19,7 +19,7 @@ from typing import Literal
 import uvloop
 
 from bench import generate
-from bench.echo import AIO, CXX, ECHOES, Echo
+from bench.echo import AIO, CXX, ECHOES, STORED, Echo
 from bench.load.client import Target
 from bench.load.closed import closed_loop, wake
 from bench.load.drive import DECIDE, DRAIN_S, Result, drive
@@ -136,7 +136,8 @@ async def _measure(server: Child, echoes: Mapping[Echo, Child], effort: Effort) 
     for _ in range(effort.repeats):
         for echo, child in echoes.items():
             child.resume()
-            await _measure_one(child, made, effort, peers[echo], open_loop=echo is AIO, batches=False)
+            stored = echo is STORED
+            await _measure_one(child, made, effort, peers[echo], open_loop=stored or echo is AIO, batches=stored)
             child.pause()
         server.resume()
         await _measure_one(server, made, effort, ours, open_loop=True, batches=True)
@@ -166,8 +167,10 @@ def rows(ours: Figures, peers: Mapping[Echo, Figures], missing: Mapping[Echo, st
     made = [row(at_once, "1/s", ours.rates, lambda f: f.rates, echo, RATE_BOUNDS.get(echo)) for echo in ECHOES]
     made += [row(alone, "us", ours.p50_us, lambda f: f.p50_us, echo, P50_BOUNDS.get(echo)) for echo in ECHOES]
     made.append(row(open_loop, "us", ours.p99_us, lambda f: f.p99_us, AIO, P99_BOUND))
+    made.append(row(open_loop, "us", ours.p99_us, lambda f: f.p99_us, STORED))
     batched = f"DecideBatch of {BATCH}, decisions beside unary calls"
     made.append(row(batched, "1/s", ours.batched, lambda f: f.rates, AIO, BATCH_BOUND))
+    made.append(row(f"DecideBatch of {BATCH}", "1/s", ours.batched, lambda f: f.batched, STORED))
     return made
 
 

@@ -45,11 +45,12 @@ def _no_cpp() -> str:
 _JS_COMMAND = ("node", str(JS / "echo.mjs"), "tact/v1/decision.proto", str(PROTO), str(COMMON_PROTO))
 AIO = Echo("grpc.aio echo", (sys.executable, "-m", "bench.echo.grpc_aio"))
 CXX = Echo("C++ gRPC echo", (str(CPP),), _no_cpp)
+STORED = Echo("our HTTP/2 echo with the store", (sys.executable, "-m", "bench.echo.stored"), stored=True)
 ECHOES = (
     AIO,
     Echo("grpcio sync echo", (sys.executable, "-m", "bench.echo.grpc_sync")),
     Echo("grpc-js echo", _JS_COMMAND, _no_js),
     CXX,
     Echo("our HTTP/2 echo", (sys.executable, "-m", "bench.echo.http2")),
-    Echo("our HTTP/2 echo with the store", (sys.executable, "-m", "bench.echo.stored"), stored=True),
+    STORED,
 )

@@ -71,8 +71,24 @@ class Batches:
             task.add_done_callback(self._tasks.discard)
 
     async def _run(self, taken: list[tuple[bytes, Reply]], slot: int) -> None:
-        some = [next(self._customers) for _ in taken]
-        n = len(some)
+        await self._trips(len(taken), slot)
+        for body, reply in taken:
+            reply.answer(answer(decision_pb2.DecideRequest.FromString(body)).SerializeToString())
+        self._slots.append(slot)
+        self._start()
+
+    async def many(self, body: bytes, _: Call) -> bytes:
+        """A call of many events."""
+        requests = decision_pb2.DecideBatchRequest.FromString(body).requests
+        slot = self._slots.pop()
+        for first in range(0, len(requests), _BATCH):
+            await self._trips(len(requests[first : first + _BATCH]), slot)
+        self._slots.append(slot)
+        responses = [answer(request) for request in requests]
+        return decision_pb2.DecideBatchResponse(responses=responses).SerializeToString()
+
+    async def _trips(self, n: int, slot: int) -> None:
+        some = [next(self._customers) for _ in range(n)]
         command = b"*%d\r\n$5\r\nWATCH\r\n%b*%d\r\n$4\r\nMGET\r\n%b" % (
             1 + 2 * n, b"".join([one.watched for one in some]), 1 + 3 * n, b"".join([one.read for one in some]),
         )  # fmt: skip
@@ -81,17 +97,14 @@ class Batches:
         status = await self._store.commit_look(look, written, 2 * n)
         if status != "done":
             raise RuntimeError(f"the store said {status}")
-        for body, reply in taken:
-            reply.answer(answer(decision_pb2.DecideRequest.FromString(body)).SerializeToString())
-        self._slots.append(slot)
-        self._start()
 
 
 async def main() -> None:
     """Serves until ended."""
     batches = Batches(RedisStore(sys.argv[1], "echo:", commit_budget_ms=_BUDGET_MS))
     await batches.prepare()
-    transport = Http2Transport([Unary(PATH, awaited(batches.begin), begin=batches.begin)], "127.0.0.1", 0)
+    methods = [Unary(PATH, awaited(batches.begin), begin=batches.begin), Unary(f"{PATH}Batch", batches.many)]
+    transport = Http2Transport(methods, "127.0.0.1", 0)
     announce(await transport.start())
     await asyncio.get_running_loop().create_future()
 
