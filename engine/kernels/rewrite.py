@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.kernels.arena import FINE, LEFT
-from engine.kernels.canonical import BOOL, MONEY, NUMBER, TEXT, TIME
+from engine.kernels.canonical import BOOL, INTEGER, MONEY, NUMBER, TEXT, TIME
 from engine.kernels.compiled import kernel, part
 from engine.kernels.consent import contact_fits, read_size
 from engine.kernels.packing import _hundredths, unpack
@@ -139,8 +139,10 @@ def merge_cells(i, s, now_ms, layouts, declared, puts, old, new):  # type: ignor
         f = layouts.old[first + c]
         there = old[c, DIGIT] != 0
         sent = f != -1 and puts.given[i, f if f >= 0 else -2 - f] != 0
-        if (f == -1 and not there) or (f < -1 and there and not sent):
+        if (f == -1 and not there) or (f < -1 and there):
             return False
+        if f >= 0 and old[c, DIGIT] >= SHORT and declared.types[f] in (NUMBER, BOOL, INTEGER):
+            return False  # damage: these are never kept as texts
         if other < 0 and there:
             other = now_ms if sent else old[c, AS_OF]
             if other < 0:

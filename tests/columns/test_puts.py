@@ -361,6 +361,18 @@ def test_time_is_the_records_where_that_is_ahead() -> None:
     assert decode(put[0]).cells["a"].as_of_ms == NOW_MS + 500
 
 
+def test_a_text_under_a_type_that_is_none_is_left() -> None:
+    """As damage makes it: whether its feature is written anew or not."""
+    cells = {"a": Cell(Type.NUMBER, 1.5, NOW_MS), "b": Cell(Type.TEXT, "text", NOW_MS - 5)}
+    blob = bytearray(encode(Profile(b"p" * 8, cells), BUNDLE.steps.features))
+    assert blob[15] == 3
+    columns = PutColumns(BUNDLE, b"")
+    for code in (0, 1, 2):
+        blob[15] = code
+        for message in (plain(b=value_of("text", "new")), plain(a=value_of("number", 2.5))):
+            assert by_columns(columns, [message], {"c": (bytes(blob), b"")}, NOW_MS) == [None]
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_damaged_bytes_are_left_or_read_as_the_step_reads_them(data: st.DataObject) -> None:
