@@ -179,6 +179,8 @@ def test_learners_go_on_meanwhile(here: Installation, runner: asyncio.Runner) ->
 def test_corrections_learners_and_the_archiver_at_once(here: Installation, runner: asyncio.Runner) -> None:
     async def scenario() -> None:
         await here.start()
+        await here.live(10)
+        await here.archiver.run_once()  # else it may be made, and logs trimmed, after `rebuild` was told of none
         rival = Learner(here.store, here.active)
         written = 0
         for turn in range(6):
