@@ -171,15 +171,15 @@ def _tables_of(rows: Sequence[LogRow]) -> dict[str, pa.Table]:
         except (ValueError, TypeError, KeyError, struct.error):  # values in a form that nobody knows
             odd = sorted([*odd, *entries.rows.tolist()])
     places = {NAMES[FORMATS[kind].entry]: entries.rows.tolist() for kind, entries in found.items()}
-    others: dict[str, list[int]] = {}
+    others: dict[str, list[tuple[int, pa.Table]]] = {}
     for place in odd:
-        kind_of, table = table_of_one(rows[place])
-        others.setdefault(kind_of, []).append(place)
-        tables[kind_of] = pa.concat_tables([tables[kind_of], table]) if kind_of in tables else table
-    for kind_of, added in others.items():
-        before = places.get(kind_of, []) if len(tables[kind_of]) > len(added) else []
-        order = np.argsort([*before, *added], kind="stable")
-        tables[kind_of] = tables[kind_of].take(order)
+        name, table = table_of_one(rows[place])
+        others.setdefault(name, []).append((place, table))
+    for name, added in others.items():
+        before = places[name] if name in tables else []
+        order = np.argsort([*before, *(place for place, _ in added)], kind="stable")
+        whole = [tables[name]] if name in tables else []
+        tables[name] = pa.concat_tables([*whole, *(table for _, table in added)]).take(order)
     return tables
 
 
