@@ -188,19 +188,27 @@ class Batch:
         """`value` of many roots and events: what is one number is read together."""
         if len(wanted) < _TOGETHER:
             return [self.value(root, i) for root, i in wanted]
-        outputs = [self._plan.outputs[root] for root, _ in wanted]
-        column = np.array([max(output.column, 0) for output in outputs])
-        row = np.array([self.rows[i] for _, i in wanted])
-        there = (self.value_ok[row >> 6, column] >> (row & 63).astype(np.uint64) & np.uint64(1)).tolist()
-        cells = self.values[column, row]
-        numbers, whole = cells.view(np.float64).tolist(), cells.tolist()
-        found: list[object | None] = []
-        for k, ((root, i), output) in enumerate(zip(wanted, outputs, strict=True)):
-            plain = output.type is Type.NUMBER or output.type is Type.INTEGER
-            if not plain or output.constant is not None or (output.on is not None and self._types[i] not in output.on):
-                found.append(self.value(root, i))
+        found: list[object | None] = [None] * len(wanted)
+        plain: list[tuple[int, int, int, bool]] = []  # place in `found`, column, row, whether it is a double
+        for k, (root, i) in enumerate(wanted):
+            output = self._plan.outputs[root]
+            number = output.type is Type.NUMBER
+            if (
+                (number or output.type is Type.INTEGER)
+                and output.constant is None
+                and (output.on is None or self._types[i] in output.on)
+            ):
+                plain.append((k, output.column, self.rows[i], number))
             else:
-                found.append((numbers if output.type is Type.NUMBER else whole)[k] if there[k] else None)
+                found[k] = self.value(root, i)
+        if plain:
+            _, column, row, _ = np.array(plain, np.int64).T
+            there = (self.value_ok[row >> 6, column] >> (row & 63).astype(np.uint64) & np.uint64(1)).tolist()
+            cells = self.values[column, row]
+            doubles, integers = cells.view(np.float64).tolist(), cells.tolist()
+            for (k, _, _, number), fine, double, integer in zip(plain, there, doubles, integers, strict=True):
+                if fine:
+                    found[k] = double if number else integer
         return found
 
     def _fill(

@@ -54,7 +54,7 @@ class Increments:
 
 @dataclass(slots=True)
 class Trial:
-    """What the fold needs of a decision by a policy: some 600 bytes.
+    """What the fold needs of a decision by a policy.
 
     `before`: the log id ahead of it; `kinds`: reports that count; `older`: another one of the same decision.
     """

@@ -12,7 +12,7 @@ from engine.identity import BUCKETS
 from engine.state.connection import Command, Reply
 from engine.state.log import LogRow, order
 
-STREAMS, ENTRIES = 32, 8  # of one command: 256 entries hold the store up for 0.3 ms
+STREAMS, ENTRIES = 32, 8  # of one command: 256 entries at most
 KEPT_MAX = 250_000  # entries, some 150 MB
 TAKEN_MAX = 6  # a pass takes longer than from one `take` to the next where there is much to do
 

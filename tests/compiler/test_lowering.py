@@ -86,6 +86,14 @@ def test_words_of_every_length(size: int) -> None:
     assert_agree(events, events.batch(plan), roots)
 
 
+def test_conditions_read_beside_numbers() -> None:
+    """There are more conditions than values: their columns are none of values."""
+    make = Maker(3, 2)
+    roots = [Root(make.node(Type.BOOL), None) for _ in range(20)] + [Root(make.node(Type.NUMBER), None)]
+    events = Events(make, 12)
+    assert_agree(events, events.batch(lower_roots(roots, EVENTS)), roots)
+
+
 def furthest(ruleset: RuleSet, events: Events, i: int) -> tuple[list[int], tuple[int, int] | None]:
     """The funnel as one would write it first."""
     candidates, best = [], None
