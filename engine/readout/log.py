@@ -6,6 +6,7 @@ server's archiver or `tact replay --log` write it, or one such file.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -164,7 +165,9 @@ def runs_of(log: Path) -> Iterator[RunCount]:
     """The runs that say how many entries they must hold. Raises UnreadableLog."""
     if log.is_file():
         return
-    for path in sorted(log.rglob("run-*/ranges.json")):
+    for path in _named(log, "ranges.json"):
+        if not path.parent.name.startswith("run-"):
+            continue
         try:
             ranges = orjson.loads(path.read_bytes())
             files = [pq.read_metadata(p) for p in path.parent.glob("[!.]*.parquet")]
@@ -182,17 +185,32 @@ def files_of(log: Path, kind: str) -> list[Path]:
         return [f for f in found if f.exists()]
     if not log.exists():
         raise UnreadableLog(f"{log}: no such file or directory; expected an archive of the decision log")
-    found = sorted(
-        p for p in log.rglob(f"{kind}.parquet") if not any(part[0] == "." for part in p.relative_to(log).parts)
-    )
+    found = _named(log, f"{kind}.parquet")
     if not found and kind == "decision":
         raise UnreadableLog(f"{log}: no decision.parquet in it; expected an archive of the decision log")
     return found
 
 
+def _named(log: Path, name: str) -> list[Path]:
+    """The files of this name, in order. Hidden directories are not entered: they come and go while a run is written."""
+
+    def refuse(error: OSError) -> None:
+        raise UnreadableLog(f"{error.filename}: cannot be listed: {error.strerror}")
+
+    found = []
+    for directory, inner, files in os.walk(log, onerror=refuse):
+        inner[:] = [each for each in inner if each[0] != "."]
+        if name in files:
+            found.append(Path(directory, name))
+    return sorted(found)
+
+
 def read_decisions(log: Path, names: Names, more: tuple[str, ...] = ()) -> Iterator[Decisions]:
     """The log's decisions, file by file. `more`: columns kept as they are (`log_id`, `values_read`)."""
-    for path in files_of(log, "decision"):
+    found = files_of(log, "decision")
+    if not found:
+        raise UnreadableLog(f"{log}: no decision.parquet in it; expected an archive of the decision log")
+    for path in found:
         table = _table(path, "decision", set(more), [*_NAMES, _CANDIDATE, _VARIANT])
         yield Decisions(
             path,

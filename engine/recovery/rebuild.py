@@ -167,9 +167,8 @@ def take_archive(fold: Refold, archive: Path) -> None:
     """All decisions and outcomes of an archive, or of one file of it with the outcomes beside it."""
     for path in files_of(archive, "outcome"):
         fold.report(columns_of(path, "outcome", OUTCOME_COLUMNS, []))
-    if archive.is_file() or any(archive.rglob("decision.parquet")):  # else nothing was decided yet
-        for path in files_of(archive, "decision"):
-            fold.take(columns_of(path, "decision", DECISION_COLUMNS, DECISION_TEXTS))
+    for path in files_of(archive, "decision"):
+        fold.take(columns_of(path, "decision", DECISION_COLUMNS, DECISION_TEXTS))
 
 
 def _take_rows(fold: Refold, rows: Sequence[LogRow]) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from engine.decider import create_decider
 from engine.decision import SHARE_UNIT, DecideRequest, Event
 from engine.identity import customer_key
 from engine.learning.shares import salt_keys, uniform
-from engine.readout.log import UnreadableLog
+from engine.readout.log import UnreadableLog, files_of, runs_of
 from engine.readout.philox import uniforms
 from engine.readout.verify import verify
 from engine.state.archive import Archiver
@@ -233,6 +235,29 @@ def test_the_columns_of_uniforms_are_the_draws() -> None:
         last = np.full(50, slot << 8 | stage, np.uint64)
         ours = uniforms(key0, key1, words[:, 0], words[:, 1], events, last)
         assert ours.tolist() == [uniform(b"salt", k, int(e), slot, stage) for k, e in zip(keys, events, strict=True)]
+
+
+def test_a_log_may_be_read_while_runs_are_written(tmp_path: Path) -> None:
+    whole = tmp_path / "run-0000000001" / "decision.parquet"
+    whole.parent.mkdir()
+    whole.write_bytes(b"")
+    ended = threading.Event()
+
+    def write() -> None:
+        while not ended.is_set():
+            hidden = tmp_path / ".run-0000000002"
+            hidden.mkdir()
+            (hidden / "decision.parquet").write_bytes(b"")
+            shutil.rmtree(hidden)
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        try:
+            assert all(files_of(tmp_path, "decision") == [whole] for _ in range(500))
+            assert all(list(runs_of(tmp_path)) == [] for _ in range(500))
+        finally:
+            ended.set()
+        writing.result()
 
 
 def test_what_is_no_log_is_told(tmp_path: Path) -> None:
