@@ -25,7 +25,7 @@ install-dev: .venv/.dev
 serve: install
 	@exec $(BIN)/python server.py
 
-# Kernels are compiled first, by one process; some tests wait for servers, so three at a time keep two cores busy.
+# Kernels are compiled first, once for all; some tests wait for servers, so three at a time keep two cores busy.
 test: install-dev
 	@$(BIN)/python -c "from engine.columns.warm import warm; warm()"
 	$(BIN)/python -m pytest -n 3

@@ -46,12 +46,7 @@ async def _entries(bundle: Bundle, url: str, effort: Effort) -> tuple[list[LogRo
         await pipeline.through(lane, batch)
     took_us = (time.process_time() - begin) / (_BATCHES * size) * 1e6
     keys = [records.bucket_key(bucket, "log") for bucket in range(BUCKETS)]
-
-    async def ask(command: tuple[object, ...]) -> object:
-        [reply] = await records.side.pipeline([command])  # type: ignore[list-item]
-        return reply
-
-    rows = [row async for some in read_on(ask, keys, ["0-0"] * BUCKETS) for row in some]
+    rows = [row async for some in read_on(records.side, keys, ["0-0"] * BUCKETS) for row in some]
     await decider.drain()
     await records.close()
     return rows, took_us

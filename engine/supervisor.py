@@ -115,7 +115,7 @@ class _Supervisor:
             await asyncio.gather(everyone, return_exceptions=True)
 
     async def _warm(self) -> int:
-        """Fills the kernel cache in one process: first compilations side by side have crashed."""
+        """Fills the kernel cache, so that workers find in it what each would else compile for itself."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",

@@ -10,11 +10,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import numba
 import pytest
 
 from engine.columns.warm import warm
-from engine.kernels import direct
+from engine.kernels import CACHE, direct
 from engine.state.embedded import EmbeddedStore
 from engine.state.redis import RedisStore
 
@@ -28,9 +27,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     Tests that wait for something would wait for compilations else.
     """
     if os.environ.get("PYTEST_XDIST_WORKER") or not session.config.getoption("numprocesses", None):
-        cache = Path(numba.config.CACHE_DIR)
-        cache.mkdir(parents=True, exist_ok=True)
-        with (cache / "lock").open("w") as lock:
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with (CACHE / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             warm()
 

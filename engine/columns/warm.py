@@ -1,15 +1,23 @@
-"""Fills numba's cache and loads every kernel: one process does this before workers start, so that none compiles."""
+"""Fills numba's cache and loads every kernel: done before workers start, so that none of them compiles."""
 
 from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
 from engine.bundle import Bundle, Pauses, compile_bundle
+from engine.columns import batch as columns
 from engine.columns.batch import ColumnBatch, Draw
 from engine.columns.puts import PutBatch, PutColumns
 from engine.columns.rules import RuleColumns
 from engine.columns.shares import ShareTable
-from engine.kernels.arena import FINE
+from engine.kernels import CACHE
 from engine.kernels.encode_puts import Heads, Rows, encode_puts
 from engine.kernels.puts import find_items
 from engine.kernels.shred import gather
@@ -42,20 +50,66 @@ gaps: [{at_least: 1 hours, per: [customer]}]
 holdout: {share: 0.5, salt: warm}
 """
 _NOW_MS = 1_790_000_000_000
+_BEFORE_WRITING = (
+    "_read_requests", "_read_command", "_open_records", "_open_profiles", "_ensure_windows", "_text_hashes",
+    "_count_events", "_read_windows", "_fill", "_held_out", "_choose",
+)  # fmt: skip
+# ends with the process that wanted help
+_HELP = """\
+import ctypes, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 15)
+from engine.columns.warm import help_to_warm
+help_to_warm()
+"""
 
 
 def warm() -> None:
-    """Calls every kernel once on tiny inputs: what it compiles is kept in numba's cache."""
+    """Calls every kernel once on tiny inputs: what it compiles is kept in numba's cache.
+
+    Where nothing is kept yet a second process compiles half of it meanwhile.
+    """
+    with _helped():
+        bundle = compile_bundle({"warm.yaml": _RULES})
+        _warm_puts(bundle)
+        _warm_decisions(bundle)
+        warm_kernels()
+        _warm_log()
+
+
+def help_to_warm() -> None:
+    """The other half, in a process of its own: what writes decisions, to which `warm` comes last."""
+    for kernel in _BEFORE_WRITING:
+        setattr(columns, kernel, lambda *_: 0)
+    _warm_decisions(compile_bundle({"warm.yaml": _RULES}))
     warm_kernels()
-    bundle = compile_bundle({"warm.yaml": _RULES})
+    _warm_log()
+
+
+@contextmanager
+def _helped() -> Iterator[None]:
+    """With `help_to_warm` in another process, if the cache was never filled and there is a core for it."""
+    filled = CACHE / f"filled-{sys.implementation.cache_tag}"
+    if filled.exists() or (os.cpu_count() or 1) < 2:
+        yield
+        return
+    with subprocess.Popen([sys.executable, "-c", _HELP], cwd=Path(__file__).parents[2]) as helper:
+        try:
+            yield
+        except BaseException:
+            helper.terminate()
+            raise
+    filled.touch()
+
+
+def _warm_decisions(bundle: Bundle) -> None:
     rules = RuleColumns(bundle, b"")
     request = pb.DecideRequest()
     request.event.event_id, request.event.customer_id, request.event.type = "e", "c", "happened"
     request.event.attributes["amount"].number = 1.0
     request.event.attributes["channel"].text = "app"
     batch = ColumnBatch(rules, [request.SerializeToString()])
-    events = np.flatnonzero(batch.status == FINE)
-    prefix = np.frombuffer(b"tact:", np.uint8)
+    events, prefix = np.zeros(1, np.int64), np.frombuffer(b"tact:", np.uint8)
     batch.read_command(events, prefix)
     batch.open(events, _NOW_MS, [None, None, None])
     steps = bundle.steps.messages
@@ -63,8 +117,6 @@ def warm() -> None:
     done = batch.answer()
     batch.commit(done, prefix)
     batch.answers(done)
-    _warm_puts(bundle)
-    _warm_log()
 
 
 def _warm_log() -> None:

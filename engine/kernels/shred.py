@@ -207,7 +207,6 @@ def shred(data, spans, fields, parts, least, cells, ends, items, used, status): 
     list all rows up to this one have. items (parts, room, 2): as cells, by item. used (lists): items so far.
     status (rows): FINE or ODD; an ODD row has no items, and cells of no meaning.
     """
-    before = np.int64(0)
     for row in range(spans.shape[0]):
         end = spans[row, 1]
         count, at = array(data, spans[row, 0], end)
@@ -229,7 +228,7 @@ def shred(data, spans, fields, parts, least, cells, ends, items, used, status): 
         if not fine:
             status[row] = ODD
             for of in range(used.shape[0]):
-                used[of] = ends[of, row - 1] if row else before
+                used[of] = ends[of, row - 1] if row else np.int64(0)
         for of in range(used.shape[0]):
             ends[of, row] = used[of]
     return -1

@@ -1,8 +1,4 @@
-"""Fills numba's cache: one process runs this before workers start, so that none of them compiles.
-
-Importing a kernel compiles it where the cache is cold (about 6 s in all); parallel first compilations
-have crashed, hence one process.
-"""
+"""Fills numba's cache with the kernels that are not of batches. Importing some of them compiles those already."""
 
 from __future__ import annotations
 

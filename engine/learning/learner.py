@@ -17,7 +17,7 @@ from engine.learning.fold import BucketFold, Increments, parts_of
 from engine.learning.posteriors import Posteriors
 from engine.learning.snapshot import Learnt
 from engine.learning.sums import arms_of, fields_of
-from engine.state.connection import Command
+from engine.state.link import reply_of
 from engine.state.log import LogRow
 from engine.state.reading import Recent, read_on
 from engine.state.redis import RedisStore
@@ -65,12 +65,12 @@ class Learner:
                     moves.append((bucket, upto))
         if not moves:
             return 0
-        arguments: list[object] = [len(moves)]
+        arguments: list[Any] = [len(moves)]
         for bucket, upto in moves:
             arguments += [bucket, self._folds[bucket].offset, upto]
         sums = [field for arm, state in increments.arms.items() for field in fields_of(arm, state)]
         arguments += [len(sums), *chain.from_iterable(sums)]
-        version = await self._command("EVAL", _SCRIPT, 3, *self._sums, *arguments)
+        version = await reply_of(self._link, "EVAL", _SCRIPT, 3, *self._sums, *arguments)
         if version == -1:  # another learner was faster: begin again from its offsets
             self._folds = None
             return 0
@@ -80,17 +80,18 @@ class Learner:
 
     async def forget(self) -> int:
         """Removes the sums of which nothing is left; how many arms. Raises StoreUnavailable."""
-        flat = await self._command("HGETALL", self._sums[1])
+        flat = await reply_of(self._link, "HGETALL", self._sums[1])
         all_of_them = Posteriors(0, arms_of(dict(zip(flat[::2], flat[1::2], strict=True))))
         stale = all_of_them.stale(self._active.bundle.ruleset.policies)
         names = [name for arm in stale for name, _ in fields_of(arm, all_of_them.arms[arm])]
         for first in range(0, len(names), _FIELDS_PER_COMMAND):
-            await self._command("HDEL", self._sums[1], *names[first : first + _FIELDS_PER_COMMAND])
+            await reply_of(self._link, "HDEL", self._sums[1], *names[first : first + _FIELDS_PER_COMMAND])
         return len(stale)
 
     async def now_ms(self) -> int:
         """The store's time. Raises StoreUnavailable."""
-        seconds, micros = await self._command("EVAL", "return redis.call('TIME')", 1, self._sums[0])  # of its node
+        of_its_node = ("EVAL", "return redis.call('TIME')", 1, self._sums[0])
+        seconds, micros = await reply_of(self._link, *of_its_node)
         return int(seconds) * 1000 + int(micros) // 1000
 
     async def close(self) -> None:
@@ -98,7 +99,7 @@ class Learner:
         await self._link.close()
 
     async def _load(self) -> list[BucketFold]:
-        flat = await self._command("HGETALL", self._sums[0])
+        flat = await reply_of(self._link, "HGETALL", self._sums[0])
         offsets = {int(bucket): offset.decode() for bucket, offset in zip(flat[::2], flat[1::2], strict=True)}
         return [BucketFold(offsets.get(bucket, "")) for bucket in range(BUCKETS)]
 
@@ -107,7 +108,7 @@ class Learner:
         after = [fold.read or "0-0" for fold in folds]
         if self._recent is not None:
             self._recent.begin(after)
-        async for rows in read_on(self._ask, self._keys, after):
+        async for rows in read_on(self._link, self._keys, after):
             waiting += rows
             if self._recent is not None:
                 self._recent.add(rows)
@@ -117,15 +118,6 @@ class Learner:
         _take_in(folds, waiting)
         if self._recent is not None:
             self._recent.end()
-
-    async def _ask(self, command: Command) -> Any:
-        return await self._command(*command)
-
-    async def _command(self, *command: Any) -> Any:
-        [reply] = await self._link.pipeline([command])
-        if isinstance(reply, Exception):
-            raise StoreUnavailable(f"the store refused the learner: {reply}")
-        return reply
 
 
 def _take_in(folds: list[BucketFold], rows: list[LogRow]) -> None:
@@ -139,21 +131,15 @@ async def refresh(store: RedisStore, learnt: Learnt) -> bool:
 
     Sums are taken only where the version was the same before and after: a logged version must name one state.
     """
-    version = int(await _read(store, "GET", "learn:version") or 0)
+    link, version_key, sums_key = store.side, store.key("learn:version"), store.key("learn:sums")
+    version = int(await reply_of(link, "GET", version_key) or 0)
     while version != learnt.posteriors.version:
-        flat = await _read(store, "HGETALL", "learn:sums")
-        before, version = version, int(await _read(store, "GET", "learn:version") or 0)
+        flat = await reply_of(link, "HGETALL", sums_key)
+        before, version = version, int(await reply_of(link, "GET", version_key) or 0)
         if version == before:
             learnt.posteriors = Posteriors(version, arms_of(dict(zip(flat[::2], flat[1::2], strict=True))))
             return True
     return False
-
-
-async def _read(store: RedisStore, command: str, name: str) -> Any:
-    [reply] = await store.side.pipeline([(command, store.key(name))])
-    if isinstance(reply, Exception):
-        raise StoreUnavailable(f"the store refused: {reply}")
-    return reply
 
 
 async def keep_learnt_fresh(store: RedisStore, learnt: Learnt, every_s: float) -> None:

@@ -10,16 +10,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import orjson
 
 from engine.bundle import Bundle, compile_bundle
 from engine.compiler.model import Policy
-from engine.errors import Conflict, StoreUnavailable
+from engine.errors import Conflict
 from engine.identity import BUCKETS
 from engine.learning.posteriors import ArmKey, ArmState, Posteriors
 from engine.learning.stored import Fields, Move, Stored, added, correct, fields_of_all, read_stored
@@ -35,7 +34,7 @@ from engine.readout.refold import (
     place_of,
 )
 from engine.revision_store import RevisionStore
-from engine.state.connection import Command
+from engine.state.link import reply_of
 from engine.state.log import LogRow
 from engine.state.reading import read_on
 from engine.state.redis import RedisStore
@@ -103,7 +102,7 @@ async def rebuild(
             stored = await read_stored(store)
             stored = replace(stored, now_ms=now_ms or stored.now_ms)
             streams = await _read_streams(store)  # ahead of the archive: what is trimmed meanwhile is in that
-            generation = await _ask(store, ("GET", store.bucket_key(0, "g")))
+            generation = await reply_of(store.side, "GET", store.bucket_key(0, "g"))
             report, right, moves = await asyncio.to_thread(
                 _compare, stored, streams, archive, generation or b"", policies
             )
@@ -241,15 +240,8 @@ async def _read_streams(store: RedisStore) -> _Streams:
             if isinstance(reply, list):
                 ever[bucket] = int(dict(zip(reply[::2], reply[1::2], strict=True))[b"entries-added"])
     rows: list[LogRow] = []
-    async for more in read_on(partial(_ask, store), keys, ["0-0"] * BUCKETS):
+    async for more in read_on(store.side, keys, ["0-0"] * BUCKETS):
         rows += more
     for row in rows:
         first[row.bucket] = min(int(first[row.bucket]), place_of(row.log_id))
     return _Streams(first, ever, rows)
-
-
-async def _ask(store: RedisStore, command: Command) -> Any:
-    [reply] = await store.side.pipeline([command])
-    if isinstance(reply, Exception):
-        raise StoreUnavailable(f"the store refused: {reply}")
-    return reply

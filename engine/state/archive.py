@@ -23,7 +23,6 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
-import hiredis
 import orjson
 import pyarrow.parquet as pq
 
@@ -168,7 +167,7 @@ class Archiver:
         rows, buckets = self._recent.take(offsets)
         left = self._max_entries - len(rows)
         begin = bisect_left(buckets, self._begin)
-        async for more in read_on(self._ask, self._keys, offsets, left, buckets[begin:] + buckets[:begin]):
+        async for more in read_on(self._link, self._keys, offsets, left, buckets[begin:] + buckets[:begin]):
             rows += more
         behind = len(rows) >= self._max_entries
         if behind:
@@ -192,12 +191,6 @@ class Archiver:
             report.longest = max(report.longest, *counts[1::2])
         self._untrimmed -= {b for b in buckets if upto[b] == offsets[b]}
         self.trimmed += report.trimmed
-
-    async def _ask(self, command: Command) -> Reply:
-        [reply] = await self._link.pipeline([command])
-        if isinstance(reply, hiredis.ReplyError):
-            raise StoreUnavailable(f"the store refused the archiver: {reply}")
-        return reply
 
     @staticmethod
     def _whole(reply: Reply) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
+from engine.errors import StoreUnavailable
 from engine.state.address import Address
 from engine.state.cluster import Cluster
-from engine.state.connection import Command, Connection, Reply
+from engine.state.connection import Command, Connection, Part, Reply
 from engine.state.sentinel import SentinelConnection
 
 
@@ -47,6 +48,14 @@ class Link(Protocol):
     async def close(self) -> None:
         """Stays closed."""
         ...
+
+
+async def reply_of(link: Link, *command: Part) -> Any:
+    """The reply to one command. Raises StoreUnavailable, also where the store refuses it."""
+    [reply] = await link.pipeline([command])
+    if isinstance(reply, Exception):
+        raise StoreUnavailable(f"the store refused {command[0]!r}: {reply}")
+    return reply
 
 
 def connection_to(address: Address, timeout_s: float) -> Connection:

@@ -6,10 +6,10 @@ To read an entry costs as much as to learn from it, so who reads keeps it for wh
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from engine.identity import BUCKETS
-from engine.state.connection import Command, Reply
+from engine.state.link import Link, reply_of
 from engine.state.log import LogRow, order
 
 STREAMS, ENTRIES = 32, 8  # of one command: 256 entries at most
@@ -18,7 +18,7 @@ TAKEN_MAX = 6  # a pass takes longer than from one `take` to the next where ther
 
 
 async def read_on(
-    ask: Callable[[Command], Awaitable[Reply]],
+    link: Link,
     keys: Sequence[bytes],
     after: Sequence[str],
     most: int = sys.maxsize,
@@ -26,7 +26,7 @@ async def read_on(
 ) -> AsyncIterator[list[LogRow]]:
     """What follows on the ids `after`, by bucket, one bucket's in order; up to the end of all logs, or `most` entries.
 
-    keys: of the logs, by bucket. `buckets`: those that are read, in their order. Raises what `ask` raises.
+    keys: of the logs, by bucket. `buckets`: those that are read, in their order. Raises StoreUnavailable.
     """
     bucket_of = {key: bucket for bucket, key in enumerate(keys)}
     for first in range(0, len(buckets), STREAMS):
@@ -35,7 +35,7 @@ async def read_on(
             if most <= 0:
                 return
             count = max(1, min(ENTRIES, most // len(ids)))
-            found = await ask(("XREAD", "COUNT", count, "STREAMS", *[keys[b] for b in ids], *ids.values()))
+            found = await reply_of(link, "XREAD", "COUNT", count, "STREAMS", *[keys[b] for b in ids], *ids.values())
             ids = {}
             rows: list[LogRow] = []
             for key, entries in found or ():
