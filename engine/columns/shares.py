@@ -55,16 +55,17 @@ class ShareTable:
         key = (m, fit, segment, how)
         found = self._known.get(key)
         if found is None:
-            found = self._known[key] = len(self._known)
+            found = len(self._known)
             if found == len(self.rows):
                 self.rows = np.concatenate((self.rows, np.zeros_like(self.rows)))
                 self._spread(2 * len(self.slots))
-            self.rows[found] = self._made(m, fit, segment, how)
+            self.rows[found] = self._made(found, m, fit, segment, how)
             if not own:
                 self._put(found, m, fit)
+            self._known[key] = found  # where it could not be made, it is tried again
         return found
 
-    def _made(self, m: int, fit: int, segment: str, how: Assignment) -> I64:
+    def _made(self, found: int, m: int, fit: int, segment: str, how: Assignment) -> I64:
         step = self._steps[m]
         places = [k for k in range(len(step.message.variants)) if fit >> k & 1]
         names = list(step.message.variants)
@@ -76,7 +77,7 @@ class ShareTable:
             row[SHARE_MODEL] = self._kept(self.posteriors.model(step.policy, owner, segment, tuple(fitting)).packed)
             return row
         shares = assigned_shares(step.policy, how, step.message.name, segment, fitting, self.posteriors)
-        self.rates.add(len(self._known) - 1, step, segment, fitting, shares.shares, self.posteriors, how)
+        self.rates.add(found, step, segment, fitting, shares.shares, self.posteriors, how)
         row[SHARE_VERSION] = shares.version
         if step.policy is not None and how is not Assignment.POLICY:
             enrolment = step.policy.enrolment

@@ -134,7 +134,7 @@ def _thompson(learning: Learning, beliefs: Beliefs, values: Values) -> Sequence[
             tuple(b.deviation * v for b, v in zip(beliefs, values, strict=True)),
         )
     successes = tuple(max(b.prior_rate * b.prior_weight + b.seen.reward, _LEAST_SUCCESS) for b in beliefs)
-    rest = tuple(b.weight - s for b, s in zip(beliefs, successes, strict=True))
+    rest = tuple(max(b.weight - s, _LEAST_SUCCESS) for b, s in zip(beliefs, successes, strict=True))
     return best_of_betas(successes, rest, tuple(values))
 
 

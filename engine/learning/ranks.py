@@ -87,4 +87,6 @@ def _rates(
     rates = [b.mean for b in beliefs]
     if policy.kind == "thompson" and policy.learning.model == "gaussian":
         return rates, [b.deviation for b in beliefs], True
-    return rates, [math.sqrt(r * (1.0 - r) / (b.weight + 1.0)) for r, b in zip(rates, beliefs, strict=True)], False
+    # of a Beta; bad rewards may take the mean to 0 and below, where it has none
+    variances = [max(r * (1.0 - r), 0.0) / (b.weight + 1.0) for r, b in zip(rates, beliefs, strict=True)]
+    return rates, list(map(math.sqrt, variances)), False

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from engine.bundle import compile_bundle
+from engine.columns import rates
 from engine.columns.shares import ShareTable
 from engine.decision import Reason
 from engine.learning.linear import REWARD_UNIT
@@ -103,15 +104,39 @@ def test_what_was_learnt_ranks_in_kernels(model: str, monkeypatch: pytest.Monkey
             assert e.candidates[rank.candidate].rank == rank.value * rank.rate
 
 
+def test_more_harm_than_good_was_done() -> None:
+    """Bad rewards take means below zero; whoever ranks by them goes last, and is not in the way of others."""
+    bundle = compile_bundle({"a.yaml": RULES.replace("MODEL", "model: beta").encode()})
+    harm = Posteriors(1, {arm: ArmState(9, -9 * REWARD_UNIT) for arm in learnt(1).arms})
+    town = Town(4, bundle, 60, ("north", "south"), usual={"region": ("north", "south"), "age": (20, 39, 40, 70)})
+    for _ in range(2):
+        town.round(step_ms=DAY_MS, posteriors=harm)
+    assert town.tally.taken >= 0.95 * town.tally.events
+    assert town.tally.reasons[Reason.SELECTED] > 10
+
+
+def test_what_could_not_be_made_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = compile_bundle({"a.yaml": RULES.replace("MODEL", "model: beta").encode()})
+    table = ShareTable(learnt(1), bundle.steps.messages)
+    with monkeypatch.context() as broken:
+        broken.setattr(rates, "learnt_worth", lambda *_: 1 / 0)
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                table.row(0, 3, "north", False)
+    assert table.row(0, 3, "north", False) == 0
+    assert table.row(0, 3, "north", False) == 0
+    assert table.rates.rates[0, 1] > 0
+
+
 def test_more_rows_than_there_was_room_for() -> None:
     bundle = compile_bundle({"a.yaml": RULES.replace("MODEL", "floor: 5%").encode()})
     table = ShareTable(learnt(1), bundle.steps.messages)
     rows = [table.row(0, fit, f"segment {k}", True) for k in range(60) for fit in (1, 3, 5, 7)]
     assert rows == list(range(240))
-    rates = table.rates
-    assert (rates.rates[:240, 1] > 0).all()
-    assert set(rates.rates[:240, 0].tolist()) == {1.0, 1.4}  # where b is left
-    spans = rates.spans[:240]
+    made = table.rates
+    assert (made.rates[:240, 1] > 0).all()
+    assert set(made.rates[:240, 0].tolist()) == {1.0, 1.4}  # where b is left
+    spans = made.spans[:240]
     assert (spans[:, 0] < spans[:, 1]).all()
     assert (spans[1:, 0] == spans[:-1, 2]).all()
-    assert b"segment 59" in bytes(rates.texts[spans[-1, 0] : spans[-1, 1]])
+    assert b"segment 59" in bytes(made.texts[spans[-1, 0] : spans[-1, 1]])

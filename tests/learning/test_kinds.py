@@ -56,6 +56,20 @@ def test_bounds_try_what_is_new_and_then_what_is_unsure(kind: str) -> None:
     assert weights(kind, Seen(10_000, 3000, 3000), Seen(20, 5, 5)) == [0.0, 1.0]  # worse so far, and hardly known
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@given(
+    seen=st.lists(st.tuples(st.integers(0, 10_000), st.floats(-1.0, 1.0)), min_size=2, max_size=4),
+    prior=st.tuples(st.floats(1e-6, 1 - 1e-6), st.floats(1e-3, 1000.0)),
+)
+def test_whatever_was_seen_there_are_shares(
+    kind: str, seen: list[tuple[int, float]], prior: tuple[float, float]
+) -> None:
+    states = [Seen(n, n * reward, n * reward * reward) for n, reward in seen]
+    found = weights(kind, *states, prior_rate=prior[0], prior_weight=prior[1])
+    assert all(math.isfinite(w) and w >= 0.0 for w in found)
+    assert sum(found) > 0.0
+
+
 @given(st.floats(0.0, 1.0), st.floats(1e-6, 5.0))
 def test_the_kl_bound_is_where_the_divergence_is_reached(mean: float, most: float) -> None:
     q = kl_bound(mean, most)
