@@ -10,14 +10,13 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.decision import BY_PRODUCT, OutcomeKind, OutcomeResult, Outcomes
+from engine.decision import BY_PRODUCT, OutcomeResult, Outcomes
 from engine.identity import decision_id, event_hash, name_hash
 from engine.state.model import Answer, Touch, TouchFlag
 from engine.step.entries import outcome_entry
-from engine.step.operations import Change, keep_answer, known_answer, message_of, occurred_at
+from engine.step.operations import ARRIVED_FLAGS, Change, keep_answer, known_answer, message_of, occurred_at
 from engine.step.take import Subject, World
 
-_ARRIVED = sum(TouchFlag.outcome(kind) for kind in OutcomeKind if kind is not OutcomeKind.NOT_DELIVERED)
 _REF = struct.Struct("<QB")  # event, slot
 
 
@@ -87,7 +86,7 @@ def credited(touches: Sequence[Touch], report: Outcomes, occurred_ms: int) -> li
         if touch.flags & TouchFlag.RELEASED:
             continue
         withheld = touch.flags & TouchFlag.WITHHELD
-        if not (by_product if withheld else touch.flags & _ARRIVED):
+        if not (by_product if withheld else touch.flags & ARRIVED_FLAGS):
             continue
         of = None if withheld else touch.policy
         if of not in latest or touch.at_ms >= touches[latest[of]].at_ms:

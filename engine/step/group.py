@@ -63,8 +63,8 @@ class Decide:
 
 @dataclass(slots=True)
 class Pending:
-    """An operation whose caller waits. `result` is what the last turn gave; `writes` whether that
-    stands or falls with the commit (a repeated answer or a dry run does not).
+    """An operation whose caller waits. `result` is what the last turn gave; `writes` whether that stands or falls with
+    the commit: an answer of before that is given again does not, nor does a dry run.
     """
 
     operation: Decide | Operation | Backfill | CreditOutcome
@@ -134,6 +134,7 @@ class _Open:
     change: Change
     record_version: bytes
     profile_version: bytes
+    answered: set[int] = field(default_factory=set)  # events that this commit answers
 
 
 def apply_groups(world: World, groups: Sequence[Group], read: ReadBatch, virtual_time: bool) -> list[Commit | None]:
@@ -183,7 +184,9 @@ def _wave(world: World, items: list[tuple[_Open, Pending]], virtual_time: bool) 
     steps: list[tuple[_Open, Pending, Step]] = []
     for o, p in items:
         operation = p.operation
-        p.writes = not isinstance(operation, Decide)
+        p.writes = not isinstance(operation, Decide) or (
+            operation.event in o.answered and not operation.request.dry_run
+        )
         try:
             if isinstance(operation, Decide):
                 prepared = _prepare(world, o, operation, virtual_time)
@@ -216,6 +219,7 @@ def _keep(world: World, o: _Open, p: Pending, operation: Decide, s: Step) -> Non
     if s.request.dry_run:
         return
     p.writes = True
+    o.answered.add(operation.event)
     o.change.entries += decision_entries(world, s, operation.fingerprint, o.record_version, o.profile_version)
     now_ms = s.subject.now_ms
     answer = Answer(s.event, operation.fingerprint, now_ms, encode_answer(s.decisions))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from engine.answer import decode_answer
 from engine.bundle import Bundle
 from engine.contact.caps import Proposal, stopped_by_limits
-from engine.contact.consent import merge_contact, stopped_by_consent
+from engine.contact.consent import EVERYTHING, merge_contact, stopped_by_consent
 from engine.contact.suppression import stopped_by_outcomes
 from engine.decision import (
     DecideRequest,
@@ -32,6 +32,7 @@ from engine.step.inputs import stored, text_feature
 from engine.step.reasons import sentence
 from engine.step.take import AHEAD_MS_MAX, ANSWER_LIFE_MS, Subject, World
 
+ARRIVED_FLAGS = sum(TouchFlag.outcome(kind) for kind in OutcomeKind if kind is not OutcomeKind.NOT_DELIVERED)
 ANSWERS_KEPT = 32
 ANSWER_KEPT_MS = ANSWER_LIFE_MS + AHEAD_MS_MAX  # an event may lie that far ahead when it is answered
 TOMBSTONE_MS = 60_000
@@ -117,8 +118,8 @@ def repeat_answer(body: bytes, customer: CustomerKey, event: int, request: Decid
 
 
 def find_touch(record: Record, ref: DecisionRef) -> int:
-    """The index of a decision's touch. Raises NotFound."""
-    for i, touch in enumerate(record.touches):
+    """The index of a decision's touch, the latest where an event's id was used again after its day. Raises NotFound."""
+    for i, touch in reversed(list(enumerate(record.touches))):
         if touch.event == ref.event and touch.slot == ref.slot:
             return i
     raise NotFound("no such decision is remembered: it was never sent, or its touch is past its life")
@@ -158,24 +159,38 @@ class RecordOutcome:
         touch = record.touches[at]
         bit = TouchFlag.outcome(report.kind)
         key = event_hash(f"outcome:{report.decision_id}:{report.outcome_id}") if report.outcome_id else 0
-        if (key and known_answer(record, spilled, change, key)) or (not key and touch.flags & bit):
-            return OutcomeResult(True, self._cancelled(subject, _closed_by(world, touch)))
+        closed = _closed_by(world, touch)
+        if key:
+            repeated = known_answer(record, spilled, change, key) is not None
+        else:
+            repeated = bool(touch.flags & bit) and not self._stops_anew(subject, closed, occurred_ms)
+        if repeated:
+            return OutcomeResult(True, self._cancelled(subject, closed))
         flags = touch.flags | bit
-        if report.kind is OutcomeKind.NOT_DELIVERED and not flags & TouchFlag.outcome(OutcomeKind.DELIVERED):
-            flags |= TouchFlag.RELEASED
-        if report.kind is OutcomeKind.DELIVERED:
+        if report.kind is not OutcomeKind.NOT_DELIVERED:
             flags &= ~TouchFlag.RELEASED
+        elif not flags & ARRIVED_FLAGS:
+            flags |= TouchFlag.RELEASED
         record.touches[at] = touch._replace(flags=flags)
         if report.kind is OutcomeKind.OPTED_OUT:
-            self._opt_out(subject, _closed_by(world, touch))
+            self._opt_out(subject, closed)
         if key:
             keep_answer(record, change, Answer(key, int(report.kind), now_ms, b""), now_ms)
         change.record = True
         change.entries.append(outcome_entry(subject, touch, message_of(world.bundle, touch), report, occurred_ms, key))
         exceeded = ""
-        if touch.flags & TouchFlag.RELEASED and not flags & TouchFlag.RELEASED:
+        if touch.flags & TouchFlag.RELEASED and not record.touches[at].flags & TouchFlag.RELEASED:
             exceeded = _exceeded(world, subject, at)
-        return OutcomeResult(False, self._cancelled(subject, _closed_by(world, touch)), exceeded)
+        return OutcomeResult(False, self._cancelled(subject, closed), exceeded)
+
+    def _stops_anew(self, subject: Subject, purposes: frozenset[int], occurred_ms: int) -> bool:
+        """Whether this is one more stop, after the customer granted again what an earlier one had closed."""
+        contact, stops = subject.profile.contact, subject.record.opt_outs
+        return self.report.kind is OutcomeKind.OPTED_OUT and any(
+            c.granted and stops.get(purpose, -1) < c.changed_at_ms <= occurred_ms
+            for c in (contact.consents if contact is not None else ())
+            for purpose in purposes & {name_hash(c.purpose), EVERYTHING}
+        )
 
     def _cancelled(self, subject: Subject, purposes: frozenset[int]) -> list[str]:
         """What a STOP took back and must not be sent any more; said again when the report is."""
@@ -219,12 +234,7 @@ def _booked(step: MessageStep, touch: Touch) -> Proposal:
 
 
 # what is released already, was never to be sent, or was sent: releasing it would free a cap that is used
-_NOT_TO_RELEASE = (
-    TouchFlag.RELEASED
-    | TouchFlag.WITHHELD
-    | TouchFlag.CONFIRMED
-    | sum(TouchFlag.outcome(kind) for kind in OutcomeKind if kind is not OutcomeKind.NOT_DELIVERED)
-)
+_NOT_TO_RELEASE = TouchFlag.RELEASED | TouchFlag.WITHHELD | TouchFlag.CONFIRMED | ARRIVED_FLAGS
 
 
 @dataclass(slots=True)
@@ -275,7 +285,9 @@ class ConfirmSend:
         if channel is not None:
             details.channel, details.cause = channel, "the customer blocked the channel"
             return Reason.CHANNEL_BLOCKED, details
-        said_of = [c.name for c in step.channels if c.key == touch.channel]
+        named = [c.name for c in step.channels]  # the rules may have had the channel then and not now
+        named += [c.channel for c in contact.consents if c.channel] if contact is not None else []
+        said_of = list(dict.fromkeys(name for name in named if name_hash(name) == touch.channel))
         refused = stopped_by_consent(step.message, step.purpose, contact, subject.record, said_of)
         if refused is not None:
             refused[1].message = step.message.name

@@ -13,7 +13,7 @@ from engine.bundle import Active, Bundle, compile_bundle
 from engine.decider import Decider, create_decider
 from engine.decision import DecideRequest, Decision, Event, Outcome, OutcomeKind, OutcomeResult, Outcomes, Reason
 from engine.errors import InvalidInput, TactError
-from engine.identity import customer_key
+from engine.identity import BUCKETS, customer_key, event_hash
 from engine.learning.shares import drawn
 from engine.state.log import DecisionEntry, ProfileEntry, decode
 from engine.state.model import Commit, CommitStatus, ConsentEntry, Contact, ReadBatch, ReadRequest, TouchFlag
@@ -220,6 +220,91 @@ def test_a_retry_keeps_its_answer_where_the_rest_of_its_group_is_refused(
         again, new = await decider.decide([request("e1"), request("e2")])
         assert only(new).reason is Reason.LOG_FULL
         assert again == first[0]
+
+    runner.run(scenario())
+
+
+def test_what_was_answered_in_a_commit_that_is_refused_is_not_given_again(
+    decider: Decider, store: RedisStore, runner: asyncio.Runner
+) -> None:
+    async def scenario() -> None:
+        await decider.put_profiles([profile()])
+        kept, store.max_log_length = store.max_log_length, 0
+        told = await decider.decide([request("e1"), request("e1"), request("e1", amount=2.0)])
+        assert [only(answer).reason for answer in told] == [Reason.LOG_FULL] * 3
+        assert await touches(store) == []
+        store.max_log_length = kept
+        await store.admin.delete(*[store.bucket_key(bucket, "g") for bucket in range(BUCKETS)])  # as data lost
+        told = await decider.decide([request("e2"), request("e2")])
+        assert [only(answer).reason for answer in told] == [Reason.STATE_UNKNOWN] * 2
+        assert await touches(store) == []
+
+    runner.run(scenario())
+
+
+def test_what_arrived_counts_whatever_else_is_said(decider: Decider, store: RedisStore, runner: asyncio.Runner) -> None:
+    async def scenario() -> None:
+        await decider.put_profiles([profile()])
+        clicked, lost = await sent(decider, "e1"), await sent(decider, "e2")
+        await report(decider, clicked, OutcomeKind.CLICKED)
+        await report(decider, clicked, OutcomeKind.NOT_DELIVERED)
+        assert only((await decider.decide([request("e3")]))[0]).reason is Reason.CAP_REACHED
+        await report(decider, lost, OutcomeKind.NOT_DELIVERED)
+        await sent(decider, "e4")
+        assert (await report(decider, lost, OutcomeKind.REPLIED)).exceeded  # it had arrived after all
+        assert not any(flags & TouchFlag.RELEASED for _, flags in await touches(store))
+
+    runner.run(scenario())
+
+
+def test_a_stop_after_a_new_grant_is_one_more_stop(decider: Decider, shifted: Shifted, runner: asyncio.Runner) -> None:
+    async def scenario() -> None:
+        await decider.put_profiles([profile()])
+        first = await sent(decider, "e1")
+        assert not (await report(decider, first, OutcomeKind.OPTED_OUT)).repeated
+        assert (await report(decider, first, OutcomeKind.OPTED_OUT)).repeated
+        shifted.ahead_ms = 60_000
+        await decider.put_profiles([profile(at_ms=(await shifted.read([])).now_ms)])
+        await sent(decider, "e2")
+        shifted.ahead_ms = 120_000
+        assert not (await report(decider, first, OutcomeKind.OPTED_OUT)).repeated
+        assert only((await decider.decide([request("e3")]))[0]).reason is Reason.OPTED_OUT
+
+    runner.run(scenario())
+
+
+def test_an_id_used_again_after_its_day_means_the_latest_decision(
+    decider: Decider, shifted: Shifted, runner: asyncio.Runner
+) -> None:
+    async def scenario() -> None:
+        await decider.put_profiles([profile()])
+        await sent(decider, "e1")
+        shifted.ahead_ms = 2 * DAY_MS
+        await decider.decide([request("other", "ping")])  # what was answered to the first is forgotten
+        again = await sent(decider, "e1")
+        assert (await decider.confirm_send(again.decision_id)).outcome is Outcome.SEND
+        await report(decider, again, OutcomeKind.DELIVERED)
+        found = [flags for event, flags in await touches(shifted.store) if event == event_hash("e1")]
+        assert [bool(flags & TouchFlag.outcome(OutcomeKind.DELIVERED)) for flags in found] == [False, True]
+
+    runner.run(scenario())
+
+
+def test_a_channel_that_left_the_rules_is_still_asked_for_its_consent(
+    shifted: Shifted, bundle: Bundle, runner: asyncio.Runner
+) -> None:
+    async def scenario() -> None:
+        active = Active(bundle)
+        decider = create_decider(active, shifted)
+        await decider.put_profiles([profile()])
+        first = await sent(decider, "e1")
+        offer = b"    on: [deposit]\n    channels: [push]"
+        assert offer in RULES
+        active.bundle = compile_bundle({"rules.yaml": RULES.replace(offer, offer.replace(b"push", b"sms"))})
+        assert (await decider.confirm_send(first.decision_id)).outcome is Outcome.SEND
+        no_push = ConsentEntry("marketing", False, 0, "", "", "", "push")
+        await decider.put_profiles([ProfileChange("ana", {}, [], Contact([no_push]))])
+        assert (await decider.confirm_send(first.decision_id)).reason is Reason.OPTED_OUT
 
     runner.run(scenario())
 
