@@ -9,6 +9,7 @@ TactError
  │    ├── StoreUnavailable   the store could not be reached or answered with an error
  │    └── CommitUnknown      sent, but no reply within the commit budget
  ├── Overloaded          refused at once; carries a retry delay
+ ├── TooMany             more than one customer may have
  └── LogFull             the decision log is above its limit and must not drop
 """
 
@@ -79,6 +80,10 @@ class Overloaded(TactError):
     def __init__(self, message: str, retry_delay_ms: int) -> None:
         super().__init__(message)
         self.retry_delay_ms = retry_delay_ms
+
+
+class TooMany(TactError):
+    """More than one customer may have; the others are not held up by it."""
 
 
 class LogFull(TactError):

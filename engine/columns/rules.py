@@ -160,7 +160,7 @@ class Zones(dict[bytes | None, int]):
 
     def __missing__(self, raw: bytes | None) -> int:
         found = ZONES.id(raw.decode()) if raw else -1
-        if len(self) < _ZONES_MAX:
+        if len(self) < _ZONES_MAX and len(raw or b"") <= _TEXT_MAX:
             self[raw] = found
         return found
 
@@ -178,7 +178,7 @@ class Languages(dict[bytes | None, int]):
         self.places = self._row(None)
 
     def __missing__(self, raw: bytes) -> int:
-        if len(self.known) > _LANGUAGES_MAX:
+        if len(self.known) > _LANGUAGES_MAX or len(raw) > _TEXT_MAX:
             return -1
         wanted = raw.decode()
         found = self[raw] = len(self.known)
@@ -195,6 +195,7 @@ class Languages(dict[bytes | None, int]):
 
 
 _LANGUAGES_MAX = _ZONES_MAX = 4096
+_TEXT_MAX = 64  # bytes: no language or zone is longer, and what is would be remembered
 
 
 def _feature(bundle: Bundle, name: str) -> int:

@@ -6,6 +6,7 @@ from engine.compiler.model import Expression, Learning
 from engine.compiler.nodes import Type
 from engine.compiler.reading import Fields, Reading
 from engine.compiler.scopes import Expressions, On
+from engine.compiler.tree import ListNode
 
 LINEAR = ("linear_thompson", "linucb")
 LEARNS = ("thompson", "epsilon_greedy", "softmax", "ucb1", "kl_ucb", *LINEAR)
@@ -62,7 +63,10 @@ def read_context(reading: Reading, fields: Fields, expressions: Expressions, on:
     """What a linear policy looks at: numbers, and flags as 0 or 1."""
     if "context" not in fields:
         return ()
-    items = reading.list(fields["context"][1], "'context'")
+    node = fields["context"][1]
+    items = reading.list(node, "'context'")
+    if isinstance(node, ListNode) and not items:
+        reading.add("bad-value", node, "'context' is empty", expected="`context: [features.age / 50.0]`")
     if len(items) > CONTEXT_MAX:
         reading.add(
             "bad-value", fields["context"][0], "'context' is too long", found=str(len(items)),

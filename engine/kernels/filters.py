@@ -349,7 +349,7 @@ def consider(  # type: ignore[no-untyped-def]
     if not np.isfinite(rank):
         say(out, i, m, c, RANK, 0, -1, -1, 0, 0)
         return False
-    out.ranks[i] = rank
+    out.ranks[i] = rank = rank + 0.0  # 0 has one sign
     if rank < messages.reserve[m]:
         say(out, i, m, c, RESERVE, 0, -1, -1, 0, 0)
         return False

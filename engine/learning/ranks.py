@@ -39,8 +39,8 @@ class Worth(NamedTuple):
 
     @property
     def rank(self) -> float:
-        """What messages are compared by."""
-        return self.value * self.rate
+        """What messages are compared by; 0 has one sign."""
+        return self.value * self.rate + 0.0
 
     @property
     def known(self) -> bool:

@@ -42,7 +42,7 @@ async def backfill(decider: Decider, active: Active, limiter: Limiter, payload: 
             places.append(i)
         except InvalidInput as error:
             results[i].error.CopyFrom(item_status(error))
-    async with limiter.turn(call, max(1, len(items))):
+    async with limiter.turn(call, len(items)):
         done = await decider.backfill(histories) if histories else []
     for place, one in zip(places, done, strict=True):
         result = results[place]

@@ -22,11 +22,13 @@ from engine.service.codec import check_decision_id, content_fingerprint, decode_
 from engine.service.encode import encode_confirmation, encode_explanation, encode_response
 from engine.service.guard import Guard
 from engine.service.limiter import Limiter, Waiting
+from engine.service.room import Room
 from engine.service.status import item_status, rpc_error
 from engine.service.values import Violations
 from engine.transport import Awaited, Call, Method, Reply, cancelled
 
 STREAM_IN_FLIGHT = 256
+STREAM_BYTES = 64 << 20  # of requests that came by streams: with more under way no stream is read
 _PATH = "/tact.v1.DecisionService/"
 Submit = Callable[[Sequence["_Item | _One"]], None]
 _GOING_AWAY = "the server is going away; requests without an answer may be sent again"
@@ -46,6 +48,7 @@ class DecisionService:
         self._lane = lane
         self._tasks: set[asyncio.Task[None]] = set()
         self._streams: set[_Stream] = set()
+        self._room = Room(STREAM_BYTES)
         self._draining = False
 
     def methods(self, guard: Guard) -> list[Method]:
@@ -88,10 +91,13 @@ class DecisionService:
                 item.handed_back(False)
 
     async def decide_stream(self, requests: AsyncIterator[bytes], call: Call) -> AsyncIterator[bytes]:
-        """Answers as they come. At most 256 are under way: a caller that does not read is not read from."""
+        """Answers as they come. At most 256 are under way: a caller that does not read is not read from.
+
+        Of all streams together at most 64 MiB of requests are.
+        """
         if self._draining:
             raise Unavailable(_GOING_AWAY)
-        stream = _Stream(requests, partial(self._decide_streamed, call))
+        stream = _Stream(requests, partial(self._decide_streamed, call), self._room)
         self._streams.add(stream)
         try:
             while (answer := await stream.answers.get()) is not None:
@@ -111,6 +117,8 @@ class DecisionService:
             return await reply.future
         except Exception as error:  # whatever it is: a stream has a place for each answer
             return to_bytes(_failed(error, _event_id(payload), index))
+        finally:
+            del reply, one  # an error knows this frame: else its request would stay until cycles are collected
 
     # ---- the ordinary way -------------------------------------------------------------------------
 
@@ -224,10 +232,13 @@ class DecisionService:
 class _Stream:
     """One caller's stream: places bound what is under way, answers queue up for the writer."""
 
-    def __init__(self, requests: AsyncIterator[bytes], decide: Callable[[bytes, int], Awaitable[bytes]]) -> None:
+    def __init__(
+        self, requests: AsyncIterator[bytes], decide: Callable[[bytes, int], Awaitable[bytes]], room: Room
+    ) -> None:
         self.places = asyncio.Semaphore(STREAM_IN_FLIGHT)
         self.answers: asyncio.Queue[bytes | None] = asyncio.Queue()  # bounded by the places; None ends it
         self._decide = decide
+        self._room = room
         self._tasks: set[asyncio.Task[None]] = set()
         self._reader = asyncio.ensure_future(self._read(requests))
         self._closer = asyncio.ensure_future(self._close())
@@ -247,10 +258,15 @@ class _Stream:
         index = 0
         async for item in requests:
             await self.places.acquire()
+            size = await self._room.take(len(item))
             task = asyncio.ensure_future(self._put(item, index))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(partial(self._done, size))
             index += 1
+
+    def _done(self, size: int, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._room.give(size)
 
     async def _put(self, item: bytes, index: int) -> None:
         self.answers.put_nowait(await self._decide(item, index))

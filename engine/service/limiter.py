@@ -82,9 +82,11 @@ class Limiter:
     def enter(self, call: Call, items: int = 1, patient: bool = False) -> Waiting | None:
         """Holds `items` places, as `turn` does; ends with `leave`, also where waiting failed.
 
-        None: go on at once. A future: go on when it is done; it fails where the deadline passed before. Raises
-        Overloaded, and then nothing is held; a batch larger than all fits an idle server.
+        A call without items has one place. None: go on at once. A future: go on when it is done; it fails where the
+        deadline passed before. Raises Overloaded, and then nothing is held; a batch larger than all fits an idle
+        server.
         """
+        items = max(1, items)
         held = self._held.get(call.peer, 0)
         self._check(items)
         if not patient and held >= _ALWAYS and held >= (share := self._share(call)):
@@ -100,6 +102,7 @@ class Limiter:
 
     def leave(self, call: Call, items: int, waiting: Waiting | None) -> None:
         """Gives back what `enter`, which returned `waiting`, held."""
+        items = max(1, items)
         self.in_flight -= items
         left = self._held[call.peer] - items
         if left:

@@ -24,6 +24,7 @@ from engine.errors import (
     RulesInvalid,
     StoreUnavailable,
     TactError,
+    TooMany,
     Unavailable,
     Violation,
 )
@@ -42,6 +43,7 @@ _CODES: tuple[tuple[type[TactError], Code, str], ...] = (
     (CommitUnknown, Code.UNAVAILABLE, "COMMIT_UNKNOWN"),
     (Unavailable, Code.UNAVAILABLE, "UNAVAILABLE"),
     (Overloaded, Code.RESOURCE_EXHAUSTED, "OVERLOADED"),
+    (TooMany, Code.RESOURCE_EXHAUSTED, "TOO_MANY_EVENTS"),
     (LogFull, Code.RESOURCE_EXHAUSTED, "LOG_FULL"),
 )
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from engine.answer import encode_answer
 from engine.contact.volume import Counter
 from engine.decision import DecideRequest, Decision, Details, Outcome, Reason
-from engine.errors import InvalidInput, TactError, Unavailable, Violation
+from engine.errors import InvalidInput, TactError, TooMany, Unavailable, Violation
 from engine.identity import CustomerKey, event_hash, fingerprint
 from engine.state import log as entries
 from engine.state.model import Answer, Commit, Profile, ReadBatch, ReadEntry, Record
@@ -41,6 +41,7 @@ from engine.step.take import AHEAD_MS_MAX, ANSWER_LIFE_MS, NOTHING_DRAWN, Step, 
 
 log = logging.getLogger("tact.group")
 
+EVENTS_MAX = 4096  # of a customer in 24 hours: what it costs to take one more grows with them
 LATE = "LATE: it is not counted in windows either"
 
 
@@ -229,7 +230,7 @@ def _keep(world: World, o: _Open, p: Pending, operation: Decide, s: Step) -> Non
 def _prepare(world: World, o: _Open, operation: Decide, virtual_time: bool) -> Step | list[Decision]:
     """The step to take (taken already where no rule has a say), or the answer given before.
 
-    Raises InvalidInput.
+    Raises InvalidInput, TooMany.
     """
     request, subject = operation.request, o.subject
     given_ns = request.event.occurred_at_ns
@@ -251,6 +252,11 @@ def _prepare(world: World, o: _Open, operation: Decide, virtual_time: bool) -> S
                     "EVENT_ID_REUSED",
                 )
             return repeat_answer(known_one[1], subject.key, operation.event, request)
+        if len(subject.record.spilled) >= EVENTS_MAX:
+            raise TooMany(
+                f"more than {EVENTS_MAX:,} events of this customer were answered within 24 hours; "
+                "expected the id of one customer, not one for many"
+            )
     if occurred_ms <= subject.now_ms - ANSWER_LIFE_MS:
         late = LATE if world.bundle.steps.windows_of[request.event.type] else ""
         old = _plain(operation, subject.key, Reason.EVENT_TOO_OLD, world.bundle.revision, late)

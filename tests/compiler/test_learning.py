@@ -60,6 +60,7 @@ def test_a_context_means_the_same_however_it_is_written() -> None:
     [
         ("bayes", "", "bad-value", "no kind of policy is called 'bayes'"),
         ("linucb", "", "missing-key", "looks at a context and has none"),
+        ("linucb", "context: []", "bad-value", "'context' is empty"),
         ("thompson", "hybrid: true", "unknown-key", "'hybrid' is for policies of kind linear_thompson or linucb"),
         ("linucb", "context: [features.region]", "wrong-type", "'context' cannot be a text"),
         ("linucb", "context: [features.name]", "personal-in-condition", ""),

@@ -12,14 +12,15 @@ import pytest
 from engine.bundle import Active, Bundle, compile_bundle
 from engine.decider import Decider, create_decider
 from engine.decision import DecideRequest, Decision, Event, Outcome, OutcomeKind, OutcomeResult, Outcomes, Reason
-from engine.errors import InvalidInput, TactError
+from engine.errors import InvalidInput, TactError, TooMany
 from engine.identity import BUCKETS, customer_key, event_hash
 from engine.learning.shares import drawn
 from engine.state.log import DecisionEntry, ProfileEntry, decode
 from engine.state.model import Commit, CommitStatus, ConsentEntry, Contact, ReadBatch, ReadRequest, TouchFlag
 from engine.state.record import decode as decode_record
 from engine.state.redis import RedisStore
-from engine.step.operations import ProfileChange
+from engine.step import group
+from engine.step.operations import ANSWERS_KEPT, ProfileChange
 
 DAY_MS = 86_400_000
 RULES = b"""
@@ -238,6 +239,24 @@ def test_what_was_answered_in_a_commit_that_is_refused_is_not_given_again(
         told = await decider.decide([request("e2"), request("e2")])
         assert [only(answer).reason for answer in told] == [Reason.STATE_UNKNOWN] * 2
         assert await touches(store) == []
+
+    runner.run(scenario())
+
+
+def test_one_id_for_everybody_is_refused_before_it_slows_the_others(
+    decider: Decider, runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        monkeypatch.setattr(group, "EVENTS_MAX", 8)
+        early = [request(f"p{k}", "ping") for k in range(ANSWERS_KEPT + 8)]
+        for one in early:
+            assert isinstance((await decider.decide([one]))[0], list)
+        [told] = await decider.decide([request("new", "ping")])
+        assert isinstance(told, TooMany)
+        assert "8 events of this customer" in str(told)
+        assert isinstance((await decider.decide([early[0]]))[0], list)  # an answer of before is given again
+        other = DecideRequest(Event("new", "bert", "ping", None, {}))
+        assert isinstance((await decider.decide([other]))[0], list)
 
     runner.run(scenario())
 

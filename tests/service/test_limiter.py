@@ -239,3 +239,14 @@ def test_the_gate_says_what_enter_would(runner: asyncio.Runner) -> None:
         assert limiter.gate(BATCHER) is None
 
     runner.run(scenario())
+
+
+def test_calls_without_items_leave_as_they_came(runner: asyncio.Runner) -> None:
+    async def scenario() -> None:
+        limiter = Limiter(10)
+        for _ in range(3):
+            async with limiter.turn(SINGLE, 0), limiter.turn(SINGLE, 0):
+                assert limiter.in_flight == 2
+        assert limiter.in_flight == 0
+
+    runner.run(scenario())

@@ -48,7 +48,7 @@ class Methods:
     def table(self) -> list[Method]:
         unary = [self.echo, self.echo_future, self.wait, self.stubborn, self.sleep, self.fail, self.break_promise]
         unary += [self.metadata, self.remaining, self.large]
-        bidi = [self.chat, self.count_up, self.total, self.fail_after_one, self.hang, self.pour]
+        bidi = [self.chat, self.count_up, self.total, self.ponder, self.fail_after_one, self.hang, self.pour]
         return [
             *(Unary(SERVICE + _name(handler.__name__), handler) for handler in unary),
             *(
@@ -161,6 +161,13 @@ class Methods:
 
     async def total(self, requests: AsyncIterator[bytes], call: Call) -> AsyncIterator[bytes]:
         yield b"%d" % sum([len(payload) async for payload in requests])
+
+    async def ponder(self, requests: AsyncIterator[bytes], call: Call) -> AsyncIterator[bytes]:
+        """Has the first message, and waits."""
+        async for payload in requests:
+            self._loop = asyncio.get_running_loop()
+            await self._gate.wait()
+            yield payload[:1]
 
     async def fail_after_one(self, requests: AsyncIterator[bytes], call: Call) -> AsyncIterator[bytes]:
         async for payload in requests:

@@ -224,6 +224,17 @@ def test_requests_that_would_fill_the_memory(serve: Serve, connect: Connect) -> 
     assert client.call("Echo", message(bytes(60_000))).status == Code.OK
 
 
+def test_what_was_unpacked_for_a_stream_counts_until_the_next_is_read(serve: Serve, connect: Connect) -> None:
+    server = serve(limits=Limits(buffered_bytes=100_000))
+    client = connect(server)
+    packed = message(gzip.compress(bytes(80_000)), compressed=True)
+    open_ones = [client.request("Ponder", packed, *GZIP) for _ in range(2)]
+    assert client.result(open_ones[1]).status == Code.RESOURCE_EXHAUSTED
+    server.methods.open_gate()
+    assert client.result(open_ones[0]).status == Code.OK
+    assert client.call("Total", packed * 5, *GZIP).body == message(b"400000")
+
+
 def test_a_window_of_0(server: Served, connect: Connect) -> None:
     client = connect(server, settings={4: 0})
     stream = client.request("Echo", message(b"hello"))

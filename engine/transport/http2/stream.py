@@ -95,6 +95,7 @@ class Requests(AsyncIterator[bytes]):
         self._stream = stream
         self._limit = limit
         self._waiting: deque[tuple[Message, int]] = deque()  # with the bytes that taking it lets the caller send
+        self._taken = 0  # bytes held of the last message, until the handler comes for the next
         self._ended = False
         self._waiter: asyncio.Future[None] | None = None
 
@@ -116,6 +117,9 @@ class Requests(AsyncIterator[bytes]):
         self.end()
 
     async def __anext__(self) -> bytes:
+        held, stream = self._stream.calls.held, self._stream
+        held.release(stream, self._taken)
+        self._taken = 0
         while not self._waiting:
             if self._ended:
                 raise StopAsyncIteration
@@ -125,10 +129,13 @@ class Requests(AsyncIterator[bytes]):
             finally:
                 self._waiter = None
         message, unacknowledged = self._waiting.popleft()
-        stream = self._stream
-        stream.calls.held.release(stream, PREFIX.size + len(message.body))
+        self._taken = PREFIX.size + len(message.body)
         stream.calls.acknowledge(stream.number, unacknowledged)
-        return unpack(message, stream.head is not None and stream.head.gzip, self._limit)
+        body = unpack(message, stream.head is not None and stream.head.gzip, self._limit)
+        if message.compressed:
+            self._taken += len(body)
+            held.hold(stream, len(body))
+        return body
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
