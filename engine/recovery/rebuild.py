@@ -27,7 +27,6 @@ from engine.readout.log import RunCount, columns_of, files_of, runs_of
 from engine.readout.refold import (
     DECISION_COLUMNS,
     DECISION_TEXTS,
-    LAST,
     OUTCOME_COLUMNS,
     Refold,
     id_of,
@@ -36,6 +35,7 @@ from engine.readout.refold import (
 from engine.revision_store import RevisionStore
 from engine.state.link import reply_of
 from engine.state.log import LogRow
+from engine.state.losses import ends
 from engine.state.reading import read_on
 from engine.state.redis import RedisStore
 from engine.state.runs import runs
@@ -79,7 +79,9 @@ class RebuildReport:
 
 
 class _Streams(NamedTuple):
-    """What the store's logs hold: the first place of each bucket, and how many entries were ever added to it."""
+    """What the store's logs hold. `first`: where each bucket's log begins, or would where it is empty: a trial before
+    that is in the archive alone. `added`: how many entries a bucket ever had.
+    """
 
     first: np.ndarray[tuple[int], np.dtype[np.int64]]
     added: list[int]
@@ -100,8 +102,9 @@ async def rebuild(
         policies = bundle.ruleset.policies if bundle is not None else {}
         for _ in range(_TRIES):
             stored = await read_stored(store)
+            # ahead of the archive: what is trimmed meanwhile is in that
+            streams = await _read_streams(store, stored.now_ms)
             stored = replace(stored, now_ms=now_ms or stored.now_ms)
-            streams = await _read_streams(store)  # ahead of the archive: what is trimmed meanwhile is in that
             generation = await reply_of(store.side, "GET", store.bucket_key(0, "g"))
             report, right, moves = await asyncio.to_thread(
                 _compare, stored, streams, archive, generation or b"", policies
@@ -231,13 +234,16 @@ def _generation(archive: Path | None) -> str:
         return ""
 
 
-async def _read_streams(store: RedisStore) -> _Streams:
-    first, ever = np.full(BUCKETS, LAST), [0] * BUCKETS
+async def _read_streams(store: RedisStore, now_ms: int) -> _Streams:
+    """`now_ms`: the store's time, before which a log that is not there yet cannot begin."""
+    first, ever = np.full(BUCKETS, place_of(f"{now_ms}-0")), [0] * BUCKETS
     keys = [store.bucket_key(b, "log") for b in range(BUCKETS)]
     for start in range(0, BUCKETS, _STREAMS):
         replies = await store.side.pipeline([("XINFO", "STREAM", key) for key in keys[start : start + _STREAMS]])
         for bucket, reply in enumerate(replies, start):
+            last = place_of(ends(reply)[1])
             if isinstance(reply, list):
+                first[bucket] = last + 1
                 ever[bucket] = int(dict(zip(reply[::2], reply[1::2], strict=True))[b"entries-added"])
     rows: list[LogRow] = []
     async for more in read_on(store.side, keys, ["0-0"] * BUCKETS):

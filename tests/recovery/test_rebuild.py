@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from engine.errors import Conflict
 from engine.learning.learner import Learner, refresh
 from engine.learning.snapshot import Learnt
 from engine.learning.stored import correct, read_stored
+from engine.recovery import rebuild as module
 from engine.recovery.rebuild import RebuildReport, rebuild
 from engine.revisions import Revisions
 from engine.state.archive import Archiver
@@ -171,6 +173,32 @@ def test_learners_go_on_meanwhile(here: Installation, runner: asyncio.Runner) ->
         assert (await here.rebuild()).same
         assert not await correct(here.store, wrong, right.sums)  # not twice
         assert (await here.rebuild()).same
+        await here.close()
+
+    runner.run(scenario())
+
+
+def test_decisions_and_the_archiver_go_on_meanwhile(
+    here: Installation, runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came since the logs were read, and went into the archive before that was, is no trial that learners miss."""
+
+    async def scenario() -> None:
+        await here.start()
+        await here.live(200)
+        assert await here.learn(3.0) > 50
+        await here.archiver.run_once()
+        read = module._read_streams
+
+        async def late(*given: Any) -> object:
+            found = await read(*given)
+            await here.live(200)  # into logs that were trimmed to the end, and ones that were not there
+            await here.archiver.run_once()
+            return found
+
+        monkeypatch.setattr(module, "_read_streams", late)
+        report = await here.rebuild()
+        assert (report.passed_over, report.unknown, report.same) == (0, [], True)
         await here.close()
 
     runner.run(scenario())
