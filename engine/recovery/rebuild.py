@@ -41,6 +41,7 @@ from engine.state.redis import RedisStore
 from engine.state.runs import runs
 from engine.state.tables import tables_of
 
+_OFFSETS = "offsets.json"  # of an archive, there before its first run
 _STREAMS = 64
 _AT_ONCE = 50_000  # entries in columns
 _TIMEOUT_MS = 60_000  # a correction may hold a million sums
@@ -89,12 +90,12 @@ class _Streams(NamedTuple):
 
 
 async def rebuild(
-    url: str, archive: Path | None, write: bool = False, force: bool = False, prefix: str = "tact:", now_ms: int = 0
+    url: str, archive: Path, write: bool = False, force: bool = False, prefix: str = "tact:", now_ms: int = 0
 ) -> RebuildReport:
     """Compares the sums with the log; with `write` also puts them right.
 
-    `archive` None: there is none. `force`: also where the log cannot say everything. `now_ms` 0: the store's time.
-    Raises Conflict where that is refused, ArchiveError, UnreadableLog, StoreUnavailable.
+    `archive`: where it is, or will be once there is any. `force`: also where the log cannot say everything.
+    `now_ms` 0: the store's time. Raises Conflict where that is refused, ArchiveError, UnreadableLog, StoreUnavailable.
     """
     store = RedisStore(url, prefix, timeout_ms=_TIMEOUT_MS)
     try:
@@ -107,7 +108,7 @@ async def rebuild(
             stored = replace(stored, now_ms=now_ms or stored.now_ms)
             generation = await reply_of(store.side, "GET", store.bucket_key(0, "g"))
             report, right, moves = await asyncio.to_thread(
-                _compare, stored, streams, archive, generation or b"", policies
+                _compare, stored, streams, _begun(archive), generation or b"", policies
             )
             if not write or report.same:
                 return report
@@ -163,6 +164,13 @@ def _compare(
             report.differs.append(Differs(arm, there, said))
     report.unknown = _unknown(streams, archive, generation, refolded.untold, unreadable)
     return report, {**right, **{name: value for name, value in kept.items() if name in stored.sums}}, moves
+
+
+def _begun(archive: Path) -> Path | None:
+    """The archive; None where there is none, or its first run is still being written."""
+    if archive.is_dir() and {path.name for path in archive.glob("[!.]*")} <= {_OFFSETS}:
+        return None
+    return archive if archive.exists() else None
 
 
 def take_archive(fold: Refold, archive: Path) -> None:
@@ -229,7 +237,7 @@ def _missing(streams: _Streams, archive: Path | None) -> int:
 
 def _generation(archive: Path | None) -> str:
     try:
-        return str(orjson.loads(((archive or Path()) / "offsets.json").read_bytes()).get("generation", ""))
+        return str(orjson.loads(((archive or Path()) / _OFFSETS).read_bytes()).get("generation", ""))
     except (OSError, ValueError):
         return ""
 

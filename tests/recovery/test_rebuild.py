@@ -96,9 +96,8 @@ class Installation:
 
     async def rebuild(self, write: bool = False, force: bool = False) -> RebuildReport:
         """Compares, or puts right."""
-        archive = self.archive if self.archive.exists() else None
         now_ms = await self.learner.now_ms() + 4 * DAY_MS
-        return await rebuild(self.url, archive, write, force, self.prefix, now_ms)
+        return await rebuild(self.url, self.archive, write, force, self.prefix, now_ms)
 
     async def close(self) -> None:
         await self.learner.close()
@@ -204,11 +203,33 @@ def test_decisions_and_the_archiver_go_on_meanwhile(
     runner.run(scenario())
 
 
+def test_the_first_run_of_the_archive_is_made_meanwhile(
+    here: Installation, runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        await here.start()
+        await here.archiver.run_once()  # no run yet
+        await here.live(200)
+        assert await here.learn(3.0) > 50
+        assert (await here.rebuild()).same
+        read = module._read_streams
+
+        async def late(*given: Any) -> object:
+            await here.archiver.run_once()
+            return await read(*given)
+
+        monkeypatch.setattr(module, "_read_streams", late)
+        await here.store.admin.delete(here.store.key("learn:sums"))
+        assert (await here.rebuild(write=True)).written
+        await here.close()
+
+    runner.run(scenario())
+
+
 def test_corrections_learners_and_the_archiver_at_once(here: Installation, runner: asyncio.Runner) -> None:
     async def scenario() -> None:
         await here.start()
         await here.live(10)
-        await here.archiver.run_once()  # else it may be made, and logs trimmed, after `rebuild` was told of none
         rival = Learner(here.store, here.active)
         written = 0
         for turn in range(6):
