@@ -163,7 +163,8 @@ class TrialLog:
         known = column >= 0
         table[v.row[known], column[known]] = v.share[known] / SHARE_UNIT
         if self.sticky.any():
-            key = self.customer << 32 | self.message << 16 | self.policy
+            _, drawer = np.unique(self.message * len(self.names.texts) + self.policy, return_inverse=True)
+            key = self.customer * len(self) + drawer
             drawn = np.flatnonzero(~self.sticky)
             keys, first = np.unique(key[drawn], return_index=True)
             repeated = np.flatnonzero(self.sticky)
