@@ -202,6 +202,21 @@ def test_a_repeated_draw_has_the_shares_of_its_own_customer(tmp_path: Path, monk
     assert shares == [[1.0, 0.0] if k % 2 else [0.5, 0.5] for k in (*range(8), *range(8))]
 
 
+def test_an_event_id_that_was_used_again(tmp_path: Path) -> None:
+    """Each trial has what was reported after it, within its horizon; a customer's outcome is one all the same."""
+    first = decision("ana", 1, START_MS, HALF, "a")
+    second = decision("ana", 1, START_MS + 2 * DAY_MS, HALF, "b")
+    other = decision("bob", 1, START_MS + 90 * DAY_MS, HALF, "a")
+    entries = [first, outcome(first, OutcomeKind.REPLIED), second, outcome(second, OutcomeKind.CONVERTED, value=2.0)]
+    log = read_trials(archive(tmp_path, [*entries, other, outcome(other, OutcomeKind.REPLIED)]))
+    assert log.rewards(1, OutcomeKind.REPLIED).tolist() == [1.0, 0.0, 1.0]
+    assert log.rewards(7, OutcomeKind.REPLIED).tolist() == [1.0, 0.0, 1.0]
+    assert log.rewards(1, OutcomeKind.CONVERTED, "value").tolist() == [0.0, 2.0, 0.0]
+    assert log.rewards(7, OutcomeKind.CONVERTED, "value").tolist() == [2.0, 2.0, 0.0]
+    assert log.happened.value[~log.happened.again].sum() == 2.0
+    assert make_report(log, Wish()).outcomes == 3
+
+
 def test_an_event_type_that_the_log_lacks_is_told(tmp_path: Path) -> None:
     with pytest.raises(TactError, match="has no event of the type 'pray'; it has: visit"):
         read(tmp_path, trials(n=20), events=("pray",))
