@@ -67,7 +67,7 @@ async def keep(settings: Settings, url: str, stop: asyncio.Event) -> None:
 
 
 async def keep_archiving(archiver: Archiver) -> None:
-    """Archives for ever; a store or disk that is away is tried again."""
+    """Archives for ever; whatever fails is tried again."""
     while True:
         await asyncio.sleep(ARCHIVE_EVERY_S)
         try:
@@ -75,15 +75,21 @@ async def keep_archiving(archiver: Archiver) -> None:
                 pass
         except (TactError, OSError) as error:
             logger.error("the log could not be archived: %s", error)
+        except Exception:
+            logger.exception("the log could not be archived")
 
 
 async def keep_erasing(directory: Path, now_ms: Callable[[], int]) -> None:
-    """Takes what erased customers left out of the archive, for ever, within a day or so of their erasure."""
+    """Takes what erased customers left out of the archive, for ever, within a day or so of their erasure. Whatever
+    fails is tried again.
+    """
     while True:
         try:
             await asyncio.to_thread(erase_due, directory, now_ms())
         except (TactError, OSError) as error:
             logger.error("erased customers could not be taken out of the archive: %s", error)
+        except Exception:
+            logger.exception("erased customers could not be taken out of the archive")
         await asyncio.sleep(LOOK_FOR_ERASED_EVERY_S)
 
 

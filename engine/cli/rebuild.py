@@ -18,9 +18,8 @@ _SHOWN = 20
 
 def run(redis: str, data: Path, archive: Path | None, write: bool, force: bool, as_json: bool) -> int:
     """1 where something differs and stays so. Raises what `rebuild` raises, CommandError where there is no store."""
-    where = archive or data / "archive"
     with running_store(redis, data) as url:
-        report = asyncio.run(rebuild(url, where if where.exists() else None, write, force))
+        report = asyncio.run(rebuild(url, archive or data / "archive", write, force))
     if as_json:
         print_json(_json(report))
     else:

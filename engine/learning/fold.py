@@ -31,6 +31,7 @@ log = logging.getLogger("tact.learner")
 
 Key = bytes  # of a decision's slot
 _TEXTS = ("policy", "message", "variant", "segment", "terms")
+_BITS = {"outcome": 8, "assignment": 8, "slot": 16, "send_at_ms": 64, "attribution_s": 64}  # as in the archive
 _KINDS = frozenset(map(int, OutcomeKind))  # a later version may know others
 ARRIVED = frozenset(OutcomeKind) - {OutcomeKind.NOT_DELIVERED}
 
@@ -82,11 +83,13 @@ class Report(NamedTuple):
 
 
 def part_of(entry: Entry) -> Trial | Report | None:
-    """What concerns learning in an entry; None where nothing does."""
+    """What concerns learning in an entry; None where nothing does. Raises CorruptBlob where it is of a wrong type."""
+    if not isinstance(entry, DecisionEntry | OutcomeEntry):
+        return None
+    if not _is_sound(entry):
+        raise CorruptBlob(f"{type(entry).__name__}: a field is of a wrong type, or too large")
     if isinstance(entry, OutcomeEntry):
         return Report(key_of(entry.customer, entry.event, entry.slot), entry.kind, entry.occurred_ms, entry.at_ms)
-    if not isinstance(entry, DecisionEntry):
-        return None
     if entry.outcome != Outcome.SEND or not entry.policy or entry.withheld or entry.sticky:
         return None
     if entry.assignment >= Assignment.OUTSIDE or (entry.terms and read(entry.terms) is None):
@@ -96,6 +99,20 @@ def part_of(entry: Entry) -> Trial | Report | None:
         max(entry.at_ms, entry.send_at_ms) + entry.attribution_s * 1000,
         entry.policy, entry.message, entry.variant, entry.segment, entry.terms, tuple(entry.context),
     )  # fmt: skip
+
+
+def _is_sound(entry: DecisionEntry | OutcomeEntry) -> bool:
+    """Whether all that learning looks at is of the type that it is declared as."""
+    if isinstance(entry, OutcomeEntry):
+        return _is_whole(entry.slot, _BITS["slot"])
+    numbers = all(_is_whole(getattr(entry, name), bits) for name, bits in _BITS.items())
+    texts = all(type(getattr(entry, name)) is str for name in _TEXTS)
+    flags = type(entry.withheld) is type(entry.sticky) is bool
+    return numbers and texts and flags and type(entry.context) is list and all(_is_whole(x, 32) for x in entry.context)
+
+
+def _is_whole(value: object, bits: int) -> bool:
+    return type(value) is int and -1 << bits - 1 <= value < 1 << bits - 1
 
 
 def parts_of(blobs: Sequence[bytes]) -> list[Trial | Report | None]:
@@ -110,7 +127,7 @@ def parts_of(blobs: Sequence[bytes]) -> list[Trial | Report | None]:
     for place in odd:
         try:
             found[place] = part_of(decode(blobs[place]))
-        except CorruptBlob as error:  # a later version's kind
+        except CorruptBlob as error:  # a later version's kind, or damaged
             log.warning("a log entry is not learnt from: %s", error)
     return found
 

@@ -154,7 +154,8 @@ async def keep_learnt_fresh(store: RedisStore, learnt: Learnt, every_s: float) -
 
 async def keep_learning(learner: Learner, every_s: float, settled_ms: int) -> None:
     """Folds for ever, what has closed `settled_ms` ago by the store's clock: longer than a commit takes, so that no
-    outcome of before is still on its way and the log alone says what was learnt. A store that is away is tried again.
+    outcome of before is still on its way and the log alone says what was learnt. Whatever fails is tried again: the
+    archive must not wait for it.
     """
     forgot_at = -_FORGET_EVERY_S
     while True:
@@ -165,4 +166,6 @@ async def keep_learning(learner: Learner, every_s: float, settled_ms: int) -> No
                 forgot_at = time.monotonic()
         except StoreUnavailable as error:
             log.warning("the log could not be folded: %s", error)
+        except Exception:
+            log.exception("the log could not be folded")
         await asyncio.sleep(every_s)

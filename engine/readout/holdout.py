@@ -98,7 +98,7 @@ def holdout_effects(log: TrialLog, ruleset: RuleSet | None, level: float, tuned_
 
 def _once(h: Happened) -> Flags:
     """All outcomes but those credited to another decision already: a customer's counts once, however many policies."""
-    once = np.ones(len(h.outcome), np.bool_)
+    once = ~h.again
     named = np.flatnonzero(h.outcome)
     order = named[np.lexsort((h.outcome[named], h.customer[named]))]
     before, after = order[:-1], order[1:]

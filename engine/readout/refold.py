@@ -18,6 +18,7 @@ from engine.learning.linear import REWARD_UNIT, X_UNIT
 from engine.learning.policies import scaled_reward
 from engine.learning.posteriors import ArmKey, ArmState
 from engine.learning.terms import Terms, read, terms_of
+from engine.readout.decided import Decided
 from engine.readout.log import I64, U64, Flags, Names, codes_of, decision_keys, digests_of, lists_of, mixed, numbers_of
 
 DECISION_TEXTS = ["policy", "message", "segment", "variant", "terms"]
@@ -95,7 +96,7 @@ class Refold:
         self._arms: dict[tuple[int, ...], int] = {}
         self._trials: list[_Trials] = []
         self._contexts: list[I64] = []
-        self._reports: list[tuple[U64, I64, I64]] = []  # decision, kind, known at
+        self._reports: list[tuple[U64, I64, I64, I64]] = []  # decision, kind, known at, place
 
     def take(self, table: pa.Table) -> None:
         """Decisions: DECISION_COLUMNS of a file, or of entries that a store still has."""
@@ -134,7 +135,7 @@ class Refold:
         table = table.combine_chunks()
         keys = decision_keys(digests_of(table["customer"]), table["event"].to_numpy(), numbers_of(table["slot"]))
         known = np.maximum(numbers_of(table["occurred_ms"]), numbers_of(table["at_ms"]))
-        self._reports.append((keys, numbers_of(table["kind"]), known))
+        self._reports.append((keys, numbers_of(table["kind"]), known, _places(table["log_id"])))
         self.last_ms = max(self.last_ms, int(known.max(initial=0)))
 
     def behind(self, after: I64, before: I64) -> tuple[I64, I64, int]:
@@ -158,7 +159,7 @@ class Refold:
         t = _Trials(*map(np.concatenate, zip(*self._trials, strict=True)))
         once = np.unique(mixed(t.decision, t.place.astype(np.uint64), t.bucket.astype(np.uint64)), return_index=True)[1]
         t = t.of(once[(t.place[once] <= upto[t.bucket[once]]) & (t.closes_ms[once] <= closed_ms)])
-        kinds = self._kinds(t.decision, t.closes_ms)
+        kinds = self._kinds(t)
         came = kinds & sum(1 << int(k) for k in ARRIVED) != 0
         t, kinds = t.of(came), kinds[came]
         reward = self._rewards(t.book, kinds)
@@ -221,17 +222,13 @@ class Refold:
         ]
         return np.array(worth, np.int64)[which.reshape(-1)] if len(book) else np.zeros(0, np.int64)
 
-    def _kinds(self, decision: U64, closes_ms: I64) -> I64:
+    def _kinds(self, t: _Trials) -> I64:
         """Bits of the kinds of outcomes that each trial had when it closed."""
-        kinds = np.zeros(len(decision), np.int64)
-        order = np.argsort(decision)
-        ordered = decision[order]
-        for report, kind, known_ms in self._reports:
-            if not len(decision):
-                break
-            at = np.minimum(np.searchsorted(ordered, report), len(ordered) - 1)
-            good: Flags = (ordered[at] == report) & (known_ms <= closes_ms[order[at]])
-            np.bitwise_or.at(kinds, order[at[good]], 1 << kind[good])
+        kinds, decided = np.zeros(len(t.decision), np.int64), Decided(t.decision)
+        for decision, kind, known_ms, place in self._reports:
+            report, trial = decided.of(decision)
+            good: Flags = (place[report] > t.place[trial]) & (known_ms[report] <= t.closes_ms[trial])
+            np.bitwise_or.at(kinds, trial[good], 1 << kind[report[good]])
         return kinds
 
 

@@ -170,7 +170,7 @@ def make_report(log: TrialLog, wish: Wish, ruleset: RuleSet | None = None) -> Re
     return Report(
         log.funnel.decisions,
         len(log),
-        len(h.trial),
+        int((~h.again).sum()),
         int((h.trial < 0).sum()),
         len(np.unique(log.event_customer)),
         log.first_ms,

@@ -25,6 +25,7 @@ from engine.learning.policies import learnt_message, scaled_reward
 from engine.learning.posteriors import ArmKey, ArmState, Posteriors
 from engine.learning.ranks import learnt_worth
 from engine.learning.terms import read
+from engine.readout.decided import Decided
 from engine.readout.log import I64, U64, Decisions, Outcomes, decision_keys
 
 TRIES = 2000  # states looked at for one version
@@ -102,9 +103,9 @@ class StateBook:
     """Gathers the trials, outcomes and vectors of the learning policies of one revision, file by file."""
 
     policies: Mapping[str, Policy]
-    _trials: list[tuple[I64, I64, U64, I64]] = field(default_factory=list)  # bucket, closes, decision, arm
+    _trials: list[tuple[I64, I64, I64, U64, I64]] = field(default_factory=list)  # bucket, at, closes, decision, arm
     _contexts: list[tuple[int, ...]] = field(default_factory=list)  # of the trials, in their order
-    _reports: list[tuple[U64, I64, I64]] = field(default_factory=list)  # decision, kind, known at
+    _reports: list[tuple[U64, I64, I64, I64]] = field(default_factory=list)  # decision, kind, at, known at
     _arms: list[ArmKey] = field(default_factory=list)
     _codes: dict[ArmKey, int] = field(default_factory=dict)
     _first_ms: dict[int, int] = field(default_factory=dict)  # version -> first used
@@ -132,7 +133,7 @@ class StateBook:
         closes = np.maximum(d["at_ms"][rows], d["send_at_ms"][rows]) + d["attribution_s"][rows] * 1000
         key = decision_keys(d.customer[rows], d.event[rows], d["slot"][rows])
         arms = np.array(codes, np.int64)[place.reshape(-1)] if len(rows) else np.zeros(0, np.int64)
-        self._trials.append((d["bucket"][rows], closes, key, arms))
+        self._trials.append((d["bucket"][rows], d["at_ms"][rows], closes, key, arms))
         x = d.context
         for i, policy, terms in zip(rows.tolist(), d["policy"][rows].tolist(), d["terms"][rows].tolist(), strict=True):
             meant = not terms or self._means(texts[terms], texts[policy])
@@ -156,7 +157,7 @@ class StateBook:
     def report(self, o: Outcomes) -> None:
         """The outcomes of one file."""
         key = decision_keys(o.customer, o.event, o["slot"])
-        self._reports.append((key, o["kind"], np.maximum(o["occurred_ms"], o["at_ms"])))
+        self._reports.append((key, o["kind"], o["at_ms"], np.maximum(o["occurred_ms"], o["at_ms"])))
 
     def use(self, used: Used) -> None:
         """A vector that was drawn from."""
@@ -221,13 +222,14 @@ class StateBook:
 
     def _steps(self) -> dict[ArmKey, _Steps]:
         """Each arm's state through time, by the hour where trials are kept by time."""
-        empty = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.int64))
-        bucket, closes, key, arm = map(np.concatenate, zip(empty, *self._trials, strict=True))
+        none = np.zeros(0, np.int64)
+        empty = (none, none, none, np.zeros(0, np.uint64), none)
+        bucket, at, closes, key, arm = map(np.concatenate, zip(empty, *self._trials, strict=True))
         order = np.argsort(bucket, kind="stable")
         lifted = bucket[order] * _BUCKET + closes[order]
         folded = np.empty(len(order), np.int64)
         folded[order] = np.maximum.accumulate(lifted) - bucket[order] * _BUCKET
-        kinds = self._kinds(key, closes)
+        kinds = self._kinds(key, at, closes)
         steps: dict[ArmKey, _Steps] = {}
         arrived = sum(1 << int(k) for k in ARRIVED)
         for code, name in enumerate(self._arms):
@@ -258,15 +260,11 @@ class StateBook:
                 moments[k] = moments_of(self._contexts[i], int(reward[k]))
         return np.concatenate([sums, moments], axis=1)
 
-    def _kinds(self, key: U64, closes: I64) -> I64:
-        """Bits of the kinds of outcomes that each trial had when it closed."""
-        order = np.argsort(key)
-        ordered, kinds = key[order], np.zeros(len(key), np.int64)
-        for report, kind, at_ms in self._reports:
-            if not len(key):
-                break
-            at = np.minimum(np.searchsorted(ordered, report), len(key) - 1)
-            trial = order[at]
-            good = (ordered[at] == report) & (at_ms <= closes[trial])
-            np.bitwise_or.at(kinds, trial[good], 1 << kind[good])
+    def _kinds(self, key: U64, decided_ms: I64, closes: I64) -> I64:
+        """Bits of the kinds of outcomes that each trial had when it closed. A customer's time never goes back."""
+        kinds, decided = np.zeros(len(key), np.int64), Decided(key)
+        for decision, kind, at_ms, known_ms in self._reports:
+            report, trial = decided.of(decision)
+            good = (at_ms[report] >= decided_ms[trial]) & (known_ms[report] <= closes[trial])
+            np.bitwise_or.at(kinds, trial[good], 1 << kind[report[good]])
         return kinds

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from engine.decision import SHARE_UNIT, Outcome, OutcomeKind, Reason
 from engine.learning.enrolment import Assignment
+from engine.readout.decided import Decided
 from engine.readout.log import (
     F64,
     I64,
@@ -36,6 +37,7 @@ BEFORE_DAYS = 28  # of activity before a trial
 class Happened:
     """Outcomes, row by row: the trial that each belongs to (-1: none of the log), customer, kind, when, value, what it
     was about (a name's code), and the hash of its id (0: none), the same where one was credited to several trials.
+    `again`: the outcome of the row before, which another trial of the same decision id has too.
     """
 
     trial: I64
@@ -45,6 +47,7 @@ class Happened:
     value: F64
     category: I64
     outcome: I64
+    again: Flags
 
 
 @dataclass(slots=True)
@@ -163,7 +166,8 @@ class TrialLog:
         known = column >= 0
         table[v.row[known], column[known]] = v.share[known] / SHARE_UNIT
         if self.sticky.any():
-            key = self.customer << 32 | self.message << 16 | self.policy
+            _, drawer = np.unique(self.message * len(self.names.texts) + self.policy, return_inverse=True)
+            key = self.customer * len(self) + drawer
             drawn = np.flatnonzero(~self.sticky)
             keys, first = np.unique(key[drawn], return_index=True)
             repeated = np.flatnonzero(self.sticky)
@@ -228,7 +232,7 @@ def read_trials(log: Path, with_values: bool = False) -> TrialLog:
     by_customer = np.lexsort((event_ms, event_customer))
     event_customer, event_ms = event_customer[by_customer], event_ms[by_customer]
     at_ms, customer = column("at_ms"), owner[places][order]
-    happened = _happened(outcomes, owner[decided:], decision_keys(digests, event, slot))
+    happened = _happened(outcomes, owner[decided:], decision_keys(digests, event, slot), at_ms)
     values: list[str] | None = None
     if with_values:
         kept = [d.table["values_read"].take(pa.array(rows)).to_pylist() for d, rows in parts]
@@ -281,24 +285,27 @@ def _numbered(digests: list[U64]) -> I64:
     return numbers
 
 
-def _happened(files: list[Outcomes], customer: I64, keys: U64) -> Happened:
-    """Outcomes with their trials, found by decision."""
-    order = np.argsort(keys)
-    ordered = keys[order]
-    trial = [np.zeros(0, np.int64)]
-    for o in files:
-        key = decision_keys(o.customer, o.event, o["slot"])
-        at = np.minimum(np.searchsorted(ordered, key), max(0, len(ordered) - 1))
-        trial.append(np.where(ordered[at] == key, order[at], -1) if len(ordered) else np.full(len(o), -1))
-    none = np.zeros(0, np.int64)
+def _happened(files: list[Outcomes], customer: I64, keys: U64, decided_ms: I64) -> Happened:
+    """Outcomes with their trials, found by decision: with those that were decided before it was reported."""
+    decided, none = Decided(keys), np.zeros(0, np.int64)
+    at_ms = np.concatenate([none, *(o["at_ms"] for o in files)])
+    reported = [decision_keys(o.customer, o.event, o["slot"]) for o in files]
+    row, trial = decided.of(np.concatenate([np.zeros(0, np.uint64), *reported]))
+    later = at_ms[row] >= decided_ms[trial]
+    row, trial = row[later], trial[later]
+    alone = np.setdiff1d(np.arange(len(customer)), row)
+    row, trial = np.concatenate([row, alone]), np.concatenate([trial, np.full(len(alone), -1)])
+    order = np.argsort(row, kind="stable")
+    row, trial = row[order], trial[order]
     return Happened(
-        np.concatenate(trial),
-        customer,
-        np.concatenate([none, *(o["kind"] for o in files)]),
-        np.concatenate([none, *(o["occurred_ms"] for o in files)]),
-        np.concatenate([np.zeros(0), *(o.value for o in files)]),
-        np.concatenate([none, *(o["category"] for o in files)]),
-        np.concatenate([none, *(o["outcome"] for o in files)]),
+        trial,
+        customer[row],
+        np.concatenate([none, *(o["kind"] for o in files)])[row],
+        np.concatenate([none, *(o["occurred_ms"] for o in files)])[row],
+        np.concatenate([np.zeros(0), *(o.value for o in files)])[row],
+        np.concatenate([none, *(o["category"] for o in files)])[row],
+        np.concatenate([none, *(o["outcome"] for o in files)])[row],
+        np.diff(row, prepend=-1) == 0,
     )
 
 

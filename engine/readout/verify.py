@@ -16,6 +16,7 @@ import numpy.typing as npt
 from engine.compiler.model import RuleSet
 from engine.decision import SHARE_UNIT, Outcome, Reason
 from engine.learning.shares import MESSAGE_STAGE, VARIANT_STAGE, salt_keys
+from engine.readout.decided import Decided
 from engine.readout.log import (
     I64,
     U64,
@@ -151,33 +152,32 @@ class _Work:
     # Outcomes
 
     def finish(self, files: Iterable[Outcomes], elsewhere: frozenset[str]) -> None:
-        """Compares outcomes with the decisions that they are credited to, where the log holds these.
+        """Compares outcomes with the decisions that they are credited to, where the log holds these: of several of one
+        id, each with any of them.
 
         An outcome names the message as it is called when it is reported, which may be a later name than the decision's:
         only another message of the decision's own revision is a difference.
         """
         empty = (np.zeros(0, np.uint64), *[np.zeros(0, np.int64)] * 3)
         keys, message, variant, revision = map(np.concatenate, zip(empty, *self._chosen, strict=True))
-        order = np.argsort(keys)
-        keys, message, variant, revision = keys[order], message[order], variant[order], revision[order]
+        decided = Decided(keys)
         named = np.unique(revision << 32 | message)
         for o in files:
             self.verdict.outcomes += len(o)
             self._vectors.report(o)
-            if not len(keys):
-                continue
-            key = decision_keys(o.customer, o.event, o["slot"])
-            at = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
-            other = (message[at] != o["message"]) & np.isin(revision[at] << 32 | o["message"], named)
-            other |= (variant[at] != o["variant"]) & (o["variant"] != 0)
-            other &= keys[at] == key
+            row, at = decided.of(decision_keys(o.customer, o.event, o["slot"]))
+            told, varied = o["message"][row], o["variant"][row]
+            other = (message[at] != told) & np.isin(revision[at] << 32 | told, named)
+            other |= (variant[at] != varied) & (varied != 0)
+            other &= ~np.isin(row, row[~other])
+            wrong, first = np.unique(row[other], return_index=True)
             texts = o.names.texts
-            if other.any():
-                self.verdict.counts["outcome"] += int(other.sum())
-            for i in np.flatnonzero(other)[:EXAMPLES].tolist():
+            if len(wrong):
+                self.verdict.counts["outcome"] += len(wrong)
+            for i, k in zip(wrong[:EXAMPLES].tolist(), at[other][first[:EXAMPLES]].tolist(), strict=True):
                 name = f"{o.customer[i].tobytes().hex()}-{int(o.event[i]):016x}-{int(o['slot'][i])}"
                 found = f"{texts[o['message'][i]]}/{texts[o['variant'][i]]}"
-                expected = f"{texts[message[at[i]]]}/{texts[variant[at[i]]]}"
+                expected = f"{texts[message[k]]}/{texts[variant[k]]}"
                 self.verdict.differences.append(Difference("outcome", name, "", str(o.path), found, expected))
         self._vectors.finish(self._runs == set(range(1, len(self._runs) + 1)) != set(), elsewhere)
 

@@ -18,6 +18,7 @@ from engine.state.log import (
     ErasedEntry,
     OutcomeEntry,
     ProfileEntry,
+    RankEntry,
     VariantEntry,
     order,
 )
@@ -100,4 +101,5 @@ def _entry(kind: str, row: dict[str, Any]) -> Entry:
         values["candidates"] = [CandidateEntry(**c) for c in values.get("candidates", ())]
         values["variants"] = [VariantEntry(**v) for v in values.get("variants", ())]
         values["measured"] = [(m["kpi"], m["value"]) for m in values.get("measured", ())]
+        values["ranks"] = [RankEntry(**r) for r in values.get("ranks", ())]
     return _KINDS[kind](**values)

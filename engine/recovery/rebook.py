@@ -22,11 +22,21 @@ from engine.state.log import DecisionEntry, ErasedEntry, OutcomeEntry, ProfileEn
 from engine.state.model import Answer, ConsentEntry, Contact, Profile, Record, Touch, TouchFlag
 from engine.step.credit import credits_of, pack_credit
 from engine.step.inputs import text_feature
-from engine.step.operations import ANSWER_KEPT_MS, Change, forget, keep_answer, narrow_withdrawals
+from engine.step.operations import (
+    ANSWER_KEPT_MS,
+    Change,
+    flags_after,
+    forget,
+    keep_answer,
+    narrow_withdrawals,
+    place_of,
+)
 from engine.step.reasons import sentence
 from engine.step.take import REPORT_WITHIN_MS, SEND_FOR_MS, Subject
 
 ANSWERED_BEFORE = "the store was restored since: this event was answered with a message, whose place is booked"
+ANSWERED_LATER = "the store was restored since: this event was answered for a reason that a later version knows"
+_KINDS, _REASONS = frozenset(map(int, OutcomeKind)), frozenset(map(int, Reason))  # a later version may know others
 
 
 @dataclass(slots=True)
@@ -161,16 +171,15 @@ class Rebooking:
         )  # fmt: skip
 
     def _outcome(self, entry: OutcomeEntry) -> None:
+        if entry.kind not in _KINDS:
+            self.told.unreadable += 1
+            return
         record, kind = self.record, OutcomeKind(entry.kind)
-        at = next((i for i, t in enumerate(record.touches) if (t.event, t.slot) == (entry.event, entry.slot)), None)
+        at = place_of(record, entry.event, entry.slot)
         if at is None:  # past its life
             return
         touch = record.touches[at]
-        flags = touch.flags | TouchFlag.outcome(kind)
-        if kind is OutcomeKind.NOT_DELIVERED and not flags & TouchFlag.outcome(OutcomeKind.DELIVERED):
-            flags |= TouchFlag.RELEASED
-        if kind is OutcomeKind.DELIVERED:
-            flags &= ~TouchFlag.RELEASED
+        flags = flags_after(touch.flags, kind)
         if flags != touch.flags:
             record.touches[at] = touch._replace(flags=flags)
             self.change.record = True
@@ -235,8 +244,10 @@ class Rebooking:
         for entry in decisions:
             if entry.withheld and entry.slot:  # what was said before was the whole answer
                 continue
-            if entry.outcome == Outcome.SEND:
-                reason, details = Reason.STATE_UNKNOWN, Details(message=entry.message, cause=ANSWERED_BEFORE)
+            sent = entry.outcome == Outcome.SEND
+            if sent or entry.reason not in _REASONS:
+                cause = ANSWERED_BEFORE if sent else ANSWERED_LATER
+                reason, details = Reason.STATE_UNKNOWN, Details(message=entry.message, cause=cause)
             else:
                 reason, details = Reason(entry.reason), Details(message=entry.message)
             told.append(

@@ -27,7 +27,6 @@ from engine.readout.log import RunCount, columns_of, files_of, runs_of
 from engine.readout.refold import (
     DECISION_COLUMNS,
     DECISION_TEXTS,
-    LAST,
     OUTCOME_COLUMNS,
     Refold,
     id_of,
@@ -36,11 +35,13 @@ from engine.readout.refold import (
 from engine.revision_store import RevisionStore
 from engine.state.link import reply_of
 from engine.state.log import LogRow
+from engine.state.losses import ends
 from engine.state.reading import read_on
 from engine.state.redis import RedisStore
 from engine.state.runs import runs
 from engine.state.tables import tables_of
 
+_OFFSETS = "offsets.json"  # of an archive, there before its first run
 _STREAMS = 64
 _AT_ONCE = 50_000  # entries in columns
 _TIMEOUT_MS = 60_000  # a correction may hold a million sums
@@ -79,7 +80,9 @@ class RebuildReport:
 
 
 class _Streams(NamedTuple):
-    """What the store's logs hold: the first place of each bucket, and how many entries were ever added to it."""
+    """What the store's logs hold. `first`: where each bucket's log begins, or would where it is empty: a trial before
+    that is in the archive alone. `added`: how many entries a bucket ever had.
+    """
 
     first: np.ndarray[tuple[int], np.dtype[np.int64]]
     added: list[int]
@@ -87,12 +90,12 @@ class _Streams(NamedTuple):
 
 
 async def rebuild(
-    url: str, archive: Path | None, write: bool = False, force: bool = False, prefix: str = "tact:", now_ms: int = 0
+    url: str, archive: Path, write: bool = False, force: bool = False, prefix: str = "tact:", now_ms: int = 0
 ) -> RebuildReport:
     """Compares the sums with the log; with `write` also puts them right.
 
-    `archive` None: there is none. `force`: also where the log cannot say everything. `now_ms` 0: the store's time.
-    Raises Conflict where that is refused, ArchiveError, UnreadableLog, StoreUnavailable.
+    `archive`: where it is, or will be once there is any. `force`: also where the log cannot say everything.
+    `now_ms` 0: the store's time. Raises Conflict where that is refused, ArchiveError, UnreadableLog, StoreUnavailable.
     """
     store = RedisStore(url, prefix, timeout_ms=_TIMEOUT_MS)
     try:
@@ -100,11 +103,12 @@ async def rebuild(
         policies = bundle.ruleset.policies if bundle is not None else {}
         for _ in range(_TRIES):
             stored = await read_stored(store)
+            # ahead of the archive: what is trimmed meanwhile is in that
+            streams = await _read_streams(store, stored.now_ms)
             stored = replace(stored, now_ms=now_ms or stored.now_ms)
-            streams = await _read_streams(store)  # ahead of the archive: what is trimmed meanwhile is in that
             generation = await reply_of(store.side, "GET", store.bucket_key(0, "g"))
             report, right, moves = await asyncio.to_thread(
-                _compare, stored, streams, archive, generation or b"", policies
+                _compare, stored, streams, _begun(archive), generation or b"", policies
             )
             if not write or report.same:
                 return report
@@ -160,6 +164,13 @@ def _compare(
             report.differs.append(Differs(arm, there, said))
     report.unknown = _unknown(streams, archive, generation, refolded.untold, unreadable)
     return report, {**right, **{name: value for name, value in kept.items() if name in stored.sums}}, moves
+
+
+def _begun(archive: Path) -> Path | None:
+    """The archive; None where there is none, or its first run is still being written."""
+    if archive.is_dir() and {path.name for path in archive.glob("[!.]*")} <= {_OFFSETS}:
+        return None
+    return archive if archive.exists() else None
 
 
 def take_archive(fold: Refold, archive: Path) -> None:
@@ -226,18 +237,21 @@ def _missing(streams: _Streams, archive: Path | None) -> int:
 
 def _generation(archive: Path | None) -> str:
     try:
-        return str(orjson.loads(((archive or Path()) / "offsets.json").read_bytes()).get("generation", ""))
+        return str(orjson.loads(((archive or Path()) / _OFFSETS).read_bytes()).get("generation", ""))
     except (OSError, ValueError):
         return ""
 
 
-async def _read_streams(store: RedisStore) -> _Streams:
-    first, ever = np.full(BUCKETS, LAST), [0] * BUCKETS
+async def _read_streams(store: RedisStore, now_ms: int) -> _Streams:
+    """`now_ms`: the store's time, before which a log that is not there yet cannot begin."""
+    first, ever = np.full(BUCKETS, place_of(f"{now_ms}-0")), [0] * BUCKETS
     keys = [store.bucket_key(b, "log") for b in range(BUCKETS)]
     for start in range(0, BUCKETS, _STREAMS):
         replies = await store.side.pipeline([("XINFO", "STREAM", key) for key in keys[start : start + _STREAMS]])
         for bucket, reply in enumerate(replies, start):
+            last = place_of(ends(reply)[1])
             if isinstance(reply, list):
+                first[bucket] = last + 1
                 ever[bucket] = int(dict(zip(reply[::2], reply[1::2], strict=True))[b"entries-added"])
     rows: list[LogRow] = []
     async for more in read_on(store.side, keys, ["0-0"] * BUCKETS):

@@ -117,12 +117,28 @@ def repeat_answer(body: bytes, customer: CustomerKey, event: int, request: Decid
 # ---- operations other than deciding ---------------------------------------------------------------
 
 
-def find_touch(record: Record, ref: DecisionRef) -> int:
-    """The index of a decision's touch, the latest where an event's id was used again after its day. Raises NotFound."""
-    for i, touch in reversed(list(enumerate(record.touches))):
-        if touch.event == ref.event and touch.slot == ref.slot:
+def place_of(record: Record, event: int, slot: int) -> int | None:
+    """The index of a decision's touch: the latest, where the event's id was used again after its day."""
+    for i in reversed(range(len(record.touches))):
+        if record.touches[i].event == event and record.touches[i].slot == slot:
             return i
-    raise NotFound("no such decision is remembered: it was never sent, or its touch is past its life")
+    return None
+
+
+def find_touch(record: Record, ref: DecisionRef) -> int:
+    """The same. Raises NotFound."""
+    at = place_of(record, ref.event, ref.slot)
+    if at is None:
+        raise NotFound("no such decision is remembered: it was never sent, or its touch is past its life")
+    return at
+
+
+def flags_after(flags: int, kind: OutcomeKind) -> int:
+    """A touch's flags once an outcome is known: what did not arrive gives its place back, what did has it."""
+    flags |= TouchFlag.outcome(kind)
+    if kind is not OutcomeKind.NOT_DELIVERED:
+        return flags & ~TouchFlag.RELEASED
+    return flags if flags & ARRIVED_FLAGS else flags | TouchFlag.RELEASED
 
 
 def message_of(bundle: Bundle, touch: Touch) -> MessageStep | None:
@@ -157,21 +173,16 @@ class RecordOutcome:
         occurred_ms = occurred_at(report, now_ms)
         at = find_touch(record, self.ref)
         touch = record.touches[at]
-        bit = TouchFlag.outcome(report.kind)
         key = event_hash(f"outcome:{report.decision_id}:{report.outcome_id}") if report.outcome_id else 0
         closed = _closed_by(world, touch)
         if key:
             repeated = known_answer(record, spilled, change, key) is not None
         else:
-            repeated = bool(touch.flags & bit) and not self._stops_anew(subject, closed, occurred_ms)
+            said = touch.flags & TouchFlag.outcome(report.kind)
+            repeated = bool(said) and not self._stops_anew(subject, closed, occurred_ms)
         if repeated:
             return OutcomeResult(True, self._cancelled(subject, closed))
-        flags = touch.flags | bit
-        if report.kind is not OutcomeKind.NOT_DELIVERED:
-            flags &= ~TouchFlag.RELEASED
-        elif not flags & ARRIVED_FLAGS:
-            flags |= TouchFlag.RELEASED
-        record.touches[at] = touch._replace(flags=flags)
+        record.touches[at] = touch._replace(flags=flags_after(touch.flags, report.kind))
         if report.kind is OutcomeKind.OPTED_OUT:
             self._opt_out(subject, closed)
         if key:

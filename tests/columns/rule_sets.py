@@ -401,6 +401,7 @@ class _RuleSet:
         context = [self.says.expression(kind, r.choice((0, 0, 1)), ()) for kind in kinds]
         if r.random() < 0.3:
             context += r.sample(("0.5", "3", "true", "features.n0 / 0.0", "features.i0 > 2"), 2)
+        context = context or ["0.5"]
         made: dict[str, object] = {"kind": r.choice(LINEAR), "context": context, "explore": r.choice((0, 0.3, 2))}
         if r.random() < 0.4:
             made["hybrid"] = True

@@ -11,15 +11,14 @@ from engine.bundle import Active, Bundle, compile_bundle
 from engine.compiler.model import Learning, Policy, Position
 from engine.decision import Outcome, OutcomeKind, Reason
 from engine.learning import learner as learner_module
-from engine.learning.fold import BucketFold, Increments, part_of
+from engine.learning.fold import BucketFold, Increments, part_of, parts_of
 from engine.learning.learner import Learner, keep_learning, refresh
 from engine.learning.linear import REWARD_UNIT, moments_of
 from engine.learning.policies import scaled_reward, variant_shares
 from engine.learning.posteriors import ArmKey, ArmState
 from engine.learning.snapshot import Learnt
 from engine.learning.terms import Terms, read, terms_of, written
-from engine.state.connection import Part
-from engine.state.link import Link
+from engine.state.link import Link, reply_of
 from engine.state.log import DecisionEntry, Entry, OutcomeEntry, encode
 from engine.state.redis import RedisStore
 
@@ -153,6 +152,36 @@ def test_one_decision_that_the_log_has_twice() -> None:
     assert not fold.behind
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"send_at_ms": None},
+        {"attribution_s": 2**63},  # beyond its column
+        {"slot": "a"},
+        {"slot": 2**63},
+        {"assignment": "a"},
+        {"withheld": None},
+        {"policy": ["bandit"]},
+        {"message": None},
+        {"terms": 7},
+        {"terms": ["{}"]},
+        {"context": None},
+        {"context": ["a"]},
+    ],
+)
+def test_a_damaged_entry_is_not_learnt_from_and_harms_no_neighbour(changes: dict[str, object]) -> None:
+    whole = sent(0, 1, terms=TERMS)
+    odd = encode(dataclasses.replace(whole, **changes))  # type: ignore[arg-type]
+    found = parts_of([encode(whole), odd, encode(whole)])
+    assert found == [part_of(whole), None, part_of(whole)] != [None] * 3
+
+
+def test_a_damaged_report_counts_for_nothing() -> None:
+    whole = came(5, 1, OutcomeKind.REPLIED)
+    odd = encode(dataclasses.replace(whole, slot=[1]))  # type: ignore[arg-type]
+    assert parts_of([odd, encode(whole)]) == [None, part_of(whole)]
+
+
 def test_a_reward_is_a_part_of_the_best_possible_one() -> None:
     assert scaled_reward(POLICY, {OutcomeKind.CONVERTED}) == REWARD_UNIT * 3 // 4
     angry = dataclasses.replace(POLICY, reward={"replied": 1.0, "opted_out": -0.5})
@@ -231,12 +260,11 @@ def test_a_version_names_one_state_also_where_it_moves_meanwhile(
         learner, learnt = Learner(store, Active(bundle)), Learnt()
         await write(store, 5, [sent(1, 1), came(2, 1, OutcomeKind.REPLIED)])
         assert await learner.run_once(150_000) == 1
-        ask = learner_module.reply_of
         moved = False
 
-        async def late(link: Link, *command: Part) -> object:
+        async def late(link: Link, *command: object) -> object:
             nonlocal moved
-            found = await ask(link, *command)
+            found = await reply_of(link, *command)
             if not moved:
                 moved = True
                 await write(store, 5, [sent(200_000, 2), came(200_001, 2, OutcomeKind.REPLIED)])
@@ -246,6 +274,35 @@ def test_a_version_names_one_state_also_where_it_moves_meanwhile(
         monkeypatch.setattr(learner_module, "reply_of", late)
         assert await refresh(store, learnt)
         assert (learnt.posteriors.version, learnt.posteriors.arms[X].trials) == (2, 2)
+        await learner.close()
+
+    runner.run(scenario())
+
+
+def test_learning_goes_on_whatever_fails(store: RedisStore, runner: asyncio.Runner, bundle: Bundle) -> None:
+    class Stumbles(Learner):
+        turns: list[int]
+        twice: asyncio.Event
+
+        async def run_once(self, now_ms: int) -> int:
+            if not self.turns:
+                self.turns.append(0)
+                raise OverflowError("an entry nobody thought of")
+            self.turns.append(await super().run_once(now_ms))
+            self.twice.set()
+            return self.turns[-1]
+
+    async def scenario() -> None:
+        learner = Stumbles(store, Active(bundle))
+        learner.turns, learner.twice = [], asyncio.Event()
+        closed_ms = await learner.now_ms() - 30_000
+        await write(store, 5, [sent(closed_ms - 100_000, 1), came(closed_ms - 50_000, 1, OutcomeKind.REPLIED)])
+        task = asyncio.ensure_future(keep_learning(learner, 0.0, 0))
+        await asyncio.wait((task, asyncio.ensure_future(learner.twice.wait())), return_when=asyncio.FIRST_COMPLETED)
+        assert learner.turns[:2] == [0, 1]
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
         await learner.close()
 
     runner.run(scenario())

@@ -10,7 +10,8 @@ from engine.compiler.model import Learning, Policy, Position
 from engine.decision import Outcome, OutcomeKind, Reason
 from engine.identity import BUCKETS
 from engine.learning.fold import BucketFold, Increments, parts_of
-from engine.readout.refold import DECISION_COLUMNS, LAST, OUTCOME_COLUMNS, Refold
+from engine.learning.linear import REWARD_UNIT
+from engine.readout.refold import DECISION_COLUMNS, LAST, OUTCOME_COLUMNS, Refold, Refolded
 from engine.state.log import DecisionEntry, Entry, LogRow, OutcomeEntry, encode
 from engine.state.tables import tables_of
 
@@ -53,20 +54,28 @@ OUTCOMES = st.builds(
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.lists(DECISIONS, max_size=12, unique_by=lambda e: (e.customer, e.event)),
+    st.lists(DECISIONS, max_size=12),  # also some of one id: it was used again, or the customer erased
     st.lists(OUTCOMES, max_size=30),
     st.integers(0, 3),
+    st.booleans(),
 )
 def test_columns_and_entries_give_the_same_sums(
-    decisions: list[DecisionEntry], outcomes: list[OutcomeEntry], bucket: int
+    decisions: list[DecisionEntry], outcomes: list[OutcomeEntry], bucket: int, in_time: bool
 ) -> None:
-    known = {(d.customer, d.event): d for d in decisions}
     entries: list[Entry] = list(decisions)
     for o in outcomes:  # some soon, some late, some of nothing that is known
-        trial = known.get((o.customer, o.event))
-        if trial is not None and o.kind % 3:
-            o.at_ms = o.occurred_ms = trial.at_ms + o.at_ms % 60_000
+        trials = [d for d in decisions if (d.customer, d.event) == (o.customer, o.event)]
+        if trials and o.kind % 3:
+            o.at_ms = o.occurred_ms = trials[o.at_ms % len(trials)].at_ms + o.at_ms % 60_000
         entries.append(o)
+    if in_time:
+        entries.sort(key=lambda e: e.at_ms)
+    refolded = same_sums(entries, bucket)
+    assert refolded.trials == sum(state.trials for state in refolded.arms.values())
+
+
+def same_sums(entries: list[Entry], bucket: int) -> Refolded:
+    """What columns give, which is what entries give."""
     rows = [LogRow(bucket, f"{k}-{k % 3}", encode(e)) for k, e in enumerate(entries, 1)]
     fold, increments = BucketFold(), Increments()
     fold.extend((row.log_id, part) for row, part in zip(rows, parts_of([row.d for row in rows]), strict=True))
@@ -80,4 +89,21 @@ def test_columns_and_entries_give_the_same_sums(
             refold.take(tables["decision"].select(DECISION_COLUMNS))
     refolded = refold.sums(np.full(BUCKETS, LAST))
     assert refolded.arms == increments.arms
-    assert refolded.trials == sum(state.trials for state in increments.arms.values())
+    return refolded
+
+
+def test_an_event_id_that_was_used_again() -> None:
+    """Each trial has the reports that came after it, until it closed; what came while two were open is of both."""
+    entries: list[Entry] = []
+    for at_ms, variant, kind in (
+        (0, "x", OutcomeKind.REPLIED),
+        (90_000, "y", OutcomeKind.DELIVERED),
+        (120_000, "z", OutcomeKind.CONVERTED),
+    ):
+        one = DecisionEntry(
+            at_ms, b"a" * 16, 1, 0, b"", b"", "e", "r", int(Outcome.SEND), int(Reason.SELECTED), message="m",
+            variant=variant, policy="gone", attribution_s=50, terms='{"reward":{"replied":1.0,"converted":1.0}}',
+        )  # fmt: skip
+        entries += [one, OutcomeEntry(at_ms + 5, at_ms + 5, one.customer, 1, 0, 0.0, int(kind))]
+    arms = same_sums(entries, 3).arms
+    assert {arm.variant: state.reward for arm, state in arms.items()} == dict.fromkeys("xyz", REWARD_UNIT // 2)

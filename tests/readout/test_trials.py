@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,8 +16,10 @@ from engine.compiler.ruleset import load
 from engine.decision import SHARE_UNIT, OutcomeKind
 from engine.errors import TactError
 from engine.learning.enrolment import Assignment
+from engine.readout import trials as module
 from engine.readout.judged import from_trials
 from engine.readout.kpis import rows_of
+from engine.readout.log import Names
 from engine.readout.page import page
 from engine.readout.report import MessageReport, Report, Wish, make_report
 from engine.readout.trials import read_trials
@@ -178,6 +181,40 @@ def test_replies_and_what_they_were_about_and_events_by_horizon(tmp_path: Path) 
         ("spent", "value"),
     } <= outcomes
     assert "replied: fees" in page(report, "x")
+
+
+class Many(Names):
+    """More texts than two bytes count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for k in range(1 << 16):
+            self.code(f"text {k}")
+
+
+def test_a_repeated_draw_has_the_shares_of_its_own_customer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "Names", Many)
+    one = dict.fromkeys("a", SHARE_UNIT)
+    entries: list[Entry] = [decision(f"c{k}", 1, START_MS + k, one if k % 2 else HALF, "a") for k in range(8)]
+    entries += [decision(f"c{k}", 2, START_MS + 10 + k, one, "a", sticky=True) for k in range(8)]
+    log = read_trials(archive(tmp_path, entries))
+    shares = log.shares(np.arange(16), [log.names.code(v) for v in "ab"]).tolist()
+    assert shares == [[1.0, 0.0] if k % 2 else [0.5, 0.5] for k in (*range(8), *range(8))]
+
+
+def test_an_event_id_that_was_used_again(tmp_path: Path) -> None:
+    """Each trial has what was reported after it, within its horizon; a customer's outcome is one all the same."""
+    first = decision("ana", 1, START_MS, HALF, "a")
+    second = decision("ana", 1, START_MS + 2 * DAY_MS, HALF, "b")
+    other = decision("bob", 1, START_MS + 90 * DAY_MS, HALF, "a")
+    entries = [first, outcome(first, OutcomeKind.REPLIED), second, outcome(second, OutcomeKind.CONVERTED, value=2.0)]
+    log = read_trials(archive(tmp_path, [*entries, other, outcome(other, OutcomeKind.REPLIED)]))
+    assert log.rewards(1, OutcomeKind.REPLIED).tolist() == [1.0, 0.0, 1.0]
+    assert log.rewards(7, OutcomeKind.REPLIED).tolist() == [1.0, 0.0, 1.0]
+    assert log.rewards(1, OutcomeKind.CONVERTED, "value").tolist() == [0.0, 2.0, 0.0]
+    assert log.rewards(7, OutcomeKind.CONVERTED, "value").tolist() == [2.0, 2.0, 0.0]
+    assert log.happened.value[~log.happened.again].sum() == 2.0
+    assert make_report(log, Wish()).outcomes == 3
 
 
 def test_an_event_type_that_the_log_lacks_is_told(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import shutil
 import threading
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from engine.readout.philox import uniforms
 from engine.readout.verify import verify
 from engine.state.archive import Archiver
 from engine.state.redis import RedisStore
-from tests.readout.written import RULES, Edit, altered, write_log
+from tests.readout.written import DAY_MS, RULES, START_MS, Edit, altered, archive, decision, outcome, write_log
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +119,14 @@ def test_one_altered_decision_is_found(
 def test_an_altered_outcome_is_found(log: Path, tmp_path: Path) -> None:
     copy = altered(log, tmp_path / "log", lambda r: r["variant"] == "b", _set(variant="a"), "outcome")
     assert dict(verify(copy).counts) == {"outcome": 1}
+
+
+def test_an_outcome_of_an_event_id_that_was_used_again_is_of_either_decision(tmp_path: Path) -> None:
+    both = [decision("ana", 1, START_MS + k * DAY_MS, {"a": 1, "b": 1}, "ab"[k]) for k in range(2)]
+    reports = [outcome(one, 1) for one in both]
+    strange = dataclasses.replace(reports[1], variant="c")
+    assert verify(archive(tmp_path / "good", [*both, *reports])).counts["outcome"] == 0
+    assert verify(archive(tmp_path / "bad", [*both, *reports, strange])).counts["outcome"] == 1
 
 
 def test_a_reward_that_was_altered_is_found_by_what_was_learnt_from_it(log: Path, tmp_path: Path) -> None:

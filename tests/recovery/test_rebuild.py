@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from engine.errors import Conflict
 from engine.learning.learner import Learner, refresh
 from engine.learning.snapshot import Learnt
 from engine.learning.stored import correct, read_stored
+from engine.recovery import rebuild as module
 from engine.recovery.rebuild import RebuildReport, rebuild
 from engine.revisions import Revisions
 from engine.state.archive import Archiver
@@ -94,9 +96,8 @@ class Installation:
 
     async def rebuild(self, write: bool = False, force: bool = False) -> RebuildReport:
         """Compares, or puts right."""
-        archive = self.archive if self.archive.exists() else None
         now_ms = await self.learner.now_ms() + 4 * DAY_MS
-        return await rebuild(self.url, archive, write, force, self.prefix, now_ms)
+        return await rebuild(self.url, self.archive, write, force, self.prefix, now_ms)
 
     async def close(self) -> None:
         await self.learner.close()
@@ -176,11 +177,59 @@ def test_learners_go_on_meanwhile(here: Installation, runner: asyncio.Runner) ->
     runner.run(scenario())
 
 
+def test_decisions_and_the_archiver_go_on_meanwhile(
+    here: Installation, runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came since the logs were read, and went into the archive before that was, is no trial that learners miss."""
+
+    async def scenario() -> None:
+        await here.start()
+        await here.live(200)
+        assert await here.learn(3.0) > 50
+        await here.archiver.run_once()
+        read = module._read_streams
+
+        async def late(*given: Any) -> object:
+            found = await read(*given)
+            await here.live(200)  # into logs that were trimmed to the end, and ones that were not there
+            await here.archiver.run_once()
+            return found
+
+        monkeypatch.setattr(module, "_read_streams", late)
+        report = await here.rebuild()
+        assert (report.passed_over, report.unknown, report.same) == (0, [], True)
+        await here.close()
+
+    runner.run(scenario())
+
+
+def test_the_first_run_of_the_archive_is_made_meanwhile(
+    here: Installation, runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        await here.start()
+        await here.archiver.run_once()  # no run yet
+        await here.live(200)
+        assert await here.learn(3.0) > 50
+        assert (await here.rebuild()).same
+        read = module._read_streams
+
+        async def late(*given: Any) -> object:
+            await here.archiver.run_once()
+            return await read(*given)
+
+        monkeypatch.setattr(module, "_read_streams", late)
+        await here.store.admin.delete(here.store.key("learn:sums"))
+        assert (await here.rebuild(write=True)).written
+        await here.close()
+
+    runner.run(scenario())
+
+
 def test_corrections_learners_and_the_archiver_at_once(here: Installation, runner: asyncio.Runner) -> None:
     async def scenario() -> None:
         await here.start()
         await here.live(10)
-        await here.archiver.run_once()  # else it may be made, and logs trimmed, after `rebuild` was told of none
         rival = Learner(here.store, here.active)
         written = 0
         for turn in range(6):

@@ -17,7 +17,9 @@ from engine.learning.learner import Learner
 from engine.revisions import Revisions
 from engine.settings import parse
 from engine.state.embedded import EmbeddedStore
+from engine.state.log import DecisionEntry, ErasedEntry, encode
 from engine.state.redis import RedisStore
+from engine.state.runs import runs
 from tests.server.process import RULES
 
 
@@ -47,6 +49,39 @@ def test_a_keeper_ends_with_its_work(tmp_path: Path, monkeypatch: pytest.MonkeyP
             asyncio.run(work)
     finally:
         embedded.stop()
+
+
+def test_a_damaged_entry_ends_no_keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is archived as it is, trimmed, and so are the others."""
+    monkeypatch.setattr(keeping, "LEARN_EVERY_S", 0.05)
+    monkeypatch.setattr(keeping, "ARCHIVE_EVERY_S", 0.05)
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    (rules / "rules.yaml").write_text(RULES)
+    settings = parse(["--rules", str(rules), "--data", str(tmp_path / "data")], {})
+    settings.data.mkdir()
+    embedded = EmbeddedStore(settings.data)
+    damaged = DecisionEntry(1, bytes(16), 1, 0, b"", b"", "e", "r", 1, 1, slot="a", policy="p")  # type: ignore[arg-type]
+    logs = ["tact:{0}log", "tact:{1}log"]
+
+    async def scenario(url: str) -> None:
+        with redis.Redis.from_url(url) as client:
+            for log, entry in zip(logs, (ErasedEntry(1, bytes(16)), damaged), strict=True):
+                client.xadd(log, {"d": encode(entry)})
+            stop = asyncio.Event()
+            kept = asyncio.ensure_future(keeping.keep(settings, url, stop))
+            ended: set[object] = set()
+            while not ended and any(client.xlen(log) for log in logs):
+                ended, _ = await asyncio.wait((kept,), timeout=0.05)
+            stop.set()
+            await kept
+
+    try:
+        asyncio.run(asyncio.wait_for(scenario(embedded.start()), 30))
+    finally:
+        embedded.stop()
+    found = [kind for run in runs(settings.data / "archive") for kind, _ in run.tables()]
+    assert sorted(found) == ["erased", "unreadable"]
 
 
 def test_a_keeper_deploys_nothing(tmp_path: Path, store: RedisStore, runner: asyncio.Runner) -> None:
