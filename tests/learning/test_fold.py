@@ -18,6 +18,8 @@ from engine.learning.policies import scaled_reward, variant_shares
 from engine.learning.posteriors import ArmKey, ArmState
 from engine.learning.snapshot import Learnt
 from engine.learning.terms import Terms, read, terms_of, written
+from engine.state.connection import Part
+from engine.state.link import Link
 from engine.state.log import DecisionEntry, Entry, OutcomeEntry, encode
 from engine.state.redis import RedisStore
 
@@ -229,19 +231,19 @@ def test_a_version_names_one_state_also_where_it_moves_meanwhile(
         learner, learnt = Learner(store, Active(bundle)), Learnt()
         await write(store, 5, [sent(1, 1), came(2, 1, OutcomeKind.REPLIED)])
         assert await learner.run_once(150_000) == 1
-        read = learner_module._read
+        reply_of = learner_module.reply_of
         moved = False
 
-        async def late(of: RedisStore, command: str, name: str) -> object:
+        async def late(link: Link, *command: Part) -> object:
             nonlocal moved
-            found = await read(of, command, name)
+            found = await reply_of(link, *command)
             if not moved:
                 moved = True
                 await write(store, 5, [sent(200_000, 2), came(200_001, 2, OutcomeKind.REPLIED)])
                 assert await learner.run_once(900_000) == 1
             return found
 
-        monkeypatch.setattr(learner_module, "_read", late)
+        monkeypatch.setattr(learner_module, "reply_of", late)
         assert await refresh(store, learnt)
         assert (learnt.posteriors.version, learnt.posteriors.arms[X].trials) == (2, 2)
         await learner.close()
