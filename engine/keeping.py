@@ -1,8 +1,9 @@
 """The log's keeper: a process beside those that serve, which learns from the log and archives it.
 
 Both read every entry, which takes as long as deciding did: inside a serving process they took its time by
-seconds. One keeper is enough for a deployment; the first serving process starts it, and starts it again where it
-ends. It gives way to them, and its standard input ends with its parent, so that it does not outlive it.
+seconds. The first serving process of a server starts one, and starts it again where it ends. Of several on one store
+each learns, and one archives (`state/tenure.py`). It gives way to those that serve, and its standard input ends with
+its parent, so that it does not outlive it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from engine.state.archive import Archiver
 from engine.state.cluster_store import kind_of_store
 from engine.state.erasure import pending, rewrite
 from engine.state.reading import Recent
+from engine.state.tenure import Tenure
 
 logger = logging.getLogger("tact.keeper")
 
@@ -46,13 +48,14 @@ async def keep(settings: Settings, url: str, stop: asyncio.Event) -> None:
     active = await revisions.follow(settings.rules)
     recent = Recent()
     learner = Learner(store, active, recent)
-    archiver = Archiver(store, settings.data / "archive", learner.safe_id, recent=recent)
+    directory = settings.data / "archive"
+    archiver = Archiver(store, directory, learner.safe_id, recent=recent, tenure=Tenure(store, directory))
     now_ms = SystemClock().now_ms
     work = [
         revisions.watch(),
         keep_learning(learner, LEARN_EVERY_S, settings.commit_budget_ms + _SETTLED_MS),
         keep_archiving(archiver),
-        keep_erasing(settings.data / "archive", now_ms),
+        keep_erasing(directory, now_ms),
     ]
     tasks = [asyncio.ensure_future(one) for one in work]
     stopped = asyncio.ensure_future(stop.wait())

@@ -45,6 +45,9 @@ class Metrics:
         self.losses = Gauge("tact_store_losses", about, registry=self.registry, multiprocess_mode="sum")
         about = "1 while nothing that needs state is sent, until somebody acknowledges what the store lost."
         self.closed = Gauge("tact_store_closed", about, registry=self.registry, multiprocess_mode="max")
+        about = "When the log was archived last, in unix seconds by the store's clock; 0 where that is not known."
+        name = "tact_log_archived_timestamp_seconds"
+        self.archived_s = Gauge(name, about, registry=self.registry, multiprocess_mode="max")
 
     def decisions(self, decisions: Sequence[Decision]) -> None:
         """One event was answered."""

@@ -30,6 +30,7 @@ from engine.service.table import Table
 from engine.settings import CannotServe, Settings, announce, without_password
 from engine.state.cluster_store import kind_of_store
 from engine.state.redis import RedisStore
+from engine.state.tenure import archived_s
 from engine.transport import Method, Transport
 from engine.transport.grpcio import GrpcioTransport
 from engine.transport.http2 import Http2Transport, Limits
@@ -182,6 +183,7 @@ async def keep_counting(metrics: Metrics, store: RedisStore) -> None:
         metrics.losses.set(store.losses)
         with suppress(StoreUnavailable):
             await store.look_again()
+            metrics.archived_s.set(await archived_s(store))
         metrics.closed.set(bool(store.closed))
         await asyncio.sleep(COUNT_EVERY_S)
 

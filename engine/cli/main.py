@@ -356,11 +356,14 @@ def acknowledge(
     redis: StoreUrl = "",
     data: DataDir = DATA,
     force: Annotated[bool, typer.Option("--force", help="Also where the store seems whole.")] = False,
+    archive: Annotated[bool, typer.Option("--archive", help="The log's archive is another from now on.")] = False,
     json: Json = False,
 ) -> None:
-    """Go on after the store lost its data: until then nothing that needs state is sent."""
+    """Go on after the store lost its data, or the log its archive: until then nothing that needs state is sent."""
     from engine.cli import acknowledge as command
 
+    if archive:
+        _done(command.acknowledge_archive(redis, data, json))
     _done(command.acknowledge(redis, data, force, json))
 
 

@@ -16,8 +16,8 @@ from engine.identity import BUCKETS
 from engine.learning.fold import BucketFold, Increments, parts_of
 from engine.learning.posteriors import Posteriors
 from engine.learning.snapshot import Learnt
-from engine.learning.sums import arms_of, fields_of
-from engine.state.link import reply_of
+from engine.learning.sums import Gathered, fields_of
+from engine.state.link import Link, reply_of
 from engine.state.log import LogRow
 from engine.state.reading import Recent, read_on
 from engine.state.redis import RedisStore
@@ -26,6 +26,8 @@ log = logging.getLogger("tact.learner")
 
 _SCRIPT = resources.files("engine.state").joinpath("lua/fold.lua").read_text()
 _AT_ONCE = 4096  # entries taken apart together
+_SUMS_AT_ONCE = 500  # half a millisecond
+_TURN_S, _REST_S = 0.001, 0.002  # work on the loop that calls wait for, and what they have of it
 _FIELDS_PER_COMMAND = 999
 _FORGET_EVERY_S = 3600.0
 
@@ -80,8 +82,7 @@ class Learner:
 
     async def forget(self) -> int:
         """Removes the sums of which nothing is left; how many arms. Raises StoreUnavailable."""
-        flat = await reply_of(self._link, "HGETALL", self._sums[1])
-        all_of_them = Posteriors(0, arms_of(dict(zip(flat[::2], flat[1::2], strict=True))))
+        all_of_them = Posteriors(0, dict((await _gather(self._link, self._sums[1], _SUMS_AT_ONCE)).arms()))
         stale = all_of_them.stale(self._active.bundle.ruleset.policies)
         names = [name for arm in stale for name, _ in fields_of(arm, all_of_them.arms[arm])]
         for first in range(0, len(names), _FIELDS_PER_COMMAND):
@@ -129,17 +130,40 @@ def _take_in(folds: list[BucketFold], rows: list[LogRow]) -> None:
 async def refresh(store: RedisStore, learnt: Learnt) -> bool:
     """Replaces the snapshot where the sums have moved; whether it did. Raises StoreUnavailable.
 
-    Sums are taken only where the version was the same before and after: a logged version must name one state.
+    Sums are taken only where the version was the same before and after, and as many are there as were read (a cursor
+    means nothing on another server, after a failover): a logged version must name one state.
     """
     link, version_key, sums_key = store.side, store.key("learn:version"), store.key("learn:sums")
-    version = int(await reply_of(link, "GET", version_key) or 0)
+    version, at_once = int(await reply_of(link, "GET", version_key) or 0), _SUMS_AT_ONCE
     while version != learnt.posteriors.version:
-        flat = await reply_of(link, "HGETALL", sums_key)
+        gathered = await _gather(link, sums_key, at_once)
         before, version = version, int(await reply_of(link, "GET", version_key) or 0)
-        if version == before:
-            learnt.posteriors = Posteriors(version, arms_of(dict(zip(flat[::2], flat[1::2], strict=True))))
+        if version == before and gathered.fields == await reply_of(link, "HLEN", sums_key):
+            learnt.posteriors = await _made(version, gathered)
             return True
+        at_once *= 2  # so that in the end it is faster than those who learn
     return False
+
+
+async def _gather(link: Link, key: bytes, at_once: int) -> Gathered:
+    """All sums, so many at a time: calls are served meanwhile, here and by the store."""
+    gathered, cursor = Gathered(), b"0"
+    while True:
+        cursor, flat = await reply_of(link, "HSCAN", key, cursor, "COUNT", at_once)
+        gathered.add(zip(flat[::2], flat[1::2], strict=True))
+        if cursor == b"0":
+            return gathered
+        await asyncio.sleep(_REST_S)
+
+
+async def _made(version: int, gathered: Gathered) -> Posteriors:
+    posteriors, began = Posteriors(version), time.perf_counter()
+    for arm, state in gathered.arms():
+        posteriors.put(arm, state)
+        if time.perf_counter() - began > _TURN_S:
+            await asyncio.sleep(_REST_S)
+            began = time.perf_counter()
+    return posteriors
 
 
 async def keep_learnt_fresh(store: RedisStore, learnt: Learnt, every_s: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -48,7 +49,7 @@ class Posteriors:
     """
 
     version: int = 0
-    arms: Mapping[ArmKey, ArmState] = field(default_factory=dict)
+    arms: dict[ArmKey, ArmState] = field(default_factory=dict)
     _hours: dict[ArmKey, list[int]] = field(init=False, default_factory=dict)  # by arm without its hour
     _segments: dict[tuple[str, str, str], set[str]] = field(init=False, default_factory=dict)
     _variants: dict[tuple[str, str, str], set[str]] = field(init=False, default_factory=dict)
@@ -56,11 +57,21 @@ class Posteriors:
     _models: dict[tuple[int, str, str, tuple[str, ...]], tuple[Policy, Model]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        for arm in sorted(self.arms):
-            self._hours.setdefault(arm._replace(hour=0), []).append(arm.hour)
-            self._segments.setdefault((arm.policy, arm.message, arm.variant), set()).add(arm.segment)
-            self._variants.setdefault((arm.policy, arm.message, arm.segment), set()).add(arm.variant)
-            self._newest[arm.policy] = max(arm.hour, self._newest.get(arm.policy, 0))
+        for arm in self.arms:
+            self._file(arm)
+
+    def put(self, arm: ArmKey, state: ArmState) -> None:
+        """One more arm, before anybody reads this snapshot, which was made with a dictionary of its own."""
+        self.arms[arm] = state
+        self._file(arm)
+
+    def _file(self, arm: ArmKey) -> None:
+        policy, message, segment, variant, hour = arm
+        whole = ArmKey(policy, message, segment, variant) if hour else arm
+        insort(self._hours.setdefault(whole, []), hour)
+        self._segments.setdefault((policy, message, variant), set()).add(segment)
+        self._variants.setdefault((policy, message, segment), set()).add(variant)
+        self._newest[policy] = max(hour, self._newest.get(policy, 0))
 
     def seen(self, policy: Policy, arm: ArmKey) -> Seen:
         """What counts of an arm (hour 0 in its key)."""

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -31,24 +31,54 @@ def fields_of(arm: ArmKey, state: ArmState) -> list[tuple[bytes, int]]:
     return found
 
 
+class Gathered:
+    """Sums on their way to arms, some fields at a time. `fields`: how many there are, each counted once."""
+
+    def __init__(self) -> None:
+        self.fields = 0
+        self._places: dict[bytes, int] = {}  # of arms in `_sums`: lists of their own would keep the collector busy
+        self._sums: list[int | None] = []
+        self._moments: dict[bytes, dict[int, dict[int, int]]] = {}
+
+    def add(self, fields: Iterable[tuple[Any, Any]]) -> None:
+        """More fields of the sums."""
+        for name, value in fields:
+            kind, bracket, rest = name.partition(b"[")
+            arm = bracket + rest
+            if kind in _KINDS:
+                self._sum(arm, _KINDS.index(kind), int(value))
+            else:
+                context, _, place = kind[1:].partition(b",")
+                moments = self._moments.setdefault(arm, {}).setdefault(int(context, 16), {})
+                self.fields += int(place) not in moments
+                moments[int(place)] = int(value)
+
+    def _sum(self, arm: bytes, kind: int, value: int) -> None:
+        place = self._places.setdefault(arm, len(self._sums))
+        if place == len(self._sums):
+            self._sums += (None, None, None)
+        self.fields += self._sums[place + kind] is None
+        self._sums[place + kind] = value
+
+    def arms(self) -> Iterator[tuple[ArmKey, ArmState]]:
+        """The arms, once: what was gathered goes meanwhile, so that little is left to be freed at once."""
+        names, texts = list(reversed(self._places)), dict[Any, Any]()
+        while names:
+            name = names.pop()
+            place, moments = self._places.pop(name), self._moments.pop(name, None)
+            arm = ArmKey(*[texts.setdefault(part, part) for part in orjson.loads(name)])  # one object for a text
+            trials, reward, squares = (value or 0 for value in self._sums[place : place + 3])
+            if moments:
+                yield arm, ArmState(trials, reward, squares, {c: _row(m) for c, m in moments.items()})
+            else:
+                yield arm, ArmState(trials, reward, squares)
+
+
 def arms_of(fields: Mapping[Any, Any]) -> dict[ArmKey, ArmState]:
     """Arms from the fields of the sums."""
-    sums: dict[bytes, list[int]] = {}
-    moments: dict[bytes, dict[int, dict[int, int]]] = {}
-    for name, value in fields.items():
-        kind, bracket, rest = name.partition(b"[")
-        arm = bracket + rest
-        if kind in _KINDS:
-            sums.setdefault(arm, [0, 0, 0])[_KINDS.index(kind)] = int(value)
-        else:
-            context, _, place = kind[1:].partition(b",")
-            moments.setdefault(arm, {}).setdefault(int(context, 16), {})[int(place)] = int(value)
-    return {
-        ArmKey(*orjson.loads(arm)): ArmState(
-            trials, reward, squares, {c: _row(m) for c, m in moments.get(arm, {}).items()}
-        )
-        for arm, (trials, reward, squares) in sums.items()
-    }
+    gathered = Gathered()
+    gathered.add(fields.items())
+    return dict(gathered.arms())
 
 
 def _row(places: Mapping[int, int]) -> tuple[int, ...]:

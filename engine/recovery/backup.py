@@ -23,7 +23,7 @@ from engine.state.contents import Contents
 from engine.state.losses import ends
 
 _STREAMED = 1000  # entries in one piece
-_LEFT_OUT = (b"log", b"g", b"format")  # written anew when it is restored
+_LEFT_OUT = (b"log", b"g", b"format", b"archiver", b"archive")  # written anew when it is restored
 _LEFT_OUT_ALL = (b"g-", b"guard:")
 _READ: dict[bytes, Callable[[bytes], Command]] = {
     b"string": lambda key: ("GET", key),

@@ -21,6 +21,7 @@ from engine.recovery.files import LOGS, STATE, Manifest, frames, read_manifest
 from engine.recovery.rebook import Rebooked, Rebooking, RuleBook
 from engine.revision_store import RevisionStore, unpack
 from engine.state import format as formats
+from engine.state.archive import standing_of
 from engine.state.connection import Command
 from engine.state.contents import Contents, names_of
 from engine.state.log import DecisionEntry, OutcomeEntry, encode, order
@@ -31,6 +32,7 @@ from engine.state.record import decode as decode_record
 from engine.state.record import encode as encode_record
 from engine.state.redis import RedisStore
 from engine.state.runs import Run, reconcile, runs
+from engine.state.tenure import belongs_to
 from engine.step.operations import TOMBSTONE_MS
 
 _CHUNK = 500
@@ -65,7 +67,7 @@ async def restore(
     found = [] if archive is None else await asyncio.to_thread(_runs_since, archive, manifest.made_ms)
     contents, store = Contents(url, prefix), RedisStore(url, prefix)
     try:
-        return await _Restoring(contents, store, manifest, directory).run(found, rules)
+        return await _Restoring(contents, store, manifest, directory, archive).run(found, rules)
     finally:
         await contents.close()
         await store.close()
@@ -92,11 +94,14 @@ def last_served(data: Path) -> list[Mapping[str, bytes]]:
 
 
 class _Restoring:
-    def __init__(self, contents: Contents, store: RedisStore, manifest: Manifest, directory: Path) -> None:
+    def __init__(
+        self, contents: Contents, store: RedisStore, manifest: Manifest, directory: Path, archive: Path | None
+    ) -> None:
         self.contents = contents
         self.store = store
         self.manifest = manifest
         self.directory = directory
+        self.archive = archive
         self.report = RestoreReport(manifest.made_ms)
         self.revisions = RevisionStore(store.side, store.key)
         self.rules = RuleBook()
@@ -125,6 +130,9 @@ class _Restoring:
                 await self._rebook(entries)
                 await self._relearn(entries)
         await self._end_logs()
+        if self.archive is not None:
+            standing = await asyncio.to_thread(standing_of, self.archive)
+            await belongs_to(self.store, standing, str(self.archive.absolute()))
         await self._finish()
         return self.report
 

@@ -9,7 +9,6 @@ says up to which run erasures have been carried out; a crash before that is one 
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from engine.state.log import order
 from engine.state.runs import (
     ArchiveError,
     Run,
+    lock,
     read_table,
     reconcile,
     replace_synced,
@@ -169,12 +169,10 @@ def _done(directory: Path) -> int:
 def _alone(directory: Path) -> Iterator[None]:
     if not directory.is_dir():
         raise ArchiveError(f"there is no archive in {directory}")
-    fd = os.open(directory / ".rewriting", os.O_RDWR | os.O_CREAT, 0o600)
+    fd = lock(directory / ".rewriting")
+    if fd is None:
+        raise Conflict(f"erasures are being carried out in {directory} already")
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Conflict(f"erasures are being carried out in {directory} already") from None
         yield
     finally:
         os.close(fd)

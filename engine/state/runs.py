@@ -10,6 +10,7 @@ the metadata of the file that held them (`removed_from`), so that the two change
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,6 +96,20 @@ def reconcile(run: Run) -> None:
     counts = [rows_and_removed(path) for _, path in run.tables()]
     if (held := sum(map(sum, counts))) != read:
         raise ArchiveError(f"{run.path} was to hold {read} entries and holds {held}, erased ones included")
+
+
+def lock(path: Path) -> int | None:
+    """A descriptor that locks this file for as long as it is open; None where somebody else does. Raises OSError."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
 
 
 def make_directory(path: Path) -> None:

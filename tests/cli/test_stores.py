@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from engine.state.embedded import EmbeddedStore
 from engine.state.log import ErasedEntry, OutcomeEntry, encode
 from engine.state.model import Commit
 from engine.state.redis import RedisStore
+from engine.state.tenure import Tenure
 from tests.state.test_profile import LAYOUT_1
 
 Tact = Callable[..., Any]
@@ -69,6 +71,52 @@ def test_commands_say_where_they_looked(tact: Tact, tmp_path: Path) -> None:
         assert away.err.startswith("tact: the store at 127.0.0.1:1 cannot be reached")
     told = tact("erase-archive", "--data", tmp_path)
     assert (told.status, told.err.partition(";")[0]) == (2, f"tact: there is no archive in {tmp_path / 'archive'}")
+
+
+def test_the_log_gets_another_archive(tact: Tact, tmp_path: Path) -> None:
+    store, directory = EmbeddedStore(tmp_path), tmp_path / "archive"
+    url = store.start()
+
+    async def archive() -> int:
+        client = RedisStore(url)
+        archiver = Archiver(client, directory, tenure=Tenure(client, directory))
+        now_ms = (await client.read([])).now_ms
+        entry = encode(OutcomeEntry(now_ms, now_ms, ANA.digest, 1, 1, 0.0, 1))
+        assert (await client.commit([Commit(ANA, b"", b"", None, entries=[entry])], now_ms + 2000))[0].done
+        report = await archiver.run_once()
+        await archiver.close()
+        await client.close()
+        return report.read
+
+    def acknowledged() -> str:
+        told = tact("acknowledge", "--archive", "--data", tmp_path)
+        assert told.status == 0
+        return " ".join(told.out.split())
+
+    try:
+        assert acknowledged() == "nothing to acknowledge: the store knows of no archive yet"
+        assert asyncio.run(archive()) == 1
+        shutil.rmtree(directory)
+        assert asyncio.run(archive()) == 0
+        told = tact("acknowledge", "--archive", "--data", tmp_path, "--json").json
+        assert (told["acknowledged"], told["run"], told["where"].endswith(f":{directory}")) == (True, 1, True)
+        assert asyncio.run(archive()) == 2
+        asyncio.run(hold(url))
+        assert acknowledged() == "nothing to acknowledge: the log is archived at here:/there; stop that server first"
+        asyncio.run(hold(url, ms=1))
+        while "stop that server" in (said := acknowledged()):
+            pass
+        assert said.startswith("the log went to the archive ")
+        assert said.endswith(" acknowledged: the archive of the keeper that looks next goes on from here")
+    finally:
+        store.stop()
+
+
+async def hold(url: str, ms: int = 60_000) -> None:
+    """Somebody has the lease."""
+    client = RedisStore(url)
+    await client.admin.set(client.key("archiver"), "0123456789abcdef here:/there", px=ms)
+    await client.close()
 
 
 def test_erase_archive(tact: Tact, tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from engine.learning.policies import scaled_reward, variant_shares
 from engine.learning.posteriors import ArmKey, ArmState
 from engine.learning.snapshot import Learnt
 from engine.learning.terms import Terms, read, terms_of, written
-from engine.state.link import Link, reply_of
+from engine.state.connection import Part
+from engine.state.link import Link
 from engine.state.log import DecisionEntry, Entry, OutcomeEntry, encode
 from engine.state.redis import RedisStore
 
@@ -260,9 +261,10 @@ def test_a_version_names_one_state_also_where_it_moves_meanwhile(
         learner, learnt = Learner(store, Active(bundle)), Learnt()
         await write(store, 5, [sent(1, 1), came(2, 1, OutcomeKind.REPLIED)])
         assert await learner.run_once(150_000) == 1
+        reply_of = learner_module.reply_of
         moved = False
 
-        async def late(link: Link, *command: object) -> object:
+        async def late(link: Link, *command: Part) -> object:
             nonlocal moved
             found = await reply_of(link, *command)
             if not moved:

@@ -34,6 +34,7 @@ from engine.state.profile import decode as decode_profile
 from engine.state.record import decode as decode_record
 from engine.state.redis import RedisStore
 from engine.state.runs import runs
+from engine.state.tenure import Tenure
 from engine.step.operations import ProfileChange
 
 RULES = {
@@ -234,6 +235,10 @@ def test_nothing_promised_is_forgotten(
     runner.run(scenario())
 
 
+def _tenure(store: RedisStore, directory: Path) -> Tenure:
+    return Tenure(store, directory / "archive")
+
+
 def test_learning_goes_on_as_if_nothing_had_been(
     store_url: str, key_prefix: str, server: EmbeddedStore, bundle: Bundle, runner: asyncio.Runner, tmp_path: Path
 ) -> None:
@@ -242,7 +247,7 @@ def test_learning_goes_on_as_if_nothing_had_been(
         full = Contact([ConsentEntry("marketing", True, 0, "branch", "v1")])
         await first.decider.put_profiles([ProfileChange(n, {"balance": 50.0}, [], full) for n in NAMES])
         learner = Learner(first.store, Active(bundle))
-        archiver = Archiver(first.store, tmp_path / "archive", learner.safe_id)
+        archiver = Archiver(first.store, tmp_path / "archive", learner.safe_id, tenure=_tenure(first.store, tmp_path))
         now_ms = (await first.store.read([])).now_ms
 
         async def live(reports: int) -> None:
@@ -258,6 +263,7 @@ def test_learning_goes_on_as_if_nothing_had_been(
         await back_up(store_url, tmp_path / "backup", key_prefix)
         await live(15)
         await archiver.run_once()
+        await archiver.close()
 
         await restore(server.url, tmp_path / "backup", tmp_path / "archive", prefix=key_prefix)
         store = RedisStore(server.url, key_prefix)
@@ -267,12 +273,14 @@ def test_learning_goes_on_as_if_nothing_had_been(
         sums = await first.store.admin.hgetall(first.store.key("learn:sums"))
         assert await store.admin.hgetall(store.key("learn:sums")) == sums != {}
         # the archive holds each entry once, though some were put back into the logs
-        again = Archiver(store, tmp_path / "archive", other.safe_id)
+        elsewhere = Archiver(store, tmp_path / "elsewhere", tenure=Tenure(store, tmp_path / "elsewhere"))
+        assert (await elsewhere.run_once()).read == 0  # the store knows its archive, which was not in the backup
+        again = Archiver(store, tmp_path / "archive", other.safe_id, tenure=_tenure(store, tmp_path))
         assert (await again.run_once()).read == 0
         second = Bank(store, create_decider(Active(bundle), store), first.chance, {}, {}, first.number)
         await second.decide([second.event()])
         assert (await again.run_once()).read == 1
-        for one in (learner, archiver, other, again):
+        for one in (learner, other, elsewhere, again):
             await one.close()
         await store.close()
         await first.store.close()

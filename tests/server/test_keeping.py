@@ -138,6 +138,7 @@ def test_a_keeper_is_no_server(tmp_path: Path) -> None:
         asyncio.run(asyncio.wait_for(keeping.keep(settings, url, stop), 30))
         with redis.Redis.from_url(url) as client:
             assert client.hgetall("tact:{0}control") == {}
+            assert client.exists("tact:{0}archiver", "tact:{0}archive") == 0
     finally:
         embedded.stop()
 

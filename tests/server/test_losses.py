@@ -66,6 +66,7 @@ def test_lost_writes_are_said_everywhere(
             assert "the store lost writes" in server.said()
             assert state() == health_pb2.HealthCheckResponse.NOT_SERVING
             assert health.Check(health_pb2.HealthCheckRequest(), timeout=20).status == 1  # answers are still given
+            assert figure("tact_log_archived_timestamp_seconds") >= 0
             wait_for("tact_store_closed", 1)
             assert figure("tact_store_losses") >= 1
             assert acknowledge(url, tmp_path / "data", False, True) == 0

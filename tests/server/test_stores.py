@@ -21,11 +21,13 @@ import trustme
 
 from engine.bundle import Active, compile_bundle
 from engine.identity import customer_key
-from engine.learning.learner import Learner
+from engine.learning.learner import Learner, refresh
+from engine.learning.snapshot import Learnt
 from engine.pb.tact.v1 import decision_pb2 as pb
 from engine.pb.tact.v1 import decision_pb2_grpc, profile_pb2, profile_pb2_grpc, rules_pb2, rules_pb2_grpc
 from engine.state.archive import Archiver
 from engine.state.cluster_store import kind_of_store
+from engine.state.tenure import Tenure, archived_s, forget
 from tests.server.process import ROOT, Server
 from tests.valkeys import Valkey, ValkeyCluster, until
 
@@ -121,10 +123,13 @@ async def keep(url: str, directory: Path) -> None:
     store = kind_of_store(url)(url)
     learner = Learner(store, Active(compile_bundle({"rules.yaml": RULES.encode()})))
     assert await learner.run_once(2**42) == 40
-    archiver = Archiver(store, directory, learner.safe_id)
+    assert await refresh(store, Learnt())
+    await forget(store)  # the server's own may have been there
+    archiver = Archiver(store, directory, learner.safe_id, tenure=Tenure(store, directory))
     report = await archiver.run_once()
     assert report.read > 100
     assert report.trimmed > 100
+    assert await archived_s(store) > 0
     assert not await store.lacks()
     await store.measure_logs()
     batch = (await store.read([])).now_ms

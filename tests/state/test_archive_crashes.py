@@ -19,6 +19,7 @@ from engine.state.archive import Archiver
 from engine.state.erasure import pending, rewrite
 from engine.state.redis import RedisStore
 from engine.state.runs import reconcile, runs
+from engine.state.tenure import Tenure
 from tests.state.crashes import Crash, Crashes
 from tests.state.test_archive import CUSTOMERS, archived, erase, left, write
 
@@ -50,7 +51,7 @@ def test_a_keeper_that_dies_at_any_step(
     directory, written = tmp_path / "a" / "archive", 0
 
     async def run_once() -> None:
-        archiver = Archiver(store, directory)
+        archiver = Archiver(store, directory, tenure=Tenure(store, directory))
         try:
             await archiver.run_once()
         finally:
@@ -119,7 +120,7 @@ def test_an_erasure_that_dies_at_any_step(
     runner.run(erase_next())
     assert crash_everywhere(directory, how, power, work, check) >= 10
     check()
-    assert not [p for p in directory.rglob(".*") if p.name not in (".rewriting",)]
+    assert not [p for p in directory.rglob(".*") if p.name not in (".archiving", ".rewriting")]
 
 
 PROGRAM = """\

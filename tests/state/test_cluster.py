@@ -21,6 +21,7 @@ from engine.state.model import Commit, ReadRequest
 from engine.state.profile import new_version
 from engine.state.redis import RedisStore
 from engine.state.slots import SLOT_OF_BUCKET, SLOTS, slot_of
+from engine.state.tenure import Tenure, belonging, forget
 from tests.valkeys import Valkey, ValkeyCluster, until
 
 BUDGET_MS = 2000
@@ -174,6 +175,29 @@ def test_the_log_of_all_nodes_is_archived_and_read(
         await clustered.measure_logs()
         assert clustered.lengths.full == frozenset()
         await archiver.close()
+
+    runner.run(scenario())
+
+
+def test_of_two_keepers_one_archives(
+    clustered: ClusterStore, tmp_path: Path, runner: asyncio.Runner, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        first, second = (
+            Archiver(clustered, tmp_path / name, tenure=Tenure(clustered, tmp_path / name)) for name in ("a", "b")
+        )
+        await write(clustered, customers(300), b"one")
+        report = await first.run_once()
+        assert (report.read, report.trimmed) == (300, 300)
+        await write(clustered, customers(300), b"two")
+        assert (await second.run_once()).read == 0
+        await first.close()
+        assert (await second.run_once()).read == 0
+        assert "expected the archive" in caplog.text
+        assert (await belonging(clustered)).archive.run == 1
+        await forget(clustered)
+        assert (await second.run_once()).read == 300
+        await second.close()
 
     runner.run(scenario())
 
