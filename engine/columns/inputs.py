@@ -65,7 +65,9 @@ class Paths:
     @property
     def places(self) -> npt.NDArray[np.int64]:
         """See the class."""
-        return np.ascontiguousarray(np.array(self._columns, np.int64).reshape(-1, len(self._attributes)).T)
+        return np.ascontiguousarray(
+            np.array(self._columns, np.int64).reshape(len(self._columns), len(self._attributes)).T
+        )
 
     @staticmethod
     def source(path: str) -> int:

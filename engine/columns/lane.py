@@ -12,6 +12,7 @@ import logging
 import math
 from collections import Counter, deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -62,6 +63,7 @@ class Lane:
         self._prefix = np.frombuffer(store.prefix.encode(), np.uint8)
         self._draw = Draw(*salt_keys(decider.settings.salt))
         self._rules: RuleColumns | None = None
+        self._without: Bundle | None = None  # a rule set of which no tables could be made
         self._making: asyncio.Future[RuleColumns] | None = None
         self._shares: tuple[RuleColumns, ShareTable] | None = None
         self._waiting: deque[Ask] = deque()
@@ -105,25 +107,39 @@ class Lane:
 
     def prepare(self) -> None:
         """Makes the tables of the active rule set now: before a server says that it is ready."""
-        self._rules = RuleColumns(self._decider.active.bundle, self._decider.settings.secret)
+        bundle = self._decider.active.bundle
+        try:
+            self._rules = RuleColumns(bundle, self._decider.settings.secret)
+        except Exception:
+            self._not_made(bundle)
+
+    def _not_made(self, bundle: Bundle) -> None:
+        log.exception("rule set %s is decided the ordinary way: its tables could not be made", bundle.revision)
+        self._without = bundle
 
     def _rules_of(self, bundle: Bundle) -> RuleColumns | None:
         """The tables of a rule set; None while those of a large one are made, in a thread (1 s for 10,000 messages)."""
         if self._rules is not None and self._rules.bundle is bundle:
             return self._rules
+        if self._without is bundle:
+            return None
         if len(bundle.steps.messages) <= _AT_ONCE:
             self.prepare()
-            return self._rules
+            return self._rules if self._without is not bundle else None
         if self._making is None:
             loop = asyncio.get_running_loop()
             self._making = loop.run_in_executor(None, RuleColumns, bundle, self._decider.settings.secret)
-            self._making.add_done_callback(self._made)
+            self._making.add_done_callback(partial(self._made, bundle))
         return None
 
-    def _made(self, made: asyncio.Future[RuleColumns]) -> None:
+    def _made(self, bundle: Bundle, made: asyncio.Future[RuleColumns]) -> None:
         self._making = None
-        if not made.cancelled():
+        if made.cancelled():
+            return
+        try:
             self._rules = made.result()
+        except Exception:
+            self._not_made(bundle)
 
     def _shares_of(self, posteriors: Posteriors, rules: RuleColumns) -> ShareTable:
         """Of these rules: a batch of those before may still be under way after a deploy."""

@@ -107,7 +107,8 @@ class _Scratch(threading.local):
 
     def __init__(self) -> None:
         self.rows = self.planes = 0
-        self.arrays: tuple[npt.NDArray[Any], ...] = ()
+        self.arrays: tuple[npt.NDArray[Any], ...]
+        self.grow(1, 1)
 
     def grow(self, rows: int, planes: int) -> None:
         self.rows, self.planes = max(rows, self.rows), max(planes, self.planes)

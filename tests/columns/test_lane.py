@@ -21,6 +21,7 @@ from engine.bundle import Active, Bundle, Pauses, compile_bundle
 from engine.columns import lane
 from engine.columns.batch import ColumnBatch
 from engine.columns.lane import Lane
+from engine.columns.rules import RuleColumns
 from engine.decider import Decider, DeciderSettings, create_decider
 from engine.decision import DecideRequest, Decision, Outcome, OutcomeKind, Outcomes, Reason
 from engine.errors import StoreUnavailable, TactError
@@ -70,7 +71,7 @@ class Bounded:
 
     def run(self, work: Awaitable[None]) -> None:
         async def bounded() -> None:
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(60):
                 await work
 
         self._runner.run(bounded())
@@ -281,6 +282,36 @@ def test_a_repeated_event_has_one_answer_and_is_booked_once(
         for w in (one, other):
             await w.stop()
         await there.close()
+
+    runner.run(scenario())
+
+
+@pytest.mark.parametrize("rules", [b"", b"features: {age: integer}\nwindows: {}"], ids=["empty", "no events"])
+def test_rules_without_events_are_served(store: RedisStore, rules: bytes, runner: Bounded) -> None:
+    async def scenario() -> None:
+        w = worker(store, compile_bundle({"a.yaml": rules}))
+        [answer] = await w.answers([event("e1")])
+        assert answer.error.code == Code.INVALID_ARGUMENT
+        assert RuleColumns(w.active.bundle, b"").usable
+        await w.stop()
+
+    runner.run(scenario())
+
+
+@pytest.mark.parametrize("messages", [1, 400], ids=["few", "many"])
+def test_rules_whose_tables_cannot_be_made_are_served_the_ordinary_way(
+    store: RedisStore, messages: int, runner: Bounded, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        monkeypatch.setattr(lane, "RuleColumns", lambda *_: 1 / 0)
+        more = b"".join(b"  m%d: {like: pong}\n" % k for k in range(messages))
+        w = worker(store, compile_bundle({"rules.yaml": RULES, "more.yaml": b"messages:\n" + more}))
+        assert w.service._lane is not None
+        w.service._lane.prepare()  # as at a start
+        for n in range(3):
+            assert said(await w.one(event(f"e{n}", f"c{n}"))).outcome == Outcome.SEND
+        assert len([r for r in caplog.records if "decided the ordinary way" in r.message]) <= 2
+        await w.stop()
 
     runner.run(scenario())
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -26,6 +28,18 @@ def _first() -> str:
 
 def test_the_first_rule_set_loads() -> None:
     assert len(load({"first.yaml": _first().encode()}).tests) == 2
+
+
+def test_the_first_steps_as_they_are_taken(tmp_path: Path) -> None:
+    """In processes of their own: nothing that others have done may be needed."""
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "first.yaml").write_text(_first(), encoding="utf-8")
+    for command in ("check", "test"):
+        ran = subprocess.run(
+            [sys.executable, "-c", "from engine.cli.main import main; main()", command, "first"],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def test_every_link_leads_somewhere() -> None:
