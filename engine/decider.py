@@ -40,7 +40,7 @@ from engine.state.volume import Counters, counters_of
 from engine.step.backfill import Backfill, Backfilled
 from engine.step.credit import CreditOutcome
 from engine.step.explain import Explanation, explain_decision, explain_what_if
-from engine.step.group import Decide, Group, Pending, apply_groups, without_state
+from engine.step.group import Decide, Group, Pending, apply_groups, not_trusted, without_state
 from engine.step.operations import (
     Change,
     Confirmation,
@@ -214,7 +214,9 @@ class Decider:
         self.leases.doubt()
         while True:  # what volumes have left is asked once for each message that they hold
             found = explain_what_if(self.world(bundle), key, subject, batch, locale, traced)
-            if not found.wanted:
+            if batch.closed:
+                found.decisions = not_trusted(self.world(bundle), key, subject)
+            if batch.closed or not found.wanted:
                 return found
             await self.leases.ask(found.wanted, batch.now_ms)
 
@@ -382,7 +384,7 @@ class Decider:
         lost = set(read.lost)
         self._decide_without_state(world, [groups[i] for i in read.lost], "a part of the store cannot be reached")
         kept = [i for i in range(len(groups)) if i not in lost]
-        return [groups[i] for i in kept], ReadBatch(read.now_ms, [read.entries[i] for i in kept])
+        return [groups[i] for i in kept], ReadBatch(read.now_ms, [read.entries[i] for i in kept], closed=read.closed)
 
     async def _step_and_commit(self, world: World, groups: list[Group], read: ReadBatch) -> list[Group]:
         """Returns the groups whose customers moved meanwhile."""
@@ -395,6 +397,8 @@ class Decider:
         again = await self._commit([(g, c) for g, c in zip(groups, commits, strict=True) if c is not None], world, read)
         for group, commit in zip(groups, commits, strict=True):
             if commit is None and not group.wanted:
+                if read.closed:
+                    group.refuse(world.bundle.revision, "generation")
                 self._finish(group)
         wanting = [g for g in groups if g.wanted]
         if not wanting:

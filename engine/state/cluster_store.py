@@ -59,7 +59,7 @@ class ClusterStore(RedisStore):
             profile_blob, record_blob, *found = row
             spilled = {e: b for e, b in zip(request.events, found, strict=True) if b is not None}
             entries.append(ReadEntry(profile_blob or b"", record_blob or b"", spilled))
-        return ReadBatch(now_ms, entries, tuple(lost))
+        return ReadBatch(now_ms, entries, tuple(lost), self.closed)
 
     async def commit(self, commits: Sequence[Commit], not_after_ms: int) -> list[CommitStatus]:
         """See `model.Store`. Besides its statuses there is `unreachable`: nothing was executed."""

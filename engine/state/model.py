@@ -175,12 +175,14 @@ class ReadEntry(NamedTuple):
 class ReadBatch(NamedTuple):
     """`now_ms` is the store's TIME, read ahead of the blobs. Entries are in request order.
 
-    `lost`: the places of customers whose part of the store could not be read; their entries are empty.
+    `lost`: the places of customers whose part of the store could not be read; their entries are empty. `closed`: why
+    nothing may be committed until somebody acknowledges, as far as is known; "" where it may.
     """
 
     now_ms: int
     entries: list[ReadEntry]
     lost: tuple[int, ...] = ()
+    closed: str = ""
 
 
 @dataclass(slots=True)

@@ -152,7 +152,7 @@ class RedisStore:
             profile, record, *found = reply
             spilled = {e: b for e, b in zip(request.events, found, strict=True) if b is not None}
             entries.append(ReadEntry(profile or b"", record or b"", spilled))
-        return ReadBatch(now_ms, entries)
+        return ReadBatch(now_ms, entries, closed=self.closed)
 
     async def commit(self, commits: Sequence[Commit], not_after_ms: int) -> list[CommitStatus]:
         """See `model.Store`."""

@@ -42,6 +42,7 @@ from engine.step.take import AHEAD_MS_MAX, ANSWER_LIFE_MS, NOTHING_DRAWN, Step, 
 log = logging.getLogger("tact.group")
 
 EVENTS_MAX = 4096  # of a customer in 24 hours: what it costs to take one more grows with them
+NOT_TRUSTED = "the store lost its data; caps cannot be trusted until somebody runs `tact acknowledge`"
 LATE = "LATE: it is not counted in windows either"
 
 
@@ -110,14 +111,15 @@ class Group:
             p.finish(error)
 
     def refuse(self, revision: str, status: str) -> None:
-        """The store may not be written: decisions say so, everything else is an error."""
+        """The store may not be written: decisions say so, everything else is an error.
+
+        Where its caps cannot be trusted, dry runs say so too.
+        """
         reason = Reason.LOG_FULL if status == "log_full" else Reason.STATE_UNKNOWN
-        cause = {
-            "generation": "the store lost its data; caps cannot be trusted until somebody runs `tact acknowledge`",
-            "refused": "the store refuses to be written",
-        }.get(status, "")
+        cause = {"generation": NOT_TRUSTED, "refused": "the store refuses to be written"}.get(status, "")
         for p in self.pending:
-            if not p.writes:
+            asks = isinstance(p.operation, Decide) and p.operation.request.dry_run and status == "generation"
+            if not (p.writes or (asks and isinstance(p.result, list))):
                 continue
             if isinstance(p.operation, Decide):
                 p.result = [_plain(p.operation, self.key, reason, revision, cause)]
@@ -337,3 +339,8 @@ def without_state(world: World, key: CustomerKey, operation: Decide, now_ms: int
         return step.decisions
     cause = "the customer's state could not be read"
     return [_plain(operation, key, Reason.STATE_UNKNOWN, world.bundle.revision, cause)]
+
+
+def not_trusted(world: World, key: CustomerKey, request: DecideRequest) -> list[Decision]:
+    """What is decided while the store's caps cannot be trusted."""
+    return [_plain(Decide.of(request), key, Reason.STATE_UNKNOWN, world.bundle.revision, NOT_TRUSTED)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -257,6 +257,29 @@ def test_one_id_for_everybody_is_refused_before_it_slows_the_others(
         assert isinstance((await decider.decide([early[0]]))[0], list)  # an answer of before is given again
         other = DecideRequest(Event("new", "bert", "ping", None, {}))
         assert isinstance((await decider.decide([other]))[0], list)
+
+    runner.run(scenario())
+
+
+def test_while_caps_cannot_be_trusted_nothing_is_said_to_be_sent(
+    bundle: Bundle, store: RedisStore, runner: asyncio.Runner
+) -> None:
+    async def scenario() -> None:
+        decider = create_decider(Active(bundle), store)
+        await decider.put_profiles([profile()])
+        await store.admin.delete(*[store.bucket_key(bucket, "g") for bucket in range(BUCKETS)])  # as data lost
+        for event in ("e1", "e2"):  # refused; then it is known why
+            assert only((await decider.decide([request(event)]))[0]).reason is Reason.STATE_UNKNOWN
+        assert store.closed
+        dry = replace(request("e2"), dry_run=True)
+        explained = await decider.explain(request("e3"), bundle, "en")
+        for told in (await decider.decide([dry]), [explained.decisions], await decider.decide([dry, request("e4")])):
+            assert [only(answer).reason for answer in told] == [Reason.STATE_UNKNOWN] * len(told)
+            assert "tact acknowledge" in only(told[0]).details.cause
+        assert explained.candidates  # as they would be
+        await store.acknowledge_generation()
+        assert only((await decider.decide([dry]))[0]).outcome is Outcome.SEND
+        assert only((await decider.explain(request("e3"), bundle, "en")).decisions).outcome is Outcome.SEND
 
     runner.run(scenario())
 
