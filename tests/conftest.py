@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import itertools
 import os
+import sys
 import tempfile
-from collections.abc import Iterator
+import warnings
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from engine.columns.warm import warm
@@ -18,6 +22,8 @@ from engine.state.embedded import EmbeddedStore
 from engine.state.redis import RedisStore
 
 direct.checked = True
+hypothesis.settings.register_profile("tact", hypothesis.settings.default, deadline=None)  # machines are shared
+hypothesis.settings.load_profile("tact")
 _prefixes = (f"test{n}:" for n in itertools.count())
 
 
@@ -31,6 +37,20 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         with (CACHE / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             warm()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """What a failed test left open is dropped at its end, unsaid: else it is told as a failure of a later test."""
+    before = item.session.testsfailed
+    result = yield
+    if item.session.testsfailed > before:
+        for name in ("last_exc", "last_type", "last_value", "last_traceback"):  # they hold its frames
+            vars(sys).pop(name, None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            gc.collect()
+    return result
 
 
 def pytest_runtest_teardown() -> None:

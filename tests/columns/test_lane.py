@@ -592,8 +592,8 @@ def test_a_store_that_goes_down_and_comes_back(bundle: Bundle, runner: Bounded, 
 
     async def scenario() -> None:
         server = EmbeddedStore(tmp_path, persist=False)
-        store = RedisStore(server.start(), "down:", timeout_ms=300)
-        w = worker(store, speaking, budget_ms=300, journal=keep)
+        store = RedisStore(server.start(), "down:")
+        w = worker(store, speaking, journal=keep)
         assert reasons(await w.answers([event("e1"), event("p1", "bo", "ping")])) == {Reason.SELECTED: 2}
         server.stop()
         for k in range(2, 5):
@@ -615,18 +615,21 @@ def test_a_store_that_goes_down_and_comes_back(bundle: Bundle, runner: Bounded, 
     runner.run(scenario())
 
 
-def test_a_store_that_does_not_answer_in_time(store: RedisStore, bundle: Bundle, runner: Bounded) -> None:
+def test_a_store_that_does_not_answer_in_time(store_url: str, key_prefix: str, bundle: Bundle, runner: Bounded) -> None:
     async def scenario() -> None:
-        w = worker(store, bundle, budget_ms=60)
+        store = RedisStore(store_url, key_prefix, timeout_ms=10_000)
+        w = worker(store, bundle)
         await store.check()  # it has a generation
         assert reasons(await w.answers([event("e1")])) == {Reason.SELECTED: 1}
-        await store.admin.execute_command("CLIENT", "PAUSE", 800, "ALL")
+        w.decider.settings.commit_budget_ms = 60
+        await store.admin.execute_command("CLIENT", "PAUSE", 1500, "ALL")
         assert reasons(await w.answers([event("e2")])) == {Reason.STATE_UNKNOWN: 1}
-        async with asyncio.timeout(5):
-            await store.read([])
+        w.decider.settings.commit_budget_ms = 2000
+        await store.read([])
         assert reasons(await w.answers([event("e3"), event("e3", "bo")])) == {Reason.SELECTED: 2}
         assert [e.event for e in await check(store, "ana", {"e1", "e3"})] == [event_hash("e1"), event_hash("e3")]
         await w.stop()
+        await store.close()
 
     runner.run(scenario())
 

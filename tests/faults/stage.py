@@ -45,6 +45,7 @@ class Stage:
     address: str
     direct: RedisStore
     lines: list[Line] = field(default_factory=list)
+    loads: list[Load] = field(default_factory=list)
 
     @property
     def archive(self) -> Path:
@@ -56,6 +57,12 @@ class Stage:
         made = [await connect(self.address) for _ in range(count)]
         self.lines += made
         return made
+
+    def leave(self) -> None:
+        """Ends what a fault that failed left under way."""
+        for load in self.loads:
+            load.over = True
+        self.loads.clear()
 
     def kill(self) -> None:
         """kill -9 for the store."""
@@ -122,6 +129,7 @@ async def staged(
             await _shared.settled()  # what the fault before did to its connections is over
             yield _shared
         finally:
+            _shared.leave()
             _shared.proxy.calm()
             close_all()
         return
@@ -181,6 +189,7 @@ class Load:
 
     async def run(self, lines: Sequence[Line]) -> None:
         """Until `over`; a line that is lost is dialled anew."""
+        self.stage.loads.append(self)
         chance = random.Random(self.seed)
         await asyncio.gather(*(self._caller(k, list(lines), chance) for k in range(self.callers)))
 

@@ -134,17 +134,20 @@ def test_a_reply_that_swallows_all_others_is_silence(runner: asyncio.Runner) -> 
     runner.run(with_server(handler, scenario))
 
 
-def test_calls_fail_at_once_while_the_pause_lasts(runner: asyncio.Runner) -> None:
+def test_calls_fail_at_once_while_the_pause_lasts(runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.state.connection._BACKOFF_FIRST_S", 20.0)
+    monkeypatch.setattr("engine.state.connection._BACKOFF_LAST_S", 100.0)
+
     async def scenario() -> None:
         connection = Connection("redis://127.0.0.1:1")
         for _ in range(3):
             with pytest.raises(StoreUnavailable, match="cannot be reached"):
                 await connection.ready()
-        assert connection._pause_s == 0.02  # one attempt; the others failed in its pause
+        assert connection._pause_s == 20.0  # one attempt; the others failed in its pause
         connection._retry_at = 0.0
         with pytest.raises(StoreUnavailable):
             await connection.ready()
-        assert connection._pause_s == 0.04
+        assert connection._pause_s == 40.0
         await connection.close()
 
     runner.run(scenario())

@@ -82,17 +82,19 @@ def test_slots_do_not_disturb_each_other(store: RedisStore, runner: asyncio.Runn
     runner.run(scenario())
 
 
-def test_nothing_is_executed_too_late(store: RedisStore, runner: asyncio.Runner) -> None:
+def test_nothing_is_executed_too_late(store_url: str, key_prefix: str, runner: asyncio.Runner) -> None:
     async def scenario() -> None:
+        store = RedisStore(store_url, key_prefix, timeout_ms=10_000)
         await look(store)  # connects
-        late = await look(store, budget_ms=100)
-        await asyncio.sleep(0.12)
+        late = await look(store, budget_ms=1000)
+        await asyncio.sleep(1.05)
         assert await commit(store, late) in ("moved", "unknown")
-        late = await look(store, budget_ms=300)
-        await store.admin.execute_command("CLIENT", "PAUSE", 700, "ALL")
+        late = await look(store, budget_ms=1000)
+        await store.admin.execute_command("CLIENT", "PAUSE", 2000, "ALL")
         assert await commit(store, late) == "unknown"  # it is with the server, which does not answer
         assert await written(store) == [None] * 3
         assert await commit(store, await look(store)) == "done"
+        await store.close()
 
     runner.run(scenario())
 
@@ -131,7 +133,7 @@ def test_a_refused_transaction_wrote_nothing(store: RedisStore, runner: asyncio.
 
 def test_a_connection_that_breaks(store: RedisStore, runner: asyncio.Runner) -> None:
     async def scenario() -> None:
-        at = await look(store, budget_ms=100)
+        at = await look(store, budget_ms=1000)
         sent = asyncio.ensure_future(commit(store, at))
         await asyncio.sleep(0)
         at.wire.fail("it broke")

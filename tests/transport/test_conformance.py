@@ -149,7 +149,8 @@ def test_work_without_a_future_answers_later(server: Served, channel: grpc.Chann
 def test_work_without_a_future_may_answer_when_nobody_waits(server: Served, channel: grpc.Channel, how: str) -> None:
     late = channel.unary_unary(SERVICE + "Late")
     kept = late.future(b"kept", timeout=TIMEOUT_S)
-    left = late.future(b"left", timeout=0.5 if how == "timeout" else TIMEOUT_S)
+    server.methods.reached("late")  # it is connected
+    left = late.future(b"left", timeout=3 if how == "timeout" else TIMEOUT_S)
     server.methods.reached("late", 2)
     if how == "cancel":
         left.cancel()
