@@ -43,6 +43,13 @@ log = logging.getLogger("tact.group")
 
 EVENTS_MAX = 4096  # of a customer in 24 hours: what it costs to take one more grows with them
 LATE = "LATE: it is not counted in windows either"
+_REFUSED = {
+    "generation": (
+        "the store lost its data or was restored; caps cannot be trusted until somebody runs `tact acknowledge`"
+    ),
+    "log_full": "the store refuses to be written: the decision log is full",
+    "refused": "the store refuses to be written",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +119,15 @@ class Group:
     def refuse(self, revision: str, status: str) -> None:
         """The store may not be written: decisions say so, everything else is an error."""
         reason = Reason.LOG_FULL if status == "log_full" else Reason.STATE_UNKNOWN
-        cause = {
-            "generation": "the store lost its data; caps cannot be trusted until somebody runs `tact acknowledge`",
-            "refused": "the store refuses to be written",
-        }.get(status, "")
+        why = _REFUSED[status]
+        cause = "" if status == "log_full" else why  # the reason says it
         for p in self.pending:
             if not p.writes:
                 continue
             if isinstance(p.operation, Decide):
                 p.result = [_plain(p.operation, self.key, reason, revision, cause)]
             elif not isinstance(p.result, TactError):
-                p.result = Unavailable(f"the store refuses to be written: {status}")
+                p.result = Unavailable(why)
 
 
 @dataclass(slots=True)
