@@ -151,7 +151,7 @@ class Revisions:
         self._serving, self._refused = revision, ""
         if changed:
             logger.info("serving revision %s", revision)
-            if bundle.ruleset.warnings:
+            if bundle.ruleset.warnings and not self._follower:  # the servers say it
                 count = len(bundle.ruleset.warnings)
                 logger.warning("revision %s has %d warning(s): `tact check` shows them", revision, count)
             await asyncio.to_thread(self._remember, bundle)
@@ -240,7 +240,7 @@ class Revisions:
     def _hold(self, pauses: Pauses) -> None:
         if pauses != self.active.pauses:
             self.active.pauses = pauses
-            logger.info("paused: %s", pauses)
+            logger.info("paused: %s", ", ".join(pauses.targets()) or "nothing")
 
     async def _follow(self, revision: str) -> None:
         try:
