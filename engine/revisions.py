@@ -260,8 +260,12 @@ class Revisions:
         return await self._compile(files)
 
     async def deploy(self, files: Mapping[str, bytes], note: str, expected: str, *, stage_only: bool) -> Stored:
-        """Keeps a rule set and serves it, unless it is only to be staged. Raises RulesInvalid and Conflict."""
+        """Keeps a rule set and serves it, unless it is only to be staged. Raises RulesInvalid and Conflict.
+
+        Without a note, one that was kept before keeps its own.
+        """
         bundle = await self._compile(files)
+        note = note or next((s.note for s in await self.list() if s.revision == bundle.revision), "")
         async with self._changing:
             await self._store.keep(_describe(bundle, note), files, expected, activate=not stage_only)
             if not stage_only:

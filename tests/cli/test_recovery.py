@@ -137,6 +137,9 @@ def test_a_store_is_lost_and_comes_back(tact: Tact, start: Callable[[], Server],
     address = server.ready()["address"]
     closed = caller.decide(address, "c0")
     assert closed.reason == pb.Decision.STATE_UNKNOWN
+    (tmp_path / "event.jsonl").write_text('{"event": {"eventId": "e", "customerId": "c1", "type": "deposit"}}\n')
+    told = tact("decide", tmp_path / "event.jsonl", "--target", address)
+    assert "STATE_UNKNOWN: the store lost its data or was restored" in " ".join(told.out.split())
     (tmp_path / "profiles.jsonl").write_text('{"customerId": "c0"}\n')
     load = ("load", tmp_path / "profiles.jsonl", "--target", address)
     refused = tact(*load)
