@@ -8,15 +8,18 @@ started again counts on, so that no sum of a counter ever falls.
 from __future__ import annotations
 
 from collections import Counter as CountOf
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server, values
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app, start_http_server, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from engine.decision import Decision, Reason
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"  # in a worker's environment: where the files are; read by prometheus_client
+DRAINING = "the server is stopping"  # why it is not healthy
+CLOSED = "the store is closed until somebody runs `tact acknowledge`: nothing that needs state is sent"
 _LATENCY_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _SIZES = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
 
@@ -74,9 +77,12 @@ class Metrics:
         """The store did not do what it was asked: read, commit, collision, or a commit's status."""
         self._store_errors.labels(what).inc()
 
-    def serve(self, host: str, port: int) -> str:
-        """Serves /metrics from a thread; returns HOST:PORT as bound. Raises OSError where it cannot bind."""
-        return _serve(self.registry, host, port)
+    def serve(self, host: str, port: int, unfit: Callable[[], str]) -> str:
+        """Serves /metrics and /healthz from a thread; returns HOST:PORT as bound. Raises OSError where it cannot bind.
+
+        `unfit`: why the server is not healthy, "" where it is; asked in that thread.
+        """
+        return _serve(self.registry, host, port, unfit)
 
 
 class Summed:
@@ -88,12 +94,40 @@ class Summed:
         self.workers = Gauge("tact_workers", "Workers that serve.", registry=self.registry)
         about = "Workers that ended and were started again."
         self.restarts = Counter("tact_worker_restarts", about, registry=self.registry)
+        self.draining = False
 
     def serve(self, host: str, port: int) -> str:
-        """Serves /metrics from a thread; returns HOST:PORT as bound. Raises OSError where it cannot bind."""
-        return _serve(self.registry, host, port)
+        """As `Metrics.serve`; healthy are workers that serve, with an open store."""
+        return _serve(self.registry, host, port, self._unfit)
+
+    def _unfit(self) -> str:
+        if self.draining:
+            return DRAINING
+        if not self.registry.get_sample_value("tact_workers"):
+            return "no worker serves"
+        return CLOSED if self.registry.get_sample_value("tact_store_closed") else ""
 
 
-def _serve(registry: CollectorRegistry, host: str, port: int) -> str:
+def _serve(registry: CollectorRegistry, host: str, port: int, unfit: Callable[[], str]) -> str:
     server, _ = start_http_server(port, host, registry)
+    server.set_app(_pages(make_wsgi_app(registry), unfit))  # its own has the metrics under any path
     return f"{host}:{server.server_port}"
+
+
+def _pages(metrics: WSGIApplication, unfit: Callable[[], str]) -> WSGIApplication:
+    """/metrics, which is / as well; /healthz: 200, or 503 with why; 404 for anything else."""
+
+    def page(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        if path in ("/", "/metrics"):
+            return metrics(environ, start)
+        if path != "/healthz":
+            status, text = "404 Not Found", "there are /metrics and /healthz"
+        elif why := unfit():
+            status, text = "503 Service Unavailable", why
+        else:
+            status, text = "200 OK", "ok"
+        start(status, [("Content-Type", "text/plain; charset=utf-8")])
+        return [f"{text}\n".encode()]
+
+    return page

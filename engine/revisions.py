@@ -151,7 +151,7 @@ class Revisions:
         self._serving, self._refused = revision, ""
         if changed:
             logger.info("serving revision %s", revision)
-            if bundle.ruleset.warnings:
+            if bundle.ruleset.warnings and not self._follower:  # the servers say it
                 count = len(bundle.ruleset.warnings)
                 logger.warning("revision %s has %d warning(s): `tact check` shows them", revision, count)
             await asyncio.to_thread(self._remember, bundle)
@@ -240,7 +240,7 @@ class Revisions:
     def _hold(self, pauses: Pauses) -> None:
         if pauses != self.active.pauses:
             self.active.pauses = pauses
-            logger.info("paused: %s", pauses)
+            logger.info("paused: %s", ", ".join(pauses.targets()) or "nothing")
 
     async def _follow(self, revision: str) -> None:
         try:
@@ -260,8 +260,12 @@ class Revisions:
         return await self._compile(files)
 
     async def deploy(self, files: Mapping[str, bytes], note: str, expected: str, *, stage_only: bool) -> Stored:
-        """Keeps a rule set and serves it, unless it is only to be staged. Raises RulesInvalid and Conflict."""
+        """Keeps a rule set and serves it, unless it is only to be staged. Raises RulesInvalid and Conflict.
+
+        Without a note, one that was kept before keeps its own.
+        """
         bundle = await self._compile(files)
+        note = note or next((s.note for s in await self.list() if s.revision == bundle.revision), "")
         async with self._changing:
             await self._store.keep(_describe(bundle, note), files, expected, activate=not stage_only)
             if not stage_only:

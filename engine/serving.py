@@ -24,10 +24,10 @@ from engine.errors import StoreUnavailable
 from engine.journal import Journal
 from engine.learning.learner import keep_learnt_fresh
 from engine.learning.snapshot import Learnt
-from engine.metrics import Metrics
+from engine.metrics import DRAINING, Metrics
 from engine.revisions import Revisions
 from engine.service.table import Table
-from engine.settings import CannotServe, Settings, announce, without_password
+from engine.settings import Address, CannotServe, Settings, announce, without_password
 from engine.state.cluster_store import kind_of_store
 from engine.state.redis import RedisStore
 from engine.state.tenure import archived_s
@@ -111,14 +111,14 @@ async def build(settings: Settings, store_url: str) -> App:
         closed=lambda: bool(store.closed),
     )
     transport = _transport(settings, table.methods)
+    if settings.metrics is not None and settings.worker_of is None:  # of workers the supervisor serves the sums
+        _serve_metrics(metrics, settings.metrics, lambda: DRAINING if table.draining else store.closed)
     background = [
         revisions.watch(),
         keep_learnt_fresh(store, learnt, REFRESH_EVERY_S),
         keep_counting(metrics, store),
     ]
     closing: list[Callable[[], Coroutine[Any, Any, None]]] = [store.close]
-    if settings.metrics is not None and settings.worker_of is None:  # of workers the supervisor serves the sums
-        _serve_metrics(metrics, settings)
     return App(settings, store, revisions, decider, table, transport, background, closing)
 
 
@@ -167,13 +167,11 @@ async def _check(store: RedisStore) -> None:
         logger.log(level, "%s", sentence.partition(": ")[2])
 
 
-def _serve_metrics(metrics: Metrics, settings: Settings) -> None:
-    assert settings.metrics is not None
-    host, port = settings.metrics
+def _serve_metrics(metrics: Metrics, listen: Address, unfit: Callable[[], str]) -> None:
     try:
-        logger.info("metrics are served on %s", metrics.serve(host, port))
+        logger.info("metrics are served on %s", metrics.serve(*listen, unfit))
     except OSError as error:
-        raise CannotServe(f"cannot serve metrics on {settings.metrics}: {error.strerror or error}") from error
+        raise CannotServe(f"cannot serve metrics on {listen}: {error.strerror or error}") from error
 
 
 async def keep_counting(metrics: Metrics, store: RedisStore) -> None:

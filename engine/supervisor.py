@@ -166,6 +166,7 @@ class _Supervisor:
 
     async def _end(self, keepers: Sequence[asyncio.Task[None]]) -> None:
         """Lets every worker drain, then ends those that did not."""
+        self._summed.draining = True
         for process in self._running.values():
             process.terminate()
         await asyncio.wait(keepers, timeout=self._settings.grace_s + _KILL_AFTER_S)

@@ -8,6 +8,7 @@ from pathlib import Path
 from engine.cli.output import OK, out, print_json
 from engine.cli.stores import checked, embedded_url
 from engine.state.cluster_store import kind_of_store
+from engine.state.generation import EMPTY
 from engine.state.tenure import Belonging, belonging, forget
 
 
@@ -43,7 +44,8 @@ def acknowledge(redis: str, data: Path, force: bool, as_json: bool) -> int:
     else:
         if lacks:
             out().print(lacks)
-        out().print("acknowledged: decisions go on with the store as it is; caps count from now", style="green")
+        counted = "from now" if lacks == EMPTY else "what it holds"
+        out().print(f"acknowledged: decisions go on with the store as it is; caps count {counted}", style="green")
     return OK
 
 

@@ -88,9 +88,7 @@ def _add_rows(table: Table, request: pb.DecideRequest, response: pb.DecideRespon
         send = d.outcome == pb.Decision.SEND
         reason = reason_name(d.reason)
         if not send:
-            what = d.details
-            named = what.condition if d.reason == pb.Decision.NOT_ELIGIBLE else ""  # others are whole expressions
-            detail = what.feature or what.window or what.attribute or named or what.cap or what.gap or what.slot
+            detail = _detail(d)
             reason += f": {detail}" if detail else ""
         table.add_row(
             event.customer_id,
@@ -103,3 +101,12 @@ def _add_rows(table: Table, request: pb.DecideRequest, response: pb.DecideRespon
             f"{d.propensity:.4f}" if send else "",
             style="green" if send else "",
         )
+
+
+def _detail(d: pb.Decision) -> str:
+    """What a reason is about, as far as a table has room: whole expressions are left out."""
+    what = d.details
+    if d.reason == pb.Decision.STATE_UNKNOWN:
+        return what.cause
+    named = what.condition if d.reason == pb.Decision.NOT_ELIGIBLE else ""
+    return what.feature or what.window or what.attribute or named or what.cap or what.gap or what.slot

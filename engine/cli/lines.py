@@ -11,15 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Generic, TypeVar
 
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor_pool import Default
 from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message
 
 from engine.cli.output import USAGE, CommandError
 from engine.compiler.source import did_you_mean
+from engine.pb.tact.v1.decision_pb2 import Value
 
 M = TypeVar("M", bound=Message)
 
 LINE_BYTES_MAX = 4 << 20
+_WRITTEN_MAX = 64
 _UNKNOWN_FIELD = re.compile(r'has no field named "(?P<name>[^"]*)" at "(?P<at>[^"]*)"')
 _FIELDS = re.compile(r'Available Fields\(except extensions\): "\[(?P<names>.*)\]"', re.S)
 
@@ -91,7 +95,7 @@ def from_object(value: object, kind: type[M]) -> M:
     try:
         return ParseDict(value, kind())
     except (ParseError, RecursionError) as error:
-        raise ValueError(_told(str(error), name)) from None
+        raise ValueError(_bare(value, Default().FindMessageTypeByName(name), "") or _told(str(error), name)) from None
 
 
 def _told(text: str, name: str) -> str:
@@ -103,3 +107,49 @@ def _told(text: str, name: str) -> str:
     fields = re.findall(r"'([^']*)'", listed["names"]) if listed else []
     hint = did_you_mean(unknown["name"], fields) or (f"it has {', '.join(fields)}" if fields else "")
     return f"{unknown['at']} has no field '{unknown['name']}'" + (f"; {hint}" if hint else "")
+
+
+def _bare(value: dict[str, object], kind: Descriptor, path: str) -> str:
+    """What is wrong where a Value is written without its kind, by far the commonest mistake; "" where none is."""
+    for field in kind.fields:
+        given = value.get(field.json_name, value.get(field.name))
+        if (of := field.message_type) is None or given is None:
+            continue
+        for place, one, message in _messages(given, of, path + field.name):
+            if isinstance(one, dict):
+                found = _bare(one, message, f"{place}.")
+            else:
+                found = _kinds(place, one) if message is Value.DESCRIPTOR else ""
+            if found:
+                return found
+    return ""
+
+
+def _messages(given: object, of: Descriptor, path: str) -> Iterator[tuple[str, object, Descriptor]]:
+    """The messages in a field: of each its place, what was written, and what it should be."""
+    if of.GetOptions().map_entry:
+        inner = of.fields_by_name["value"].message_type
+        if isinstance(given, dict) and inner is not None:
+            yield from ((f"{path}.{key}", one, inner) for key, one in given.items())
+    elif isinstance(given, list):
+        yield from ((f"{path}[{k}]", one, of) for k, one in enumerate(given))
+    else:
+        yield path, given, of
+
+
+def _kinds(place: str, given: object) -> str:
+    """What a bare value should be."""
+    written = json.dumps(given, ensure_ascii=False)
+    if len(written) > _WRITTEN_MAX:
+        written = ".."
+    if isinstance(given, bool):
+        expected = f'{{"flag": {written}}}'
+    elif isinstance(given, int | float):
+        expected = f'{{"number": {written}}}' + (f' or {{"integer": {written}}}' if isinstance(given, int) else "")
+    elif isinstance(given, str):
+        expected = f'{{"text": {written}}}'
+    elif isinstance(given, list):
+        expected = f'{{"texts": {{"values": {written}}}}}'
+    else:
+        expected = 'an object such as {"number": 5}'
+    return f"{place}: found {written}, expected {expected}"

@@ -49,7 +49,8 @@ def deploy(directory: Path, target: str, note: str, stage_only: bool, expect: st
         print_json(MessageToDict(revision, preserving_proto_field_name=True) | found)
         return OK
     warned = f", {counted(len(ruleset.warnings), 'warning')}" if ruleset.warnings else ""
-    return _told(revision, ("kept, not active" if stage_only else "deployed and active") + warned, as_json)
+    kept = "kept, and active already" if revision.active else "kept, not active"
+    return _told(revision, (kept if stage_only else "deployed and active") + warned, as_json)
 
 
 def activate(revision: str, target: str, expect: str, as_json: bool) -> int:

@@ -19,6 +19,7 @@ from engine.columns.batch import _store
 from engine.columns.requests import CODES
 from engine.compiler.model import LEARNING, RuleSet
 from engine.compiler.nodes import Type
+from engine.contact.topics import Topics
 from engine.kernels import blake2b
 from engine.kernels import puts as p
 from engine.kernels import write_puts as w
@@ -39,6 +40,7 @@ U8 = npt.NDArray[np.uint8]
 SECTIONS_MAX = 256  # as columns.profiles
 _SLOTS = 4 * SECTIONS_MAX
 _CELLS_MAX = 4096
+_BLOCKED_TOPIC = b"\x12"  # the tag of one, in ContactPreferences
 _CODES = {**CODES, Type.DATE: p.DATE}
 
 
@@ -66,6 +68,7 @@ class PutColumns:
         ends = np.cumsum([0, *map(len, packed)], dtype=np.int64)
         spans = np.ascontiguousarray(np.column_stack((ends[:-1], ends[1:])))
         self.words = w.Words(np.frombuffer(b"".join(packed) or b"\0", np.uint8), spans)
+        self.topics = Topics(rules)
         self.sections = Sections(bundle.steps.features)
         self.hashed = np.zeros(8, np.uint64)
         self.said = np.zeros((p.MAX_CONSENTS, p.SAID), np.int64)
@@ -158,6 +161,7 @@ class PutBatch:
         self.status = self.puts.status
         p.read_puts(self.data, spans, columns.declared, columns.hashed, self.puts)
         self._leave_wrong_zones(payload)
+        self._leave_misspelt_topics(payload)
         self._leave_repeated(payload, spans)
 
     def _leave_wrong_zones(self, payload: bytes) -> None:
@@ -168,6 +172,17 @@ class PutBatch:
         for i, (begin, end) in zip(rows.tolist(), self.puts.cells[rows, f].tolist(), strict=True):
             if self.status[i] == FINE and zone(payload[begin:end].decode()) is None:
                 self.status[i] = LEFT
+
+    def _leave_misspelt_topics(self, payload: bytes) -> None:
+        """Whoever blocks one; a Consent for a topic is no matter of kernels."""
+        rows = np.flatnonzero(self.puts.contact[:, 0] >= 0)
+        for i, (begin, end) in zip(rows.tolist(), self.puts.contact[rows].tolist(), strict=True):
+            contact = payload[begin:end]
+            if _BLOCKED_TOPIC not in contact:  # nearly always: nothing is taken apart
+                continue
+            with suppress(DecodeError):
+                if any(map(self.columns.topics.meant, pb.ContactPreferences.FromString(contact).blocked_topics)):
+                    self.status[i] = LEFT
 
     def _leave_repeated(self, payload: bytes, spans: I64) -> None:
         """Of a customer with several profiles here all go the ordinary way, which keeps their order."""

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -88,18 +88,26 @@ def help_to_warm() -> None:
 
 @contextmanager
 def _helped() -> Iterator[None]:
-    """With `help_to_warm` in another process, if the cache was never filled and there is a core for it."""
+    """If the cache was never filled: says so, as it takes long, and has help where there is a core for it."""
     filled = CACHE / f"filled-{sys.implementation.cache_tag}"
-    if filled.exists() or (os.cpu_count() or 1) < 2:
+    if filled.exists():
         yield
         return
+    sys.stderr.write("compiling kernels, once: one to three minutes\n")
+    with _helper() if (os.cpu_count() or 1) > 1 else nullcontext():
+        yield
+    filled.touch()
+
+
+@contextmanager
+def _helper() -> Iterator[None]:
+    """`help_to_warm` in another process, which is waited for."""
     with subprocess.Popen([sys.executable, "-c", _HELP], cwd=Path(__file__).parents[2]) as helper:
         try:
             yield
         except BaseException:
             helper.terminate()
             raise
-    filled.touch()
 
 
 def _warm_decisions(bundle: Bundle) -> None:

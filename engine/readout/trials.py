@@ -67,7 +67,8 @@ class TrialLog:
     holdout. `sticky`: an earlier draw, repeated. `assignment`: by what it was drawn (learning.enrolment). `reported`:
     what `report_by` says, as JSON. `values`: what conditions read, as JSON, if asked for. `activity`: events of the
     customer in the 28 days before. `event_customer`, `event_ms`, `event_type`: all events, by customer and time;
-    `kpis`: what each of them adds, by name.
+    `kpis`: what each of them adds, by name. `first_ms`, `last_ms`: of events and outcomes, events that came too late to
+    be decided left out.
     """
 
     names: Names
@@ -238,7 +239,8 @@ def read_trials(log: Path, with_values: bool = False) -> TrialLog:
         kept = [d.table["values_read"].take(pa.array(rows)).to_pylist() for d, rows in parts]
         flat = [text for part in kept for text in part]
         values = [flat[i] for i in order.tolist()]
-    moments = (event_ms, happened.at_ms)
+    timely = event_ms[np.concatenate([d["reason"] for d, _ in parts])[first_slot][by_customer] != Reason.EVENT_TOO_OLD]
+    moments = (timely if len(timely) else event_ms, happened.at_ms)
     return TrialLog(
         names, at_ms, np.maximum(column("send_at_ms"), at_ms), customer, column("message"), column("variant"),
         column("policy"), column("policy_version"), column("segment"), slot, event, column("revision"),

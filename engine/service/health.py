@@ -35,6 +35,11 @@ class Health:
         """NOT_SERVING from now on; watchers are told, then their streams end."""
         self._draining.set()
 
+    @property
+    def draining(self) -> bool:
+        """Whether it is NOT_SERVING."""
+        return self._draining.is_set()
+
     async def check(self, payload: bytes, call: Call) -> bytes:
         """The present status. NOT_FOUND for a service that is not served here."""
         name = parse(health_pb2.HealthCheckRequest, payload).service

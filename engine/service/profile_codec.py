@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from engine.answer import timestamp
 from engine.compiler.model import LEARNING, RuleSet
+from engine.contact.topics import Topics
 from engine.pb.tact.v1 import profile_pb2 as pb
 from engine.service.values import (
     MAX_LISTED,
@@ -26,8 +27,11 @@ _TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])\Z")
 _MAX_NAME_BYTES = 256
 
 
-def decode_profile(message: pb.Profile, rules: RuleSet) -> ProfileChange:
-    """A change that fits the schema. Raises InvalidInput with all violations."""
+def decode_profile(message: pb.Profile, rules: RuleSet, topics: Topics | None = None) -> ProfileChange:
+    """A change that fits the schema. Raises InvalidInput with all violations.
+
+    `topics`: those of the rules, where the caller has them already.
+    """
     into = Violations()
     check_id(message.customer_id, "customer_id", into)
     features = _decode_features(message, rules, into)
@@ -38,7 +42,9 @@ def decode_profile(message: pb.Profile, rules: RuleSet) -> ProfileChange:
                 into.unknown(f"clear_features[{i}]", "feature", name, rules.features)
             elif name in features:
                 into.add(f"clear_features[{i}]", f"found {quote(name)}, which features sets: expected one of the two")
-    contact = _decode_contact(message.contact, rules, into) if message.HasField("contact") else None
+    contact = None
+    if message.HasField("contact"):
+        contact = _decode_contact(message.contact, rules, topics or Topics(rules), into)
     into.check()
     return ProfileChange(message.customer_id, features, clear, contact)
 
@@ -61,14 +67,14 @@ def _decode_features(message: pb.Profile, rules: RuleSet, into: Violations) -> d
     return decoded
 
 
-def _decode_contact(message: pb.ContactPreferences, rules: RuleSet, into: Violations) -> Contact:
+def _decode_contact(message: pb.ContactPreferences, rules: RuleSet, topics: Topics, into: Violations) -> Contact:
     contact = Contact(blocked_topics=list(message.blocked_topics), blocked_channels=list(message.blocked_channels))
     if _few(len(message.consents), "contact.consents", into):
         for i, consent in enumerate(message.consents):
-            contact.consents.append(_decode_consent(consent, rules, f"contact.consents[{i}]", into))
+            contact.consents.append(_decode_consent(consent, rules, topics, f"contact.consents[{i}]", into))
     if _few(len(contact.blocked_topics), "contact.blocked_topics", into):
         for i, topic in enumerate(contact.blocked_topics):
-            check_id(topic, f"contact.blocked_topics[{i}]", into)
+            _check_topic(topic, topics, f"contact.blocked_topics[{i}]", into)
     if _few(len(contact.blocked_channels), "contact.blocked_channels", into):
         known = _channels(rules)
         for i, channel in enumerate(contact.blocked_channels):
@@ -86,7 +92,14 @@ def _channels(rules: RuleSet) -> set[str]:
     return {*rules.channels, *(choice.channel for m in rules.messages.values() for choice in m.channels)}
 
 
-def _decode_consent(consent: pb.Consent, rules: RuleSet, field: str, into: Violations) -> ConsentEntry:
+def _check_topic(topic: str, topics: Topics, field: str, into: Violations) -> None:
+    """A topic that the rule set knows, or one of another rule set."""
+    check_id(topic, field, into)
+    if meant := topics.meant(topic):
+        into.add(field, f"topic {quote(topic)} is not in the rule set; did you mean '{meant}'?")
+
+
+def _decode_consent(consent: pb.Consent, rules: RuleSet, topics: Topics, field: str, into: Violations) -> ConsentEntry:
     if not consent.purpose:
         into.add(f"{field}.purpose", "is missing: expected a purpose of the rule set")
     elif consent.purpose not in rules.purposes and consent.purpose != LEARNING:
@@ -101,7 +114,7 @@ def _decode_consent(consent: pb.Consent, rules: RuleSet, field: str, into: Viola
     check_text(consent.source, f"{field}.source", into, _MAX_NAME_BYTES)
     check_text(consent.wording_version, f"{field}.wording_version", into, _MAX_NAME_BYTES)
     if consent.topic:
-        check_id(consent.topic, f"{field}.topic", into)
+        _check_topic(consent.topic, topics, f"{field}.topic", into)
     if consent.channel and consent.channel not in _channels(rules):
         into.unknown(f"{field}.channel", "channel", consent.channel, _channels(rules))
     granted = consent.state == pb.Consent.GRANTED

@@ -5,6 +5,8 @@ from __future__ import annotations
 from engine.answer import to_bytes
 from engine.bundle import Active
 from engine.columns.put_lane import PutLane
+from engine.compiler.model import RuleSet
+from engine.contact.topics import Topics
 from engine.decider import Decider
 from engine.errors import InvalidInput, NotFound, Unavailable
 from engine.pb.tact.v1 import profile_pb2 as pb
@@ -29,6 +31,7 @@ class ProfileService:
         self._active = active
         self._limiter = limiter
         self._puts = puts
+        self._topics: tuple[RuleSet, Topics] | None = None
 
     def methods(self, guard: Guard) -> list[Method]:
         """The service's part of the method table."""
@@ -61,6 +64,7 @@ class ProfileService:
     async def _put(self, items: list[bytes]) -> list[bytes]:
         """The ordinary way: the part of the answer that belongs to each item."""
         rules = self._active.bundle.ruleset
+        topics = self._topics_of(rules)
         results = [pb.PutProfileResult() for _ in items]
         changes: list[ProfileChange] = []
         places: list[int] = []
@@ -68,7 +72,7 @@ class ProfileService:
             try:
                 message = parse(pb.Profile, item)
                 results[i].customer_id = message.customer_id
-                changes.append(decode_profile(message, rules))
+                changes.append(decode_profile(message, rules, topics))
                 places.append(i)
             except InvalidInput as error:
                 results[i].error.CopyFrom(item_status(error))
@@ -77,6 +81,11 @@ class ProfileService:
             if failed is not None:
                 results[place].error.CopyFrom(item_status(failed))
         return [to_bytes(pb.PutProfilesResponse(results=[r])) for r in results]
+
+    def _topics_of(self, rules: RuleSet) -> Topics:
+        if self._topics is None or self._topics[0] is not rules:
+            self._topics = rules, Topics(rules)
+        return self._topics[1]
 
     async def get_profile(self, payload: bytes, call: Call) -> bytes:
         """What the bank wrote of a customer."""

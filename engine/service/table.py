@@ -57,6 +57,11 @@ class Table:
         """Health goes NOT_SERVING, so that balancers look elsewhere; everything still works."""
         self._health.drain()
 
+    @property
+    def draining(self) -> bool:
+        """Whether balancers were told to look elsewhere."""
+        return self._health.draining
+
     def close_streams(self) -> None:
         """Streams answer what they took, and end."""
         self._decisions.drain()

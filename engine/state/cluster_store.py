@@ -22,6 +22,7 @@ from engine.state.address import Address
 from engine.state.checks import QUESTIONS, clustered, findings
 from engine.state.cluster import Call, Cluster, Node
 from engine.state.connection import Command, Part, Reply, pack
+from engine.state.generation import EMPTY
 from engine.state.model import Commit, CommitStatus, ReadBatch, ReadEntry, ReadRequest
 from engine.state.redis import SCRIPT, SCRIPT_SHA, Look, RedisStore
 from engine.state.slots import SLOT_OF_BUCKET, SLOTS, slot_of
@@ -135,7 +136,7 @@ class ClusterStore(RedisStore):
             return str(lost.decode(errors="replace"))
         if len(set(found)) > 1:
             return "a node of the cluster lost its data (the generation of its buckets is gone)"
-        return "the store is empty" if found[0] is None else ""
+        return EMPTY if found[0] is None else ""
 
     async def check(self) -> list[str]:
         """See `RedisStore.check`; of all masters."""

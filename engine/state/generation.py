@@ -38,6 +38,7 @@ from engine.state.profile import new_version
 
 log = logging.getLogger(__name__)
 
+EMPTY = "the store is empty"  # what is missing from one that lost everything
 _TOLD = ("g", "g-acknowledged", "g-lost", "format")  # what bucket 0 says of the whole store
 _CANDIDATE_LIFE_MS = 10_000
 _UNTIL = " (its generation is closed until somebody runs `tact acknowledge`)"

@@ -33,7 +33,7 @@ from engine.identity import CustomerKey
 from engine.state.address import Address
 from engine.state.checks import QUESTIONS, clustered, findings
 from engine.state.connection import Command, Connection, Reply, Wire, pack, pack_all, within
-from engine.state.generation import Generation
+from engine.state.generation import EMPTY, Generation
 from engine.state.lengths import LogLengths
 from engine.state.link import Link, connection_to, link_to
 from engine.state.log import DecisionEntry, decode
@@ -491,7 +491,7 @@ class RedisStore:
         found, lost = await self._link.pipeline([("EXISTS", self.key("g")), ("GET", self.key("g-lost"))])
         if not isinstance(found, int):
             self._misread(found)
-        return lost.decode(errors="replace") if isinstance(lost, bytes) else "" if found else "the store is empty"
+        return lost.decode(errors="replace") if isinstance(lost, bytes) else "" if found else EMPTY
 
     async def acknowledge_generation(self) -> None:
         """Accepts the store as it is now, after it lost data: a new generation begins, caps from there.

@@ -42,8 +42,14 @@ from engine.step.take import AHEAD_MS_MAX, ANSWER_LIFE_MS, NOTHING_DRAWN, Step, 
 log = logging.getLogger("tact.group")
 
 EVENTS_MAX = 4096  # of a customer in 24 hours: what it costs to take one more grows with them
-NOT_TRUSTED = "the store lost its data; caps cannot be trusted until somebody runs `tact acknowledge`"
 LATE = "LATE: it is not counted in windows either"
+_REFUSED = {
+    "generation": (
+        "the store lost its data or was restored; caps cannot be trusted until somebody runs `tact acknowledge`"
+    ),
+    "log_full": "the store refuses to be written: the decision log is full",
+    "refused": "the store refuses to be written",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +122,8 @@ class Group:
         Where its caps cannot be trusted, dry runs say so too.
         """
         reason = Reason.LOG_FULL if status == "log_full" else Reason.STATE_UNKNOWN
-        cause = {"generation": NOT_TRUSTED, "refused": "the store refuses to be written"}.get(status, "")
+        why = _REFUSED[status]
+        cause = "" if status == "log_full" else why  # the reason says it
         for p in self.pending:
             asks = isinstance(p.operation, Decide) and p.operation.request.dry_run and status == "generation"
             if not (p.writes or (asks and isinstance(p.result, list))):
@@ -124,7 +131,7 @@ class Group:
             if isinstance(p.operation, Decide):
                 p.result = [_plain(p.operation, self.key, reason, revision, cause)]
             elif not isinstance(p.result, TactError):
-                p.result = Unavailable(f"the store refuses to be written: {status}")
+                p.result = Unavailable(why)
 
 
 @dataclass(slots=True)
@@ -343,4 +350,4 @@ def without_state(world: World, key: CustomerKey, operation: Decide, now_ms: int
 
 def not_trusted(world: World, key: CustomerKey, request: DecideRequest) -> list[Decision]:
     """What is decided while the store's caps cannot be trusted."""
-    return [_plain(Decide.of(request), key, Reason.STATE_UNKNOWN, world.bundle.revision, NOT_TRUSTED)]
+    return [_plain(Decide.of(request), key, Reason.STATE_UNKNOWN, world.bundle.revision, _REFUSED["generation"])]

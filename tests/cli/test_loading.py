@@ -189,6 +189,8 @@ def test_requests_are_cut(tmp_path: Path) -> None:
     ("names", "mapped", "told"),
     [
         (["balance"], (), "no column is the customer's id"),
+        (["id;balance"], (), "The file has id;balance; did you mean --delimiter ';'?"),
+        (["id\tbalance"], ("x=age",), "the file has no column 'x'; did you mean --delimiter $'\\t'?"),
         (["id", "balanc"], (), "did you mean 'balance'? "),
         (["id", "x"], ("y=age",), "the file has no column 'y'"),
         (["id", "x"], ("x",), "--map: found 'x'"),

@@ -137,8 +137,22 @@ def test_a_store_is_lost_and_comes_back(tact: Tact, start: Callable[[], Server],
     address = server.ready()["address"]
     closed = caller.decide(address, "c0")
     assert closed.reason == pb.Decision.STATE_UNKNOWN
+    (tmp_path / "event.jsonl").write_text('{"event": {"eventId": "e", "customerId": "c1", "type": "deposit"}}\n')
+    told = tact("decide", tmp_path / "event.jsonl", "--target", address)
+    assert "STATE_UNKNOWN: the store lost its data or was restored" in " ".join(told.out.split())
+    (tmp_path / "profiles.jsonl").write_text('{"customerId": "c0"}\n')
+    load = ("load", tmp_path / "profiles.jsonl", "--target", address)
+    refused = tact(*load)
+    assert (refused.status, refused.err.count("the store lost its data or was restored; caps cannot be trusted")) == (
+        1,
+        1,
+    )
+    assert tact("pause", "--all", "--target", address).status == 0  # rules and pauses are not closed
     told = tact("acknowledge", "--data", data)
     assert (told.status, told.out.splitlines()[0].partition(" of")[0]) == (0, "the store was restored from the backup")
+    assert told.out.endswith("caps count what it holds\n")
+    assert tact(*load).status == 0
+    assert tact("resume", "--all", "--target", address).status == 0
     for _ in range(3):
         for customer in CUSTOMERS:
             caller.decide(address, customer)

@@ -147,6 +147,9 @@ def test_rule_sets_come_and_go(tact: Tact, target: str, rules: Path) -> None:
     ran = tact("deploy", rules, "--expect", old, *to)
     assert ran.status == 1
     assert ran.err == f"tact: the server at {target} refused (ABORTED): the active revision is {new}, not {old}\n"
+    ran = tact("deploy", rules, "--stage-only", *to)
+    assert ran.out == f"revision {new} is kept, and active already: 2 messages\n"
+    assert tact("revisions", *to, "--json").json["revisions"][0]["note"] == "shorter"
     assert tact("rollback", *to).out == f"revision {old} is active again: 2 messages\n"
     assert [r["revision"] for r in tact("revisions", *to, "--json").json["revisions"] if r.get("active")] == [old]
 

@@ -47,7 +47,7 @@ purposes:
 channels: {push: {}, sms: {}}
 events: {deposit: {}}
 messages:
-  hello: {purpose: marketing, on: [deposit], channels: [push], variants: {one: {en: "Hello"}}}
+  hello: {purpose: marketing, topic: loans, on: [deposit], channels: [push], variants: {one: {en: "Hello"}}}
 """
 NAMES = ("a", "b", "c", "d", "long_name", "timezone")
 KINDS = ("number", "integer", "text", "bool", "time", "date", "money EUR", "money USD", "duration", "texts")
@@ -195,7 +195,7 @@ def contacts(draw: st.DrawFn) -> profile_pb2.ContactPreferences:
             consent.changed_at.FromMilliseconds(at_ms)
         consent.source = draw(st.sampled_from(["", "branch", "Büro"]))
         consent.wording_version = draw(st.sampled_from(["", "v1"]))
-    made.blocked_topics.extend(draw(st.lists(st.sampled_from(["loans", "funds"]), max_size=2)))
+    made.blocked_topics.extend(draw(st.lists(st.sampled_from(["loans", "funds", "laons"]), max_size=2)))
     made.blocked_channels.extend(draw(st.lists(st.sampled_from(["push", "sms"]), max_size=2)))
     if draw(st.integers(0, 6)) == 0:
         made.preferred_hours.to = "20:00"
@@ -276,6 +276,7 @@ def test_all_that_is_plain_is_taken() -> None:
                 message.features[name].CopyFrom(value_of(kind, "UTC" if name == "timezone" else samples[kind]))
         if k % 3:
             message.contact.consents.add(purpose="marketing", state=1).source = "branch"
+            message.contact.blocked_topics.extend(("loans", "funds"))
             message.contact.blocked_channels.append("sms")
         messages.append(message)
     bundle = bundle_of(schema)
@@ -322,10 +323,11 @@ def plain(customer: str = "c", **features: decision_pb2.Value) -> profile_pb2.Pr
         plain(timezone=value_of("text", "Europe/Nowhere")),
         profile_pb2.Profile(customer_id="c", clear_features=["a"]),
         profile_pb2.Profile(customer_id="c", contact={"blocked_channels": ["pigeon"]}),
+        profile_pb2.Profile(customer_id="c", contact={"blocked_topics": ["funds", "Loans"]}),
         profile_pb2.Profile(customer_id="c", contact={"consents": [{"purpose": "other", "state": "GRANTED"}]}),
         profile_pb2.Profile(customer_id="c", contact={"consents": [{"purpose": "news"}]}),
     ],
-    ids=range(13),
+    ids=range(14),
 )
 def test_what_is_wrong_is_left_and_costs_itself_only(wrong: profile_pb2.Profile) -> None:
     assert left(plain("other"), wrong, plain("third")) == [False, True, False]

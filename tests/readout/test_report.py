@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.compiler.ruleset import load
-from engine.decision import SHARE_UNIT, OutcomeKind
+from engine.decision import SHARE_UNIT, OutcomeKind, Reason
 from engine.errors import TactError
 from engine.readout.page import page
 from engine.readout.report import MessageReport, Report, Wish, make_report
@@ -205,6 +205,15 @@ def test_activity_before_the_trial_is_the_covariate(tmp_path: Path) -> None:
         entries.append(decision("ana", k + 1, START_MS + day * DAY_MS, HALF, "a"))
     log = read_trials(archive(tmp_path, entries))
     assert log.activity.tolist() == [0, 1, 2, 1]
+
+
+def test_events_that_came_too_late_are_not_in_the_span(tmp_path: Path) -> None:
+    late = replace(decision("bo", 9, 0, HALF, ""), outcome=2, reason=int(Reason.EVENT_TOO_OLD), candidates=[])
+    days = [decision("ana", k, START_MS + k * DAY_MS, HALF, "a") for k in (1, 2)]
+    log = read_trials(archive(tmp_path / "log", [late, *days]))
+    assert (log.first_ms, log.last_ms, log.funnel.decisions) == (START_MS + DAY_MS, START_MS + 2 * DAY_MS, 3)
+    log = read_trials(archive(tmp_path / "late", [late]))
+    assert (log.first_ms, log.last_ms) == (0, 0)
 
 
 def test_the_pipelines_own_log(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from engine.pb.tact.v1 import decision_pb2 as pb
 from engine.pb.tact.v1 import decision_pb2_grpc
 from engine.state.embedded import EmbeddedStore
 from tests.server.process import RULES, Server, decide
+from tests.server.test_metrics import read
 
 
 def test_lost_writes_are_said_everywhere(
@@ -68,12 +69,15 @@ def test_lost_writes_are_said_everywhere(
             assert health.Check(health_pb2.HealthCheckRequest(), timeout=20).status == 1  # answers are still given
             assert figure("tact_log_archived_timestamp_seconds") >= 0
             wait_for("tact_store_closed", 1)
+            status, why = read(metrics, "/healthz")
+            assert (status, why[:22], "tact acknowledge" in why) == (503, "the store lost writes:", True)
             assert figure("tact_store_losses") >= 1
             assert acknowledge(url, tmp_path / "data", False, True) == 0
             told = json.loads(capsys.readouterr().out)
             assert told["acknowledged"] is True
             assert "writes of at most" in told["lost"]
             wait_for("tact_store_closed", 0)  # though nobody asks for decisions
+            assert read(metrics, "/healthz") == (200, "ok\n")
             assert state() == health_pb2.HealthCheckResponse.SERVING
             assert decide(stub, 3000).decisions[0].outcome == pb.Decision.SEND
         assert server.end() == 0

@@ -98,3 +98,25 @@ def test_partial_updates_of_one_customer_are_not_lost(tmp_path: Path, workers: i
         assert "Traceback" not in server.said()
     finally:
         server.close()
+
+
+def test_a_misspelt_topic_is_refused_alone(tmp_path: Path) -> None:
+    """Beside profiles that kernels take, whether its topic is blocked or spoken of by a consent."""
+    server = Server(tmp_path, rules=RULES.replace("thanks: {", "thanks: {topic: savings, "))
+    try:
+        stub = stub_of(server.ready()["address"])
+        contacts: list[Any] = [
+            {"blocked_topics": ["savings", "gardens"]},
+            {"blocked_topics": ["gardens", "svaings"]},
+            {"consents": [{"purpose": "marketing", "state": "WITHDRAWN", "topic": "Savings"}]},
+        ]
+        profiles = [profile_pb2.Profile(customer_id=f"c{k}", contact=contact) for k, contact in enumerate(contacts)]
+        results = stub.PutProfiles(profile_pb2.PutProfilesRequest(profiles=profiles), timeout=30).results
+        assert [r.customer_id for r in results] == ["c0", "c1", "c2"]
+        assert [r.error.message for r in results] == [
+            "",
+            "contact.blocked_topics[1]: topic \"svaings\" is not in the rule set; did you mean 'savings'?",
+            "contact.consents[0].topic: topic \"Savings\" is not in the rule set; did you mean 'savings'?",
+        ]
+    finally:
+        server.close()

@@ -9,10 +9,12 @@ import urllib.request
 from pathlib import Path
 
 import grpc
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from engine.pb.tact.v1 import decision_pb2_grpc
 from tests.server.process import Server, decide
+from tests.server.test_metrics import read
 
 
 def workers(server: Server) -> list[int]:
@@ -50,6 +52,8 @@ def test_workers_share_a_port_and_a_page_of_metrics_and_are_started_again(
     assert {ask(ready["address"], number) for number in range(20)} == {"Thank you."}
     first = figures(server)
     assert (first["tact_decisions_total"], first["tact_call_seconds_count"]) == (20, 20)
+    address = server.said().partition("metrics are served on ")[2].split()[0]
+    assert (read(address, "/healthz"), read(address, "/health")[0]) == ((200, "ok\n"), 404)
     assert (first["tact_workers"], first["tact_worker_restarts_total"], first["tact_log_dropped"]) == (2, 0, 0)
     before = workers(server)
     assert len(before) == 2
@@ -66,8 +70,10 @@ def test_workers_share_a_port_and_a_page_of_metrics_and_are_started_again(
     assert not any(Path(f"/proc/{w}").exists() for w in before)
 
 
-def test_metrics_that_cannot_be_served_end_with_1(servers: list[Server], tmp_path: Path) -> None:
-    servers.append(server := Server(tmp_path, "--workers", "2", "--metrics", "192.0.2.1:1"))
+@pytest.mark.parametrize("count", ["1", "2"])
+def test_metrics_that_cannot_be_served_end_with_1(servers: list[Server], tmp_path: Path, count: str) -> None:
+    servers.append(server := Server(tmp_path, "--workers", count, "--metrics", "192.0.2.1:1"))
     assert server.process.wait(60) == 1
     assert "server.py: cannot serve metrics on 192.0.2.1:1: " in server.said()
     assert "Traceback" not in server.said()
+    assert "never awaited" not in server.said()

@@ -28,7 +28,9 @@ features: {balance: number, visits: integer, joined: time}
 purposes: {service: {consent: not_required, if_state_unknown: silent}}
 channels: {push: {}}
 messages:
-  thanks: {purpose: service, on: [deposit], value: 1.0, channels: [push], variants: {plain: {en: "Thank you."}}}
+  thanks:
+    {purpose: service, topic: savings, on: [deposit], value: 1.0, channels: [push], variants: {plain: {en: "Thanks."}}}
+topics: {savings: {was: [deposits]}}
 """
     return compile_bundle({"rules.yaml": rules})
 
@@ -272,7 +274,9 @@ def test_profiles(bundle: Bundle) -> None:
                 profile_pb2.Consent(purpose="servce", state=profile_pb2.Consent.GRANTED),
                 profile_pb2.Consent(),
                 profile_pb2.Consent(purpose="service", state=profile_pb2.Consent.GRANTED, channel="psh"),
+                profile_pb2.Consent(purpose="service", state=profile_pb2.Consent.GRANTED, topic="saving"),
             ],
+            blocked_topics=["savings", "deposits", "cards", "depsoits", ""],
             blocked_channels=["pus"],
             preferred_hours=hours,
         ),
@@ -290,6 +294,9 @@ def test_profiles(bundle: Bundle) -> None:
         ("contact.consents[1].purpose", "is missing: expected a purpose of the rule set"),
         ("contact.consents[1].state", "found 0: expected GRANTED or WITHDRAWN"),
         ("contact.consents[2].channel", "channel \"psh\" is not in the rule set; did you mean 'push'?"),
+        ("contact.consents[3].topic", "topic \"saving\" is not in the rule set; did you mean 'savings'?"),
+        ("contact.blocked_topics[3]", "topic \"depsoits\" is not in the rule set; did you mean 'deposits'?"),
+        ("contact.blocked_topics[4]", "is missing: expected 1 to 256 characters"),
         ("contact.blocked_channels[0]", "channel \"pus\" is not in the rule set; did you mean 'push'?"),
         ("contact.preferred_hours.from", f'found "8:00": {time_of_day}'),
         ("contact.preferred_hours.to", f'found "24:00": {time_of_day}'),

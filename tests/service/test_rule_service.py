@@ -80,6 +80,9 @@ def test_warnings_are_told_and_stop_nothing(
                 assert (finding.code, finding.severity) == ("unused", rules_pb2.Finding.WARNING)
             assert told[0].revision
             assert told[1].revision.active
+            keeper = worker(store, tmp_path)
+            await keeper.follow(tmp_path / "rules")
+            assert keeper.serving == s.revisions.serving
 
     with caplog.at_level(logging.WARNING, logger="engine.revisions"):
         runner.run(scenario())
@@ -195,7 +198,13 @@ def test_lists_are_paged(runner: asyncio.Runner, store: RedisStore, tmp_path: Pa
     runner.run(scenario())
 
 
-def test_pauses(runner: asyncio.Runner, store: RedisStore, tmp_path: Path, kit: SimpleNamespace) -> None:
+def test_pauses(
+    runner: asyncio.Runner,
+    store: RedisStore,
+    tmp_path: Path,
+    kit: SimpleNamespace,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def scenario() -> None:
         async with kit.serving(store, tmp_path) as s:
             other = worker(store, tmp_path)
@@ -209,9 +218,11 @@ def test_pauses(runner: asyncio.Runner, store: RedisStore, tmp_path: Path, kit: 
             await s.rules.Pause(rules_pb2.PauseRequest(purpose="marketing"))
             everything = await s.rules.Pause(rules_pb2.PauseRequest(all=True))
             assert (list(everything.paused_purposes), everything.all_paused) == (["marketing"], True)
+            assert caplog.messages[-1] == "paused: message:thanks, purpose:marketing, all"
             for target in ({"message": "thanks"}, {"purpose": "marketing"}, {"all": True}):
                 left = await s.rules.Pause(rules_pb2.PauseRequest(resume=True, **target))
             assert left == rules_pb2.PauseResponse()
+            assert caplog.messages[-1] == "paused: nothing"
             answer = await s.decisions.Decide(kit.deposit("e2"))
             assert answer.decisions[0].message == "thanks"
             code, violations = await failure(s.rules.Pause(rules_pb2.PauseRequest(message="thank")))
@@ -220,7 +231,8 @@ def test_pauses(runner: asyncio.Runner, store: RedisStore, tmp_path: Path, kit: 
             _, violations = await failure(s.rules.Pause(rules_pb2.PauseRequest()))
             assert violations == {"target": "is missing: expected a message, a purpose, or all: true"}
 
-    runner.run(scenario())
+    with caplog.at_level(logging.INFO, logger="engine.revisions"):
+        runner.run(scenario())
 
 
 def test_other_workers_follow_and_a_bad_revision_leaves_the_old_one(

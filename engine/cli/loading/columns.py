@@ -29,6 +29,7 @@ CONTACT = {
     "blocked_topics": Type.TEXTS, "blocked_channels": Type.TEXTS, "preferred_from": Type.TEXT,
     "preferred_to": Type.TEXT,
 }  # fmt: skip
+_OTHERS = {";": "';'", "|": "'|'", "\t": "$'\\t'"}  # delimiters, as a shell has them
 OF_CONSENT = {"changed_at": Type.TIME, "source": Type.TEXT, "wording": Type.TEXT}
 
 
@@ -91,12 +92,13 @@ class Columns:
         self._customer = customer or next((name for name in CUSTOMER if name in names), "")
         for name in (*mapped, *([customer] if customer else ())):
             if name not in names:
-                hint = did_you_mean(name, names)
+                hint = did_you_mean(name, names) or _delimiter(names)
                 raise CommandError(f"the file has no column '{name}'{f'; {hint}' if hint else ''}", USAGE)
         if not self._customer:
             raise CommandError(
                 f"no column is the customer's id: expected one of {', '.join(CUSTOMER)}, or --customer COLUMN. "
-                f"The file has {', '.join(names[:12])}{', ..' if len(names) > 12 else ''}",
+                f"The file has {', '.join(names[:12])}{', ..' if len(names) > 12 else ''}"
+                + (f"; {hint}" if (hint := _delimiter(names)) else ""),
                 USAGE,
             )
         self.columns = [self._column(name, mapped.get(name, name)) for name in names]
@@ -130,6 +132,12 @@ class Columns:
             f"Name it with --map {name}=FEATURE, or leave it out with --map {name}=",
             USAGE,
         )
+
+
+def _delimiter(names: Sequence[str]) -> str:
+    """A hint where the header is one cell, which another delimiter would take apart."""
+    found = next((option for mark, option in _OTHERS.items() if len(names) == 1 and mark in names[0]), "")
+    return f"did you mean --delimiter {found}?" if found else ""
 
 
 def _repeated(targets: Iterable[str]) -> str:
