@@ -36,6 +36,7 @@ ARRIVED_FLAGS = sum(TouchFlag.outcome(kind) for kind in OutcomeKind if kind is n
 ANSWERS_KEPT = 32
 ANSWER_KEPT_MS = ANSWER_LIFE_MS + AHEAD_MS_MAX  # an event may lie that far ahead when it is answered
 TOMBSTONE_MS = 60_000
+EARLY_MS_MAX = 7 * 86_400_000  # an outcome lies behind its decision; clocks differ, and messages are booked ahead
 _SPILL = struct.Struct("<Qq")
 
 
@@ -173,6 +174,9 @@ class RecordOutcome:
         occurred_ms = occurred_at(report, now_ms)
         at = find_touch(record, self.ref)
         touch = record.touches[at]
+        if occurred_ms < touch.at_ms - EARLY_MS_MAX:
+            told = "lies more than a week before the message was to be sent; expected when it happened"
+            raise InvalidInput([Violation("occurred_at", told)])
         key = event_hash(f"outcome:{report.decision_id}:{report.outcome_id}") if report.outcome_id else 0
         closed = _closed_by(world, touch)
         if key:

@@ -299,6 +299,18 @@ def test_what_arrived_counts_whatever_else_is_said(decider: Decider, store: Redi
     runner.run(scenario())
 
 
+def test_an_outcome_of_another_age_is_refused(decider: Decider, runner: asyncio.Runner) -> None:
+    async def scenario() -> None:
+        await decider.put_profiles([profile()])
+        d = await sent(decider, "e1")
+        [told] = await decider.record_outcomes([Outcomes(d.decision_id, OutcomeKind.REPLIED, 1_000, 0.0, "", "")])
+        assert isinstance(told, InvalidInput)
+        assert "a week before the message" in str(told)
+        assert not (await report(decider, d, OutcomeKind.REPLIED)).repeated
+
+    runner.run(scenario())
+
+
 def test_a_stop_after_a_new_grant_is_one_more_stop(decider: Decider, shifted: Shifted, runner: asyncio.Runner) -> None:
     async def scenario() -> None:
         await decider.put_profiles([profile()])
