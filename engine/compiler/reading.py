@@ -66,6 +66,10 @@ class Reading:
         finding = scalar.document.finding(code, begin, close, message, found=found, expected=expected, hint=hint)
         self.findings.append(finding if severity == ERROR else replace(finding, severity=severity))
 
+    def failed_since(self, count: int) -> bool:
+        """Whether an error was told behind the first `count` findings; what has warnings alone is kept."""
+        return any(f.severity == ERROR for f in self.findings[count:])
+
     def unknown(self, code: str, scalar: Scalar, message: str, known: Iterable[str]) -> None:
         """A finding about a name that nothing is called."""
         names = sorted(known) if isinstance(known, frozenset) else list(known)

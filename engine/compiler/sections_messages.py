@@ -129,7 +129,7 @@ class _MessageReader:
         sender = self.reading.text(fields["sender"][1], "'sender'") if "sender" in fields else None
         was = self.reading.names(fields["was"][1], "'was'") if "was" in fields else ()
         learned, reserve = read_rank(self.reading, fields)
-        if len(self.reading.findings) > before or purpose is None:
+        if self.reading.failed_since(before) or purpose is None:
             return None
         message = Message(
             self.key.value,

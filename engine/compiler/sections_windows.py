@@ -122,7 +122,7 @@ def _window(reading: Reading, key: Scalar, node: Node, expressions: Expressions)
     if source is None:
         return None
     where = _where(reading, fields, source, expressions)
-    if len(reading.findings) > before or ("where" in fields and where is None) or span is None:
+    if reading.failed_since(before) or ("where" in fields and where is None) or span is None:
         return None
     made = _Stored(key.value, key.position, source.event, where, span, zero)
     if "having" in fields:

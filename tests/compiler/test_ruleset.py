@@ -71,6 +71,27 @@ def test_the_example_of_the_design_loads() -> None:
     assert (len(rules.revision), rules.default_language) == (16, "en")
 
 
+def test_what_has_warnings_alone_is_kept() -> None:
+    """A message or a window with a warning in an expression is the same as without it."""
+    rules = load(
+        """\
+        events: {deposit: {amount: {type: number, unit: EUR}, fee: {type: number, unit: USD}}}
+        purposes: {service: {consent: not_required}}
+        windows: {large: {count: deposit, over: 7 days, where: event.amount > event.fee}}
+        messages:
+          thanks:
+            purpose: service
+            on: [deposit]
+            when: windows.large > 0 && event.amount + event.fee in [event.amount + event.fee]
+            channels: [sms]
+            variants: {plain: {en: "Thank you."}}
+        """
+    )
+    assert {f.code for f in rules.warnings} == {"unit-mismatch"}
+    assert list(rules.windows) == ["large"]
+    assert rules.messages["thanks"].when is not None
+
+
 WHEN = "when: features.carbon_page_visits_30d > 0"
 TEXT = '{en: "You can invest from your account."}'
 
