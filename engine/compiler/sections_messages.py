@@ -210,7 +210,7 @@ class _MessageReader:
         for name, (key, node) in (mapping.entries if mapping else {}).items():
             if not self.reading.named(key, "a variant"):
                 continue
-            if isinstance(node, Scalar) and node.absent:
+            if _nothing(node):
                 self.reading.add("missing-value", key, f"the variant '{name}' has no texts")
                 continue
             texts = self.reading.by_language(node, f"the text of '{name}'", words.text)
@@ -256,6 +256,11 @@ class _MessageReader:
         if product is not None:
             result += [(f"the product '{product.name}'", c.expression) for c in product.eligible]
         return [(what, e) for what, e in result if e is not None]
+
+
+def _nothing(node: Node) -> bool:
+    """Whether nothing is written, or a map with nothing in it."""
+    return node.absent if isinstance(node, Scalar) else isinstance(node, MapNode) and not node.entries
 
 
 def _state(node: object) -> str:

@@ -130,6 +130,7 @@ MISTAKES = [
     (TEXT, "{en: 2026-01-01}", ["unquoted-date 42:21"]),
     (TEXT, "{en: 5}", ["unquoted-number 42:21"]),
     (TEXT, "{en: }", ["missing-value 42:20"]),
+    (TEXT, "{}", ["missing-value 42:7"]),
     (TEXT, "{english: x}", ["bad-language 42:17"]),
     (TEXT, '"You can invest"', ["wrong-shape 42:16"]),
     (TEXT, "{en: {sms: x, pigeon: y}}", ["missing-key 42:21", "unknown-key 42:30"]),
