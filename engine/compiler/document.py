@@ -176,6 +176,8 @@ class _Builder:
         if self._swallowed(parent, key, node):
             return
         self._split(node)
+        if isinstance(node, Scalar) and node.absent:
+            node.start, node.end = key.start, key.end  # the reader has it where the next value begins
         if key.value == "<<" and not key.style:
             self.add("yaml-merge", key.start, key.end, "YAML merge keys are not read", "use 'like' in a message")
         elif key.value in parent.entries:

@@ -49,12 +49,12 @@ class Reading:
         expected: str = "",
         hint: str = "",
         also: Position | None = None,
+        severity: str = ERROR,
     ) -> None:
         """A finding about a whole node; maps and lists are marked by their first line."""
         start, end = node.start, node.end
-        self.findings.append(
-            node.document.finding(code, start, end, message, found=found, expected=expected, hint=hint, also=also)
-        )
+        finding = node.document.finding(code, start, end, message, found=found, expected=expected, hint=hint, also=also)
+        self.findings.append(finding if severity == ERROR else replace(finding, severity=severity))
 
     def add_at(
         self, code: str, scalar: Scalar, start: int, end: int, message: str,
@@ -82,7 +82,9 @@ class Reading:
         if isinstance(node, MapNode):
             return node
         if isinstance(node, Scalar) and node.absent:
-            return MapNode(node.document, node.start)
+            empty = MapNode(node.document, node.start)
+            empty.end = node.end
+            return empty
         if isinstance(node, Scalar) and node.spoiled:
             return None
         self.add("wrong-shape", node, f"{what} must be a map", found=shape(node), expected="a map `{key: value}`")
@@ -101,9 +103,10 @@ class Reading:
     def fields(self, node: Node, what: str, known: Sequence[str], required: Sequence[str] = ()) -> Fields | None:
         """The entries of a map with known keys. Keys without a value are told and left out.
 
+        Where some are required and nothing is written, that is told once, and the result is None.
         A misspelt key is told, and read as the one that it was meant to be: one mistake is one finding.
         """
-        mapping = self.map(node, what)
+        mapping = None if self.unwritten(node, what, required) else self.map(node, what)
         if mapping is None:
             return None
         result: dict[str, tuple[Scalar, Node]] = {}
@@ -128,6 +131,13 @@ class Reading:
             if name not in mapping.entries and name not in meant:
                 self.add("missing-key", node, f"{what} needs '{name}'")
         return result
+
+    def unwritten(self, node: Node, what: str, required: Sequence[str]) -> bool:
+        """Whether nothing is written where keys are needed, with the one finding for it."""
+        if not required or not isinstance(node, Scalar) or not node.absent:
+            return False
+        self.add("missing-value", node, f"{what} has no value", expected=f"{', '.join(required)} below it")
+        return True
 
     def scalar(self, node: Node, what: str) -> Scalar | None:
         """`node` as a scalar with something in it."""

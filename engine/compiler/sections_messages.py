@@ -27,6 +27,7 @@ _KEYS = (
     "product", "purpose", "topic", "stage", "on", "when", "unless", "value", "channels", "slots", "variants",
     "policy", "sender", "about", "was", "like", "rank", "reserve",
 )  # fmt: skip
+_REQUIRED = ("purpose", "channels", "variants")
 _ZONE_OPS = ("days_since", "days_until")  # they ask for the customer's time zone,
 _ZONE_OPS_OF_TIMES = ("add_months", "to_date")  # these where they read a time
 
@@ -47,7 +48,8 @@ def copied(reading: Reading, section: Section) -> dict[str, tuple[Scalar, MapNod
     for name, (key, node) in section.items():
         if not reading.named(key, "a message"):
             continue
-        own = reading.map(node, f"the message '{name}'")
+        what = f"the message '{name}'"
+        own = None if reading.unwritten(node, what, _REQUIRED) else reading.map(node, what)
         if own is None:
             continue
         if "like" not in own.entries:
@@ -57,6 +59,8 @@ def copied(reading: Reading, section: Section) -> dict[str, tuple[Scalar, MapNod
         if target_name is None:
             continue
         target = section[target_name][1]
+        if isinstance(target, Scalar) and target.absent:
+            continue  # it has its finding
         if not isinstance(target, MapNode) or target_name == name:
             reading.add("like-chain", own.entries["like"][1], f"'{name}' cannot be like '{target_name}'")
             continue
@@ -105,7 +109,7 @@ class _MessageReader:
 
     def read(self) -> Message | None:
         before = len(self.reading.findings)
-        fields = self.reading.fields(self.mapping, self.what, _KEYS, ("purpose", "channels", "variants"))
+        fields = self.reading.fields(self.mapping, self.what, _KEYS, _REQUIRED)
         if fields is None:
             return None
         self.on = events_of(self.reading, self.mapping, self.known.expressions.events, told=True)
