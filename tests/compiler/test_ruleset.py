@@ -92,6 +92,37 @@ def test_what_has_warnings_alone_is_kept() -> None:
     assert rules.messages["thanks"].when is not None
 
 
+EVENTS = "events:\n  deposit: {amount: number}\n"
+EMPTIED = [  # files, and the warnings about what is empty
+    ((BASE, "caps:\n\nwindows: # none\n"), ["empty-section b.yaml:1:1", "empty-section b.yaml:3:1"]),
+    ((BASE, "tests:\ndefaults:\nmessages:\n"), [
+        "empty-section b.yaml:1:1", "empty-section b.yaml:2:1", "empty-section b.yaml:3:1",
+    ]),
+    ((BASE, "caps: []\nwindows: {}\n"), []),
+    ((BASE, "", "# comments alone\n"), ["empty-file b.yaml:1:1", "empty-file c.yaml:1:1"]),
+    (("",), ["empty-file a.yaml:1:1", "no-messages a.yaml:1:1"]),
+    ((EVENTS,), ["no-messages a.yaml:1:1"]),
+    ((EVENTS, "messages:\n"), ["no-messages b.yaml:1:1"]),
+    ((EVENTS, "messages: {}\n"), ["no-messages a.yaml:1:1"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("texts", "expected"), EMPTIED)
+def test_what_is_empty_is_told_and_stops_nothing(texts: tuple[str, ...], expected: list[str]) -> None:
+    told = load(*texts).warnings
+    assert [f"{f.code} {f.position}" for f in told if f.code.startswith(("empty-", "no-m"))] == expected
+
+
+def test_an_emptied_section_shows_its_key() -> None:
+    (told,) = [f for f in load(BASE, "gaps:\n").warnings if f.code == "empty-section"]
+    assert render(told) == (
+        "b.yaml:1:1: warning[empty-section]: nothing is written below 'gaps'\n"
+        "  1 | gaps:\n"
+        "    | ^^^^\n"
+        "    = hint: remove the key, or bring back what stood below it"
+    )
+
+
 WHEN = "when: features.carbon_page_visits_30d > 0"
 TEXT = '{en: "You can invest from your account."}'
 
