@@ -184,12 +184,15 @@ def _tell_empty(reading: Reading, roots: Iterable[MapNode], sections: _Sections)
 
 def _without(sections: _Sections, path: str) -> list[Finding]:
     """What a set lacks that has no errors. `path`: its first file, where nothing else can be pointed at."""
-    if sections.maps["messages"]:
-        return []
     reading = Reading()
-    key = next((key for name, key in sections.empty if name == "messages"), None)
-    text = "the rule set has no message: nothing will be said to anybody"
-    reading.add("no-messages", key or MapNode(Document(path, ""), 0), text, severity=WARNING)
+    whole = MapNode(Document(path, ""), 0)
+    if not sections.maps["messages"]:
+        key = next((key for name, key in sections.empty if name == "messages"), None)
+        text = "the rule set has no message: nothing will be said to anybody"
+        reading.add("no-messages", key or whole, text, severity=WARNING)
+    elif not sections.maps["events"]:
+        text = "the rule set has no event type: every event will be refused"
+        reading.add("no-events", whole, text, hint="declare them under `events:`", severity=WARNING)
     return reading.findings
 
 

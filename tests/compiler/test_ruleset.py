@@ -93,6 +93,10 @@ def test_what_has_warnings_alone_is_kept() -> None:
 
 
 EVENTS = "events:\n  deposit: {amount: number}\n"
+SPOKEN = """\
+purposes: {service: {consent: not_required}}
+messages: {hi: {purpose: service, channels: [sms], variants: {plain: {en: "Hi."}}}}
+"""
 EMPTIED = [  # files, and the warnings about what is empty
     ((BASE, "caps:\n\nwindows: # none\n"), ["empty-section b.yaml:1:1", "empty-section b.yaml:3:1"]),
     ((BASE, "tests:\ndefaults:\nmessages:\n"), [
@@ -104,13 +108,17 @@ EMPTIED = [  # files, and the warnings about what is empty
     ((EVENTS,), ["no-messages a.yaml:1:1"]),
     ((EVENTS, "messages:\n"), ["no-messages b.yaml:1:1"]),
     ((EVENTS, "messages: {}\n"), ["no-messages a.yaml:1:1"]),
+    ((SPOKEN,), ["no-events a.yaml:1:1"]),
+    ((SPOKEN, EVENTS), []),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("texts", "expected"), EMPTIED)
 def test_what_is_empty_is_told_and_stops_nothing(texts: tuple[str, ...], expected: list[str]) -> None:
     told = load(*texts).warnings
-    assert [f"{f.code} {f.position}" for f in told if f.code.startswith(("empty-", "no-m"))] == expected
+    assert [
+        f"{f.code} {f.position}" for f in told if f.code.startswith(("empty-", "no-messages", "no-events"))
+    ] == expected
 
 
 def test_an_emptied_section_shows_its_key() -> None:
