@@ -190,8 +190,22 @@ def is_volume(node: Node) -> bool:
     return isinstance(node, MapNode) and "volume" in node.entries
 
 
+def check_titles(reading: Reading, nodes: Sequence[Node], kind: str) -> None:
+    """Each `name` of a list once: reasons and reports tell its entries apart by it."""
+    known: dict[str, Scalar] = {}
+    for node in nodes:
+        name = node.get("name") if isinstance(node, MapNode) else None
+        if not isinstance(name, Scalar) or name.absent:
+            continue
+        first = known.setdefault(name.value, name)
+        if first is not name:
+            message = f"two {kind} are called '{name.value[:60]}'"
+            reading.add("duplicate-name", name, message, also=first.position)
+
+
 def read_caps(reading: Reading, nodes: Sequence[Node], purposes: Iterable[str]) -> tuple[Cap, ...]:
     """Caps in the order written."""
+    check_titles(reading, nodes, "caps")
     caps: list[Cap] = []
     for node in nodes:
         if is_volume(node):
@@ -232,6 +246,7 @@ def _regime_cap(reading: Reading, fields: Fields, held: tuple[str, ...] | None, 
 
 def read_gaps(reading: Reading, nodes: Sequence[Node], purposes: Iterable[str]) -> tuple[Gap, ...]:
     """Gaps in the order written."""
+    check_titles(reading, nodes, "gaps")
     gaps: list[Gap] = []
     for node in nodes:
         fields = reading.fields(node, "a gap", ("at_least", "per", "purposes", "name"), ("at_least", "per"))

@@ -9,6 +9,7 @@ from engine.compiler.reading import Fields, Reading
 from engine.compiler.sections_contact import (
     CALENDAR,
     CAP_PERIOD_DAYS_MAX,
+    check_titles,
     counted_purposes,
     given_title,
     is_volume,
@@ -28,6 +29,7 @@ WITHIN_DEFAULT = Period(90, "day")
 
 def read_suppressions(reading: Reading, nodes: Sequence[Node], purposes: Iterable[str]) -> tuple[Suppression, ...]:
     """Suppression after outcomes, in the order written."""
+    check_titles(reading, nodes, "suppressions")
     found: list[Suppression] = []
     for node in nodes:
         keys = ("after", "times", "in", "for", "per", "purposes", "name")

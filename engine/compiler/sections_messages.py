@@ -90,10 +90,23 @@ def read_messages(reading: Reading, maps: Mapping[str, tuple[Scalar, MapNode]], 
     """The messages that can be read; findings for the others."""
     messages: dict[str, Message] = {}
     for name, (key, mapping) in maps.items():
+        _check_former(reading, key, mapping, maps)
         message = _MessageReader(reading, key, mapping, known).read()
         if message is not None:
             messages[name] = message
     return messages
+
+
+def _check_former(reading: Reading, key: Scalar, mapping: MapNode, maps: Mapping[str, tuple[Scalar, MapNode]]) -> None:
+    """A former name that is in use would count the history of one message for two."""
+    former = mapping.get("was")
+    for item in former.items if isinstance(former, ListNode) else ():
+        if not isinstance(item, Scalar) or item.value not in maps:
+            continue
+        own = item.value == key.value
+        told = "is what the message is called now" if own else "is another message: it keeps its own history"
+        hint = "leave it out" if own else "leave it out, or give the other one a new name"
+        reading.add("duplicate-name", item, f"'{item.value}' {told}", hint=hint, also=maps[item.value][0].position)
 
 
 class _MessageReader:

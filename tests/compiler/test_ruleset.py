@@ -134,6 +134,9 @@ def test_an_emptied_section_shows_its_key() -> None:
 WHEN = "when: features.carbon_page_visits_30d > 0"
 TEXT = '{en: "You can invest from your account."}'
 
+NAMED = "  - {name: a day, at_most: 2, per: [customer], in: 30 days}\n"
+SUPPRESSED = "  - {name: taken, after: converted, for: 30 days, per: [message]}\n"
+
 # What was written, what is written instead, and (code, line:column) of every finding.
 MISTAKES = [
     (WHEN, "when: features.carbon_page_visit_30d > 0", ["unknown-name 37:11"]),
@@ -187,6 +190,13 @@ MISTAKES = [
     ("per: [customer, topic], ", "", ["missing-key 55:5"]),
     ("per: [customer, topic]", "per: [topic]", ["bad-value 55:23"]),
     ("at_least: 4 hours", "at_least: 4", ["bad-value 57:16"]),
+    ("caps:\n", f"caps:\n{2 * NAMED}", ["duplicate-name 55:12"]),
+    ("caps:\n", f"caps:\n{NAMED}  - {{name: a day, volume: 9, in: calendar day}}\n", ["duplicate-name 55:12"]),
+    ("gaps:\n", "gaps:\n" + 2 * "  - {name: rest, at_least: 1 hour, per: [customer]}\n", ["duplicate-name 58:12"]),
+    ("gaps:\n", "suppress:\n" + 2 * SUPPRESSED + "gaps:\n", ["duplicate-name 58:12"]),
+    ("product: green_fund  ", "was: [green_fund_intro]\n    product: green_fund  ", ["duplicate-name 32:11"]),
+    ("  green_fund_intro:\n", "  b: {like: green_fund_intro, was: [a, green_fund_intro]}\n  green_fund_intro:\n",
+     ["duplicate-name 31:40"]),
     ('from: "20:00"', 'from: "25:00"', ["bad-value 52:17"]),
     ("zone: customer", "zone: Europe/Berln", ["unknown-zone 52:45"]),
     ("quiet_hours: night,", "quiet_hours: nigth,", ["unknown-quiet-hours 47:47"]),
