@@ -198,7 +198,7 @@ class _MessageReader:
                 continue
             if name.value in result:
                 self.reading.add("duplicate-name", name, f"the channel '{name.value}' stands twice")
-            result[name.value] = ChannelChoice(name.value, condition)
+            result[name.value] = ChannelChoice(name.value, condition, name.position)
         if "channels" in fields and not nodes and isinstance(fields["channels"][1], ListNode):
             self.reading.add("missing-value", fields["channels"][0], f"{self.what} has no channel")
         return tuple(result.values())

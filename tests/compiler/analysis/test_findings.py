@@ -82,6 +82,16 @@ def test_the_base_says_nothing() -> None:
     assert findings("facts: {}\n") == ()
 
 
+def test_channels_that_are_not_declared_are_told_once() -> None:
+    two = message("").replace("[sms]", "[pigeon, {drone: features.active}]")
+    two += message("").replace("[sms]", "[pigeon]").replace("messages:\n  hello:", "  bye:").replace("Hello", "Bye")
+    assert told(two) == ["undeclared-channel 5:16+6", "undeclared-channel 5:25+5"]
+    assert findings(two)[0].hint == "declare it: `channels: {pigeon: {}}`"
+    assert told(two + "channels: {pigeon: {}, drone: {}}\n") == []
+    none = BASE.replace("  sms: {when: has(features.phone)}\n  push: {when: features.active}\n", "")
+    assert "undeclared-channel" not in " ".join(told(two, none))
+
+
 CONDITIONS = [  # a condition of a message on deposits, and what is said of it
     ("true", []),
     ("false", []),
@@ -281,9 +291,9 @@ def test_the_shipped_rules_give_no_warnings(path: str) -> None:
     assert ruleset.load(ruleset.read_directory(ROOT / path)).warnings == ()
 
 
-def test_the_example_of_the_design_has_windows_to_spare() -> None:
+def test_the_example_of_the_design_has_windows_to_spare_and_a_channel_without_condition() -> None:
     files = {"a.yaml": (ROOT / "tests/compiler/base_rules.yaml").read_bytes()}
-    assert {f.code for f in ruleset.load(files).warnings} <= {"unused-window"}
+    assert {f.code for f in ruleset.load(files).warnings} <= {"unused-window", "undeclared-channel"}
 
 
 def test_outcomes_are_remembered_as_long_as_analysis_believes() -> None:
