@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from engine.compiler import syntax
+from engine.compiler.characters import unseen
 from engine.compiler.model import Period, Position
 from engine.compiler.source import ERROR, SURE, Finding, closest, did_you_mean
 from engine.compiler.tree import ListNode, MapNode, Node, Scalar
@@ -74,7 +75,7 @@ class Reading:
         """A finding about a name that nothing is called."""
         names = sorted(known) if isinstance(known, frozenset) else list(known)
         listed = ", ".join(names[:12]) + (", .." if len(names) > 12 else "")
-        hint = did_you_mean(scalar.value, names)
+        hint = unseen(scalar.value) or did_you_mean(scalar.value, names)
         self.add(code, scalar, message, expected=f"one of {listed}" if names else "", hint=hint)
 
     def map(self, node: Node, what: str) -> MapNode | None:
@@ -164,7 +165,7 @@ class Reading:
             return None
         match = pattern.fullmatch(scalar.value.strip())
         if match is None:
-            told = hint(scalar.value.strip()) if hint else ""
+            told = unseen(scalar.value) or (hint(scalar.value.strip()) if hint else "")
             self.add("bad-value", scalar, f"{what} cannot be read", found=scalar.value, expected=expected, hint=told)
         return match
 
@@ -183,7 +184,8 @@ class Reading:
         expected = "letters, digits and _" if identifier else "letters, digits, _ - and ."
         bad = not pattern.fullmatch(scalar.value) or len(scalar.value) > NAME_LENGTH_MAX
         if bad or (identifier and scalar.value in KEYWORDS):
-            self.add("bad-name", scalar, f"'{scalar.value[:40]}' cannot name {what}", expected=expected)
+            message = f"'{scalar.value[:40]}' cannot name {what}"
+            self.add("bad-name", scalar, message, expected=expected, hint=unseen(scalar.value))
             return False
         self._fit.add((scalar.value, identifier))
         return True
