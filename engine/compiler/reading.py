@@ -181,7 +181,7 @@ class Reading:
         if (scalar.value, identifier) in self._fit:
             return True
         pattern = _IDENTIFIER if identifier else _NAME
-        expected = "letters, digits and _" if identifier else "letters, digits, _ - and ."
+        expected = "letters, digits and _, no digit first" if identifier else "letters, digits, _ - and ."
         bad = not pattern.fullmatch(scalar.value) or len(scalar.value) > NAME_LENGTH_MAX
         if bad or (identifier and scalar.value in KEYWORDS):
             message = f"'{scalar.value[:40]}' cannot name {what}"
@@ -281,14 +281,15 @@ class Reading:
         )
         return None
 
-    def period(self, node: Node, what: str) -> Period | None:
+    def period(self, node: Node, what: str, at_most: str = "ten years") -> Period | None:
+        """A span; `at_most` says in words how long it may be, where the caller allows less than ten years."""
         expected = "a span such as `30 days`, `36 hours` or `12 months`"
         match = self._parsed(node, what, _PERIOD, expected, _period_hint)
         if match is None:
             return None
         period = Period(int(match[1]), match[2])
         if not 0 < period.span_s <= _SPAN_S_MAX:
-            expected = "more than nothing and at most ten years"
+            expected = f"more than nothing and at most {at_most}"
             self.add("bad-value", node, f"{what} is out of range", found=match[0], expected=expected)
             return None
         return period

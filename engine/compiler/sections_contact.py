@@ -21,6 +21,7 @@ PER = ("customer", "channel", "topic", "message", "product", "stage", "purpose",
 _CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
 CALENDAR = re.compile(r"calendar\s+(day|week|month)")
 CAP_PERIOD_DAYS_MAX = 400
+CAP_PERIOD_MAX = f"{CAP_PERIOD_DAYS_MAX} days"
 TIER_DEFAULT = 2
 
 
@@ -306,13 +307,13 @@ def _span(reading: Reading, node: Node) -> Period | str | None:
             "bad-value", scalar, "no such calendar span", expected="calendar day, calendar week or calendar month"
         )
         return None
-    period = reading.period(scalar, "'in'")
+    period = reading.period(scalar, "'in'", CAP_PERIOD_MAX)
     if period is not None and period.span_s > CAP_PERIOD_DAYS_MAX * 86400:
         reading.add(
             "bad-value",
             scalar,
             "a cap this long cannot be kept",
-            expected=f"at most {CAP_PERIOD_DAYS_MAX} days",
+            expected=f"at most {CAP_PERIOD_MAX}",
         )
         return None
     return period

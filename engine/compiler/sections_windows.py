@@ -165,7 +165,7 @@ def _span(reading: Reading, fields: Fields, kind: str) -> _Span | None:
         return None
     if scalar.value.startswith("calendar"):
         return _calendar(reading, scalar, kind)
-    over = reading.period(scalar, "'over'")
+    over = reading.period(scalar, "'over'", f"{MONTHS_MAX} months")
     if over is None:
         return None
     if kind == "months_with" and over.unit != "month":

@@ -249,6 +249,37 @@ def test_mistakes(old: str, new: str, expected: list[str]) -> None:
     assert told == expected, "\n".join(render(f) for f in found)
 
 
+def test_spans_say_how_long_they_may_be() -> None:
+    limits = """
+caps:
+  - {at_most: 1, per: [customer], in: 0 days}
+  - {at_most: 1, per: [customer], in: 401 days}
+  - {at_most: 1, per: [customer], in: 4000 days}
+  - {at_most: 1, per: [customer], in: 400 days}
+gaps:
+  - {at_least: 0 days, per: [customer]}
+suppress:
+  - {after: converted, per: [product], for: 0 days}
+windows:
+  w: {count: deposit, over: 0 days}
+"""
+    assert [(f.position.line, f.expected) for f in findings(BASE, limits) if f.position.path == "b.yaml"] == [
+        (3, "more than nothing and at most 400 days"),
+        (4, "at most 400 days"),
+        (5, "more than nothing and at most 400 days"),
+        (8, "more than nothing and at most ten years"),
+        (10, "more than nothing and at most 400 days"),
+        (12, "more than nothing and at most 24 months"),
+    ]
+
+
+def test_names_that_no_expression_says_may_have_more_in_them() -> None:
+    rules = load(BASE, "messages:\n  1of-fer.b: {like: green_fund_intro, value: 3}\n")
+    assert "1of-fer.b" in rules.messages
+    told = findings(BASE, "features:\n  1of: bool\n  of-fer: bool\n")
+    assert [(f.code, f.expected) for f in told] == 2 * [("bad-name", "letters, digits and _, no digit first")]
+
+
 RENDERED = [
     (
         (WHEN, "when: features.carbon_page_visit_30d > 0"),
