@@ -22,6 +22,7 @@ from engine.cli.output import (
     tally,
 )
 from engine.compiler.analysis.contact import KEPT_S_MIN
+from engine.compiler.excerpt import printable
 from engine.compiler.model import RuleSet
 from engine.compiler.ruleset import load, read_directory
 from engine.compiler.source import ERROR, Finding, sort_findings
@@ -79,7 +80,8 @@ def refuse(directory: Path, findings: Sequence[Finding], as_json: bool) -> None:
 def mention(directory: Path, warnings: Sequence[Finding]) -> None:
     """One line on standard error where there are warnings: they stop nothing."""
     if warnings:
-        complain("tact", f"{directory}: {tally(warnings)}; `tact check {directory}` shows them")
+        shown = printable(str(directory))
+        complain("tact", f"{shown}: {tally(warnings)}; `tact check {shown}` shows them")
 
 
 def long_limits(ruleset: RuleSet, today: date) -> list[str]:
@@ -128,7 +130,7 @@ def _print(directory: Path, ruleset: RuleSet | None, findings: Sequence[Finding]
     if ruleset is None:
         return
     well = "no errors" if findings else "no findings"
-    say(console, Text(f"{directory}: {well}, revision {ruleset.revision}", "bold green"), hang=4)
+    say(console, Text(f"{printable(str(directory))}: {well}, revision {ruleset.revision}", "bold green"), hang=4)
     for note in long_limits(ruleset, datetime.now(tz=UTC).date()):
         say(console, Text(note, "dim"), hang=4)
     for kind, names in contents(ruleset).items():
@@ -141,7 +143,7 @@ def _more(directory: Path, findings: Iterable[Finding]) -> str:
     """How much was found, and who knows more about it."""
     named = {f.code for f in findings}
     code = named.pop() if len(named) == 1 else "CODE"
-    return f"{directory}: {tally(findings)}; `tact check --explain {code}` says more"
+    return f"{printable(str(directory))}: {tally(findings)}; `tact check --explain {code}` says more"
 
 
 def contents(ruleset: RuleSet) -> dict[str, list[str]]:

@@ -55,12 +55,17 @@ def err() -> Console:
 
 def print_json(value: object) -> None:
     """One JSON document, indented."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(_json(value, 2) + "\n")
 
 
 def print_json_line(value: object) -> None:
     """One JSON document on one line."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.write(_json(value) + "\n")
+
+
+def _json(value: object, indent: int | None = None) -> str:
+    """As UTF-8 can hold it: the bytes of a file's name that are none are escaped."""
+    return json.dumps(value, indent=indent, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
 
 
 def complain(where: str, text: str) -> None:

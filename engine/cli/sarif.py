@@ -78,7 +78,8 @@ def _location(directory: Path, at: Position, line: str, end: int | None) -> dict
     region = {"startLine": at.line, "startColumn": _utf16(line, at.column)}
     if end is not None:
         region["endColumn"] = _utf16(line, end)
-    artifact = {"uri": quote(shown_path(directory, at.path)), "uriBaseId": "%SRCROOT%"}
+    uri = quote(os.fsencode(shown_path(directory, at.path)))  # of the bytes: a name need not be UTF-8
+    artifact = {"uri": uri, "uriBaseId": "%SRCROOT%"}
     return {"physicalLocation": {"artifactLocation": artifact, "region": region}}
 
 
@@ -118,7 +119,8 @@ def annotation(directory: Path, finding: Finding) -> str:
         "title": f.code,
     }
     properties = ",".join(f"{name}={_escaped(str(value), ':,')}" for name, value in place.items())
-    return f"::{f.severity} {properties}::{_escaped(message(f), '')}"
+    line = f"::{f.severity} {properties}::{_escaped(message(f), '')}"
+    return line.encode("utf-8", "backslashreplace").decode()
 
 
 def _escaped(text: str, more: str) -> str:

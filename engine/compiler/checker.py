@@ -114,7 +114,8 @@ class _Checker(Calls):
             node = self.visit(item)
             if node is not None:
                 items += self.item(item, node, element or (items[0].type if items else node.type))
-        if len(self.problems) > before or len(items) < len(tree.items):
+        wrong = any(p.severity == ERROR for p in self.problems[before:])
+        if wrong or len(items) < len(tree.items):
             return None
         kind = element or (items[0].type if items else Type.INTEGER)
         if kind is Type.MONEY:

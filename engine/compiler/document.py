@@ -8,7 +8,7 @@ every limit is checked while the events come in, so that a hostile file costs no
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
@@ -25,6 +25,7 @@ from ruamel.yaml.events import (
 from ruamel.yaml.reader import ReaderError
 
 from engine.compiler import syntax
+from engine.compiler.characters import BLANKS, described, not_utf8
 from engine.compiler.model import Position
 from engine.compiler.quick import quick_read
 from engine.compiler.source import Finding
@@ -39,6 +40,8 @@ REPEATS_MAX = 20  # aliases, anchors, tags and duplicate keys told one by one; t
 _MERGE_MARK = re.compile(r"^(?:<{7}|={7}|>{7})(?: .*)?$", re.M)
 _DECIMAL_COMMA = re.compile(r"\d+,\d+")
 _HALF = re.compile("[\ud800-\udfff]")  # of a character, as JSON escapes those beyond U+FFFF
+_BLANK = re.compile(rf"^[ ]*(?:- +)*(?:[\w.-]+:[ ]*)?([{BLANKS}][ {BLANKS}]*)", re.M)
+_DASH = re.compile(rf"[ {BLANKS}]*- ")
 _TAB_INDENT = re.compile(r"^ *(\t)[ \t]*[^ \t\r\n]", re.M)
 
 
@@ -176,6 +179,8 @@ class _Builder:
         if self._swallowed(parent, key, node):
             return
         self._split(node)
+        if isinstance(node, Scalar) and node.absent:
+            node.start, node.end = key.start, key.end  # the reader has it where the next value begins
         if key.value == "<<" and not key.style:
             self.add("yaml-merge", key.start, key.end, "YAML merge keys are not read", "use 'like' in a message")
         elif key.value in parent.entries:
@@ -301,7 +306,7 @@ def read(path: str, content: bytes) -> Read:
     except UnicodeDecodeError as error:
         before = content[: error.start].decode("utf-8-sig", "replace")
         position = Document(path, before).position(len(before))
-        message = f"not UTF-8: the byte 0x{content[error.start]:02X}"
+        message = not_utf8(content, error.start)
         return Read(None, [Finding("not-utf8", position, 1, message, hint="save the file as UTF-8")])
     document = Document(path, text)
     tabs = [
@@ -315,8 +320,56 @@ def read(path: str, content: bytes) -> Read:
         _limit_lines(builder, text)
     except _Refused:
         return Read(None, builder.findings)
+    result = _tree(document)
+    return result if text.isascii() else _with_blanks(document, result)
+
+
+def _tree(document: Document) -> Read:
     root = quick_read(document, DEPTH_MAX, NODES_MAX)
     return Read(root, []) if root is not None else read_in_full(document)
+
+
+def _with_blanks(document: Document, result: Read) -> Read:
+    """What was read; or, where blanks that are no spaces made another file of it, findings about these.
+
+    Texts may begin with one that is meant, so a file that cannot be read is read again with spaces in their place.
+    """
+    blanks = [m.span(1) for m in _BLANK.finditer(document.text)]
+    others: list[Finding] = []
+    if blanks and result.root is not None:
+        begun = set(_starts(result.root))
+        blanks = [(start, end) for start, end in blanks if start in begun]
+    elif blanks:
+        text = _BLANK.sub(lambda m: m[0][: -len(m[1])] + " " * len(m[1]), document.text)
+        others = _tree(Document(document.path, text)).findings
+        if _places(others) == _places(result.findings):
+            return result
+    if not blanks:
+        return result
+    told = [
+        document.finding(
+            "yaml-blank", start, end, f"{described(document.text[start])} where YAML wants spaces", hint="type spaces"
+        )
+        for start, end in blanks[:REPEATS_MAX]
+    ]
+    return Read(None, [*told, *others])
+
+
+def _places(findings: Iterable[Finding]) -> list[tuple[str, Position]]:
+    return [(f.code, f.position) for f in findings]
+
+
+def _starts(node: Node) -> Iterator[int]:
+    """Where the keys below a node begin, and texts that would be lists."""
+    if isinstance(node, MapNode):
+        for key, value in node.entries.values():
+            yield key.start
+            yield from _starts(value)
+    elif isinstance(node, ListNode):
+        for item in node.items:
+            yield from _starts(item)
+    elif not node.style and _DASH.match(node.value):
+        yield node.start
 
 
 def read_in_full(document: Document) -> Read:

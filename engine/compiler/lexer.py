@@ -11,6 +11,7 @@ import math
 import re
 from typing import NamedTuple
 
+from engine.compiler.characters import described, is_unseen
 from engine.compiler.nodes import Span
 from engine.compiler.source import Problem
 
@@ -159,6 +160,10 @@ def _unreadable(kind: str, word: str, span: Span, following: str) -> Problem:
     if word.isspace():
         name = f"the blank U+{ord(word):04X}"
         return Problem("unexpected-character", span, f"{name} is not a space", name, expected, "type a space instead")
+    if is_unseen(word):
+        name = described(word)
+        message = f"{name} does not belong in an expression"
+        return Problem("unexpected-character", span, message, name, expected, "remove it: nobody sees it")
     hint = f"write `{following}=`" if word == "=" and following in ("<", ">") else _BAD_CHARACTER.get(word, "")
     return Problem("unexpected-character", span, f"'{word}' does not belong in an expression", word, expected, hint)
 

@@ -230,6 +230,7 @@ class ChannelChoice:
 
     channel: str
     when: Expression | None
+    position: Position
 
 
 @frozen

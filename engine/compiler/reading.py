@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from engine.compiler import syntax
+from engine.compiler.characters import unseen
 from engine.compiler.model import Period, Position
 from engine.compiler.source import ERROR, SURE, Finding, closest, did_you_mean
 from engine.compiler.tree import ListNode, MapNode, Node, Scalar
@@ -49,12 +50,12 @@ class Reading:
         expected: str = "",
         hint: str = "",
         also: Position | None = None,
+        severity: str = ERROR,
     ) -> None:
         """A finding about a whole node; maps and lists are marked by their first line."""
         start, end = node.start, node.end
-        self.findings.append(
-            node.document.finding(code, start, end, message, found=found, expected=expected, hint=hint, also=also)
-        )
+        finding = node.document.finding(code, start, end, message, found=found, expected=expected, hint=hint, also=also)
+        self.findings.append(finding if severity == ERROR else replace(finding, severity=severity))
 
     def add_at(
         self, code: str, scalar: Scalar, start: int, end: int, message: str,
@@ -66,11 +67,15 @@ class Reading:
         finding = scalar.document.finding(code, begin, close, message, found=found, expected=expected, hint=hint)
         self.findings.append(finding if severity == ERROR else replace(finding, severity=severity))
 
+    def failed_since(self, count: int) -> bool:
+        """Whether an error was told behind the first `count` findings; what has warnings alone is kept."""
+        return any(f.severity == ERROR for f in self.findings[count:])
+
     def unknown(self, code: str, scalar: Scalar, message: str, known: Iterable[str]) -> None:
         """A finding about a name that nothing is called."""
         names = sorted(known) if isinstance(known, frozenset) else list(known)
         listed = ", ".join(names[:12]) + (", .." if len(names) > 12 else "")
-        hint = did_you_mean(scalar.value, names)
+        hint = unseen(scalar.value) or did_you_mean(scalar.value, names)
         self.add(code, scalar, message, expected=f"one of {listed}" if names else "", hint=hint)
 
     def map(self, node: Node, what: str) -> MapNode | None:
@@ -78,7 +83,9 @@ class Reading:
         if isinstance(node, MapNode):
             return node
         if isinstance(node, Scalar) and node.absent:
-            return MapNode(node.document, node.start)
+            empty = MapNode(node.document, node.start)
+            empty.end = node.end
+            return empty
         if isinstance(node, Scalar) and node.spoiled:
             return None
         self.add("wrong-shape", node, f"{what} must be a map", found=shape(node), expected="a map `{key: value}`")
@@ -97,9 +104,10 @@ class Reading:
     def fields(self, node: Node, what: str, known: Sequence[str], required: Sequence[str] = ()) -> Fields | None:
         """The entries of a map with known keys. Keys without a value are told and left out.
 
+        Where some are required and nothing is written, that is told once, and the result is None.
         A misspelt key is told, and read as the one that it was meant to be: one mistake is one finding.
         """
-        mapping = self.map(node, what)
+        mapping = None if self.unwritten(node, what, required) else self.map(node, what)
         if mapping is None:
             return None
         result: dict[str, tuple[Scalar, Node]] = {}
@@ -124,6 +132,13 @@ class Reading:
             if name not in mapping.entries and name not in meant:
                 self.add("missing-key", node, f"{what} needs '{name}'")
         return result
+
+    def unwritten(self, node: Node, what: str, required: Sequence[str]) -> bool:
+        """Whether nothing is written where keys are needed, with the one finding for it."""
+        if not required or not isinstance(node, Scalar) or not node.absent:
+            return False
+        self.add("missing-value", node, f"{what} has no value", expected=f"{', '.join(required)} below it")
+        return True
 
     def scalar(self, node: Node, what: str) -> Scalar | None:
         """`node` as a scalar with something in it."""
@@ -150,7 +165,7 @@ class Reading:
             return None
         match = pattern.fullmatch(scalar.value.strip())
         if match is None:
-            told = hint(scalar.value.strip()) if hint else ""
+            told = unseen(scalar.value) or (hint(scalar.value.strip()) if hint else "")
             self.add("bad-value", scalar, f"{what} cannot be read", found=scalar.value, expected=expected, hint=told)
         return match
 
@@ -166,10 +181,11 @@ class Reading:
         if (scalar.value, identifier) in self._fit:
             return True
         pattern = _IDENTIFIER if identifier else _NAME
-        expected = "letters, digits and _" if identifier else "letters, digits, _ - and ."
+        expected = "letters, digits and _, no digit first" if identifier else "letters, digits, _ - and ."
         bad = not pattern.fullmatch(scalar.value) or len(scalar.value) > NAME_LENGTH_MAX
         if bad or (identifier and scalar.value in KEYWORDS):
-            self.add("bad-name", scalar, f"'{scalar.value[:40]}' cannot name {what}", expected=expected)
+            message = f"'{scalar.value[:40]}' cannot name {what}"
+            self.add("bad-name", scalar, message, expected=expected, hint=unseen(scalar.value))
             return False
         self._fit.add((scalar.value, identifier))
         return True
@@ -265,14 +281,15 @@ class Reading:
         )
         return None
 
-    def period(self, node: Node, what: str) -> Period | None:
+    def period(self, node: Node, what: str, at_most: str = "ten years") -> Period | None:
+        """A span; `at_most` says in words how long it may be, where the caller allows less than ten years."""
         expected = "a span such as `30 days`, `36 hours` or `12 months`"
         match = self._parsed(node, what, _PERIOD, expected, _period_hint)
         if match is None:
             return None
         period = Period(int(match[1]), match[2])
         if not 0 < period.span_s <= _SPAN_S_MAX:
-            expected = "more than nothing and at most ten years"
+            expected = f"more than nothing and at most {at_most}"
             self.add("bad-value", node, f"{what} is out of range", found=match[0], expected=expected)
             return None
         return period

@@ -32,10 +32,10 @@ from engine.compiler.sections_schema import read_events, read_features
 from engine.compiler.sections_tests import Schema, read_tests
 from engine.compiler.sections_trials import read_layers, slices_of
 from engine.compiler.sections_windows import read_windows
-from engine.compiler.source import ERROR, SURE, Finding, closest, sort_findings, with_other_lines
+from engine.compiler.source import ERROR, SURE, WARNING, Finding, closest, sort_findings, with_other_lines
 from engine.compiler.tables.section import TABLES, is_table, read_table
 from engine.compiler.tables.table import Table
-from engine.compiler.tree import MapNode, Node, Scalar
+from engine.compiler.tree import Document, MapNode, Node, Scalar
 from engine.errors import RulesInvalid
 
 FORMAT = "tact-rules-1"  # part of every revision: another meaning of the same files is another revision
@@ -47,6 +47,7 @@ _MAPS = (
 _LISTS = ("caps", "gaps", "suppress", "tests")
 _SINGLE = ("holdout", "defaults", "arbitration")
 _SECTIONS = (*_MAPS, *_LISTS, *_SINGLE)
+_MAY_BE_EMPTY = (*_MAPS, *_LISTS, "defaults")
 _SKIPPED_DIRECTORIES = ("samples", "examples")
 _REPLAY_FILE = "mapping.yaml"  # for `tact replay`: says how columns become events, no rules
 
@@ -114,10 +115,12 @@ def load(files: Mapping[str, bytes]) -> RuleSet:
         raise RulesInvalid(sort_findings(with_other_lines(findings, files)))
     reading = Reading()
     reading.findings = findings
-    ruleset = _assemble(reading, _merge(reading, roots), files)
+    sections = _merge(reading, roots)
+    ruleset = _assemble(reading, sections, files)
+    _tell_empty(reading, roots, sections)
     found = reading.findings
     if all(f.severity != ERROR for f in found):
-        found = [*found, *analyse(ruleset)]
+        found = [*found, *_without(sections, next(iter(rules))), *analyse(ruleset)]
     told = sort_findings(with_other_lines(found, files))
     if any(f.severity == ERROR for f in told):
         raise RulesInvalid(told)
@@ -131,6 +134,7 @@ class _Sections:
         self.maps: dict[str, dict[str, tuple[Scalar, Node]]] = {name: {} for name in _MAPS}
         self.lists: dict[str, list[Node]] = {name: [] for name in _LISTS}
         self.single: dict[str, tuple[Scalar, Node]] = {}
+        self.empty: list[tuple[str, Scalar]] = []  # with nothing written below their key
 
     def names(self, section: str) -> frozenset[str]:
         return frozenset(self.maps[section])
@@ -144,6 +148,8 @@ def _merge(reading: Reading, roots: Iterable[MapNode]) -> _Sections:
             if name not in _SECTIONS:
                 reading.unknown("unknown-key", key, f"no section is called '{name[:60]}'", _SECTIONS)
                 name = closest(name, _SECTIONS, SURE)  # and read as that: one mistake is one finding
+            if name in _MAY_BE_EMPTY and isinstance(node, Scalar) and node.absent:
+                sections.empty.append((name, key))
             if name in sections.maps:
                 target = sections.maps[name]
                 mapping = reading.map(node, f"'{name}'")
@@ -162,6 +168,32 @@ def _merge(reading: Reading, roots: Iterable[MapNode]) -> _Sections:
                 else:
                     sections.single[name] = (key, node)
     return sections
+
+
+def _tell_empty(reading: Reading, roots: Iterable[MapNode], sections: _Sections) -> None:
+    """Files and sections in which nothing is written: something may have been lost from them."""
+    for root in roots:
+        if not root.entries:
+            hint = "remove the file, or bring back what stood in it"
+            reading.add("empty-file", root, "nothing is written in this file", hint=hint, severity=WARNING)
+    for name, key in sections.empty:
+        if name != "messages" or sections.maps["messages"]:  # else see _without
+            hint = "remove the key, or bring back what stood below it"
+            reading.add("empty-section", key, f"nothing is written below '{name}'", hint=hint, severity=WARNING)
+
+
+def _without(sections: _Sections, path: str) -> list[Finding]:
+    """What a set lacks that has no errors. `path`: its first file, where nothing else can be pointed at."""
+    reading = Reading()
+    whole = MapNode(Document(path, ""), 0)
+    if not sections.maps["messages"]:
+        key = next((key for name, key in sections.empty if name == "messages"), None)
+        text = "the rule set has no message: nothing will be said to anybody"
+        reading.add("no-messages", key or whole, text, severity=WARNING)
+    elif not sections.maps["events"]:
+        text = "the rule set has no event type: every event will be refused"
+        reading.add("no-events", whole, text, hint="declare them under `events:`", severity=WARNING)
+    return reading.findings
 
 
 def _facts(

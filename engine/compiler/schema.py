@@ -274,6 +274,7 @@ def _variant() -> Schema:
     return {
         "description": "A wording, per language.",
         "type": "object",
+        "minProperties": 1,
         "propertyNames": {"pattern": LANGUAGE},
         "additionalProperties": {"if": {"type": "object"}, "then": body, "else": text("What is said.")},
     }

@@ -21,6 +21,7 @@ from engine.compiler.summary import Known
 from engine.compiler.tables.fact import Built, build, header_text, look_through, source_of
 from engine.compiler.tables.table import Table
 from engine.compiler.tree import Scalar
+from engine.compiler.units import unit_of
 
 On = tuple[str, ...] | None
 _Place = tuple[On, Type | None, frozenset[str], bool]  # event types, the type wanted, roots, personal
@@ -133,6 +134,10 @@ class Expressions:
         node, problems = self._check(text, on, expected, roots, personal)
         self._report(scalar, problems, start)
         return None if node is None else Expression(text, node, scalar.place(start), scalar, start)
+
+    def unit(self, node: Node, on: On) -> str | None:
+        """The unit of a checked expression's value; None where it has none."""
+        return unit_of(node, self._scope(on, ALL_ROOTS, personal=True))
 
     def _sound(self, scalar: Scalar, text: str, start: int, on: On) -> bool:
         """False where something mentioned is known to be wrong already, or a fact cannot serve `on`."""

@@ -21,6 +21,7 @@ PER = ("customer", "channel", "topic", "message", "product", "stage", "purpose",
 _CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
 CALENDAR = re.compile(r"calendar\s+(day|week|month)")
 CAP_PERIOD_DAYS_MAX = 400
+CAP_PERIOD_MAX = f"{CAP_PERIOD_DAYS_MAX} days"
 TIER_DEFAULT = 2
 
 
@@ -190,8 +191,22 @@ def is_volume(node: Node) -> bool:
     return isinstance(node, MapNode) and "volume" in node.entries
 
 
+def check_titles(reading: Reading, nodes: Sequence[Node], kind: str) -> None:
+    """Each `name` of a list once: reasons and reports tell its entries apart by it."""
+    known: dict[str, Scalar] = {}
+    for node in nodes:
+        name = node.get("name") if isinstance(node, MapNode) else None
+        if not isinstance(name, Scalar) or name.absent:
+            continue
+        first = known.setdefault(name.value, name)
+        if first is not name:
+            message = f"two {kind} are called '{name.value[:60]}'"
+            reading.add("duplicate-name", name, message, also=first.position)
+
+
 def read_caps(reading: Reading, nodes: Sequence[Node], purposes: Iterable[str]) -> tuple[Cap, ...]:
     """Caps in the order written."""
+    check_titles(reading, nodes, "caps")
     caps: list[Cap] = []
     for node in nodes:
         if is_volume(node):
@@ -232,6 +247,7 @@ def _regime_cap(reading: Reading, fields: Fields, held: tuple[str, ...] | None, 
 
 def read_gaps(reading: Reading, nodes: Sequence[Node], purposes: Iterable[str]) -> tuple[Gap, ...]:
     """Gaps in the order written."""
+    check_titles(reading, nodes, "gaps")
     gaps: list[Gap] = []
     for node in nodes:
         fields = reading.fields(node, "a gap", ("at_least", "per", "purposes", "name"), ("at_least", "per"))
@@ -291,13 +307,13 @@ def _span(reading: Reading, node: Node) -> Period | str | None:
             "bad-value", scalar, "no such calendar span", expected="calendar day, calendar week or calendar month"
         )
         return None
-    period = reading.period(scalar, "'in'")
+    period = reading.period(scalar, "'in'", CAP_PERIOD_MAX)
     if period is not None and period.span_s > CAP_PERIOD_DAYS_MAX * 86400:
         reading.add(
             "bad-value",
             scalar,
             "a cap this long cannot be kept",
-            expected=f"at most {CAP_PERIOD_DAYS_MAX} days",
+            expected=f"at most {CAP_PERIOD_MAX}",
         )
         return None
     return period

@@ -9,6 +9,8 @@ from engine.compiler.reading import Fields, Reading
 from engine.compiler.sections_contact import (
     CALENDAR,
     CAP_PERIOD_DAYS_MAX,
+    CAP_PERIOD_MAX,
+    check_titles,
     counted_purposes,
     given_title,
     is_volume,
@@ -28,6 +30,7 @@ WITHIN_DEFAULT = Period(90, "day")
 
 def read_suppressions(reading: Reading, nodes: Sequence[Node], purposes: Iterable[str]) -> tuple[Suppression, ...]:
     """Suppression after outcomes, in the order written."""
+    check_titles(reading, nodes, "suppressions")
     found: list[Suppression] = []
     for node in nodes:
         keys = ("after", "times", "in", "for", "per", "purposes", "name")
@@ -38,12 +41,12 @@ def read_suppressions(reading: Reading, nodes: Sequence[Node], purposes: Iterabl
         after = reading.choice(fields["after"][1], "'after'", AFTER) if "after" in fields else None
         per = reading.names(fields["per"][1], "'per'", SUPPRESS_PER, "bad-value") if "per" in fields else None
         held = counted_purposes(reading, fields, purposes)
-        lasts = reading.period(fields["for"][1], "'for'") if "for" in fields else None
+        lasts = reading.period(fields["for"][1], "'for'", CAP_PERIOD_MAX) if "for" in fields else None
         times, within = _in_a_row(reading, fields, after)
         if lasts is None or after is None or not per or len(reading.findings) > before:
             continue
         if lasts.span_s + (within.span_s if within else 0) > CAP_PERIOD_DAYS_MAX * 86_400:
-            said = f"at most {CAP_PERIOD_DAYS_MAX} days, with `in:`"
+            said = f"at most {CAP_PERIOD_MAX}, with `in:`"
             reading.add("bad-value", fields["for"][1], "messages are not remembered this long", expected=said)
             continue
         per = ("customer", *(p for p in per if p != "customer"))
@@ -62,7 +65,7 @@ def _in_a_row(reading: Reading, fields: Fields, after: str | None) -> tuple[int,
                 reading.add("bad-value", fields[key][0], f"'{key}' is for `after: ignored` alone", hint="leave it out")
         return 1, None
     times = reading.whole(fields["times"][1], "'times'", 1, 100) if "times" in fields else TIMES_DEFAULT
-    within = reading.period(fields["in"][1], "'in'") if "in" in fields else WITHIN_DEFAULT
+    within = reading.period(fields["in"][1], "'in'", CAP_PERIOD_MAX) if "in" in fields else WITHIN_DEFAULT
     return times or TIMES_DEFAULT, within
 
 

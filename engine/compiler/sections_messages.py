@@ -27,6 +27,7 @@ _KEYS = (
     "product", "purpose", "topic", "stage", "on", "when", "unless", "value", "channels", "slots", "variants",
     "policy", "sender", "about", "was", "like", "rank", "reserve",
 )  # fmt: skip
+_REQUIRED = ("purpose", "channels", "variants")
 _ZONE_OPS = ("days_since", "days_until")  # they ask for the customer's time zone,
 _ZONE_OPS_OF_TIMES = ("add_months", "to_date")  # these where they read a time
 
@@ -47,7 +48,8 @@ def copied(reading: Reading, section: Section) -> dict[str, tuple[Scalar, MapNod
     for name, (key, node) in section.items():
         if not reading.named(key, "a message"):
             continue
-        own = reading.map(node, f"the message '{name}'")
+        what = f"the message '{name}'"
+        own = None if reading.unwritten(node, what, _REQUIRED) else reading.map(node, what)
         if own is None:
             continue
         if "like" not in own.entries:
@@ -57,6 +59,8 @@ def copied(reading: Reading, section: Section) -> dict[str, tuple[Scalar, MapNod
         if target_name is None:
             continue
         target = section[target_name][1]
+        if isinstance(target, Scalar) and target.absent:
+            continue  # it has its finding
         if not isinstance(target, MapNode) or target_name == name:
             reading.add("like-chain", own.entries["like"][1], f"'{name}' cannot be like '{target_name}'")
             continue
@@ -86,10 +90,23 @@ def read_messages(reading: Reading, maps: Mapping[str, tuple[Scalar, MapNode]], 
     """The messages that can be read; findings for the others."""
     messages: dict[str, Message] = {}
     for name, (key, mapping) in maps.items():
+        _check_former(reading, key, mapping, maps)
         message = _MessageReader(reading, key, mapping, known).read()
         if message is not None:
             messages[name] = message
     return messages
+
+
+def _check_former(reading: Reading, key: Scalar, mapping: MapNode, maps: Mapping[str, tuple[Scalar, MapNode]]) -> None:
+    """A former name that is in use would count the history of one message for two."""
+    former = mapping.get("was")
+    for item in former.items if isinstance(former, ListNode) else ():
+        if not isinstance(item, Scalar) or item.value not in maps:
+            continue
+        own = item.value == key.value
+        told = "is what the message is called now" if own else "is another message: it keeps its own history"
+        hint = "leave it out" if own else "leave it out, or give the other one a new name"
+        reading.add("duplicate-name", item, f"'{item.value}' {told}", hint=hint, also=maps[item.value][0].position)
 
 
 class _MessageReader:
@@ -105,7 +122,7 @@ class _MessageReader:
 
     def read(self) -> Message | None:
         before = len(self.reading.findings)
-        fields = self.reading.fields(self.mapping, self.what, _KEYS, ("purpose", "channels", "variants"))
+        fields = self.reading.fields(self.mapping, self.what, _KEYS, _REQUIRED)
         if fields is None:
             return None
         self.on = events_of(self.reading, self.mapping, self.known.expressions.events, told=True)
@@ -129,7 +146,7 @@ class _MessageReader:
         sender = self.reading.text(fields["sender"][1], "'sender'") if "sender" in fields else None
         was = self.reading.names(fields["was"][1], "'was'") if "was" in fields else ()
         learned, reserve = read_rank(self.reading, fields)
-        if len(self.reading.findings) > before or purpose is None:
+        if self.reading.failed_since(before) or purpose is None:
             return None
         message = Message(
             self.key.value,
@@ -181,7 +198,7 @@ class _MessageReader:
                 continue
             if name.value in result:
                 self.reading.add("duplicate-name", name, f"the channel '{name.value}' stands twice")
-            result[name.value] = ChannelChoice(name.value, condition)
+            result[name.value] = ChannelChoice(name.value, condition, name.position)
         if "channels" in fields and not nodes and isinstance(fields["channels"][1], ListNode):
             self.reading.add("missing-value", fields["channels"][0], f"{self.what} has no channel")
         return tuple(result.values())
@@ -210,7 +227,7 @@ class _MessageReader:
         for name, (key, node) in (mapping.entries if mapping else {}).items():
             if not self.reading.named(key, "a variant"):
                 continue
-            if isinstance(node, Scalar) and node.absent:
+            if _nothing(node):
                 self.reading.add("missing-value", key, f"the variant '{name}' has no texts")
                 continue
             texts = self.reading.by_language(node, f"the text of '{name}'", words.text)
@@ -256,6 +273,11 @@ class _MessageReader:
         if product is not None:
             result += [(f"the product '{product.name}'", c.expression) for c in product.eligible]
         return [(what, e) for what, e in result if e is not None]
+
+
+def _nothing(node: Node) -> bool:
+    """Whether nothing is written, or a map with nothing in it."""
+    return node.absent if isinstance(node, Scalar) else isinstance(node, MapNode) and not node.entries
 
 
 def _state(node: object) -> str:

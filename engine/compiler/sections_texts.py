@@ -7,8 +7,9 @@ from engine.compiler.model import Expression, Slot, Text
 from engine.compiler.nodes import Ref, Span, Type
 from engine.compiler.reading import Reading
 from engine.compiler.scopes import Expressions, On
-from engine.compiler.source import did_you_mean
+from engine.compiler.source import WARNING, did_you_mean
 from engine.compiler.tree import MapNode, Node, Scalar
+from engine.compiler.written import is_currency
 
 _DEFAULT_SHAPE = {
     Type.TEXT: "text", Type.INTEGER: "integer", Type.NUMBER: "number", Type.TIME: "date",
@@ -22,6 +23,13 @@ _FITS = {
     "date": (Type.TIME, Type.DATE),
     "days": (Type.INTEGER, Type.NUMBER, Type.DURATION),
 }
+
+
+_CURRENCIES = {  # what units are called that people mean as one of them
+    "eur": "EUR", "euro": "EUR", "euros": "EUR", "€": "EUR",
+    "usd": "USD", "dollar": "USD", "dollars": "USD", "$": "USD", "us$": "USD",
+    "gbp": "GBP", "pound": "GBP", "pounds": "GBP", "£": "GBP",
+}  # fmt: skip
 
 
 class Words:
@@ -71,6 +79,21 @@ class Words:
             self.reading.add_at("bad-slot", at, *part, message, expected=" or ".join(fitting) or "another type")
             return
         self.slots[name] = Slot(name, expression, chosen)
+        if chosen == "money" and kind is not Type.MONEY:
+            self._currency(expression, at, part)
+
+    def _currency(self, expression: Expression, at: Scalar, part: tuple[int, int]) -> None:
+        """A unit that is no currency is left out of the text: for people `1.50 €` and `1.50` are not the same."""
+        unit = self.expressions.unit(expression.node, self.on)
+        if unit is None or is_currency(unit):
+            return
+        code = _CURRENCIES.get(unit.casefold(), "")
+        self.reading.add_at(
+            "unit-no-currency", at, *part, f"'{unit[:40]}' is no currency: the amount is said without one",
+            found=f"{expression.node.type} in {unit[:40]}", expected="a unit of three capital letters, such as EUR",
+            hint=f"write `unit: {code}` in the schema" if code else "mend the unit in the schema, or write `:number`",
+            severity=WARNING,
+        )  # fmt: skip
 
     def text(self, node: Node, what: str) -> Text | None:
         """What is said in one language: a text, or a map with texts per channel and replies."""

@@ -122,7 +122,7 @@ def _window(reading: Reading, key: Scalar, node: Node, expressions: Expressions)
     if source is None:
         return None
     where = _where(reading, fields, source, expressions)
-    if len(reading.findings) > before or ("where" in fields and where is None) or span is None:
+    if reading.failed_since(before) or ("where" in fields and where is None) or span is None:
         return None
     made = _Stored(key.value, key.position, source.event, where, span, zero)
     if "having" in fields:
@@ -165,7 +165,7 @@ def _span(reading: Reading, fields: Fields, kind: str) -> _Span | None:
         return None
     if scalar.value.startswith("calendar"):
         return _calendar(reading, scalar, kind)
-    over = reading.period(scalar, "'over'")
+    over = reading.period(scalar, "'over'", f"{MONTHS_MAX} months")
     if over is None:
         return None
     if kind == "months_with" and over.unit != "month":

@@ -89,7 +89,7 @@ class Scalar:
 
     @property
     def absent(self) -> bool:
-        """Whether nothing is written, as in `key:`."""
+        """Whether nothing is written, as in `key:`; it stands where its key does."""
         return not self.style and not self.value and not self.spoiled
 
     @property

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +19,7 @@ from engine.compiler.model import Position
 from engine.compiler.source import WARNING, Finding
 
 Tact = Callable[..., Any]
+ROOT = Path(__file__).parents[2]
 LINE = '  when: "😀" == features.regio'
 FINDING = Finding(
     "unknown-name",
@@ -74,6 +79,26 @@ def test_paths_start_at_the_working_directory(tmp_path: Path, monkeypatch: pytes
     assert sarif.shown_path(tmp_path / "rules", "a.yaml") == "rules/a.yaml"
     assert sarif.shown_path(Path("."), "a.yaml") == "a.yaml"
     assert sarif.shown_path(Path("../rules"), "a.yaml") == "a.yaml"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all names are Unicode")
+@pytest.mark.parametrize("kind", ["text", "json", "sarif", "github"])
+def test_names_need_not_be_utf8(rules: Path, kind: str) -> None:
+    (rules / os.fsdecode(b"caf\xe9.yaml")).write_text("foo: 1\n")
+    odd = rules.rename(rules.with_name(os.fsdecode(b"r\xe9gles")))
+    command = [sys.executable, "-m", "engine.cli.main", "check", str(odd), "--format", kind]
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict", "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(command, cwd=odd.parent, env=environment, capture_output=True, check=False)
+    assert (ran.returncode, ran.stderr) == (1, b"")
+    told = ran.stdout.decode()
+    assert {
+        "text": "r\\udce9gles: 1 error in 1 file",
+        "json": '"path": "caf\\udce9.yaml"',
+        "sarif": '"uri": "r%E9gles/caf%E9.yaml"',
+        "github": "::error file=r\\udce9gles/caf\\udce9.yaml,line=1",
+    }[kind] in told
+    if kind in ("json", "sarif"):
+        json.loads(told)
 
 
 def test_the_command_writes_both(tact: Tact, rules: Path) -> None:

@@ -257,7 +257,7 @@ class Maker:
             when=self.maybe(Type.BOOL, 0.8),
             unless=self.maybe(Type.BOOL),
             value=self.expression(kind) if r.random() < 0.5 else constant,
-            channels=(ChannelChoice("sms", self.maybe(Type.BOOL)), ChannelChoice("push", None)),
+            channels=(ChannelChoice("sms", self.maybe(Type.BOOL), HERE), ChannelChoice("push", None, HERE)),
             slots={"city": Slot("city", self.expression(r.choice(SCALARS[1:])), "text")},
             variants={},
             policy=r.choice((None, *policies)),

@@ -91,6 +91,11 @@ TRAPS = [
     ("a: 1\nb: 2\na: 3\n", "duplicate-key", "3:1", ""),
     ("a:\n\tb: 1\n", "yaml-tab", "2:1", "use spaces"),
     ("a: b\t# c\n", "yaml-tab", "1:5", "use spaces"),
+    ("a:\n\xa0\xa0b: 1\n  c: 2\n", "yaml-blank", "2:1", "type spaces"),
+    ("a:\n  b: 1\n \xa0c: 2\n", "yaml-blank", "3:2", "type spaces"),
+    ("a:\n\xa0\xa0b: 1\n", "yaml-blank", "2:1", "type spaces"),
+    ("a:\n \xa0 - b\n", "yaml-blank", "2:2", "type spaces"),
+    ("a: 1\nb:\u2003[x]\nc: 2\n", "yaml-blank", "2:3", "type spaces"),
     ("a: 1\n---\nb: 1\n", "yaml-documents", "2:1", ""),
     ("%YAML 1.1\n---\na: 1\n", "yaml-syntax", "1:1", ""),
     ("- a\n", "wrong-shape", "1:1", ""),
@@ -143,6 +148,32 @@ def test_a_finding_shows_the_line_and_the_place() -> None:
         "    |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\n"
         "    = hint: quote it: '!has(features.phone) && features.region == \"a\"'"
     ]
+
+
+def test_blanks_that_are_no_spaces_are_told_all_at_once_and_named() -> None:
+    text = "a:\n\xa0 b: 1\n\u3000 c: 2\n  d: 3\ne: @f\n"
+    told = document.read("f.yaml", text.encode()).findings
+    assert [(f.code, str(f.position), f.message) for f in told] == [
+        ("yaml-blank", "f.yaml:2:1", "U+00A0 (no-break space) where YAML wants spaces"),
+        ("yaml-blank", "f.yaml:3:1", "U+3000 (ideographic space) where YAML wants spaces"),
+        ("yaml-syntax", "f.yaml:5:4", "an unquoted text cannot begin with '@'"),
+    ]
+
+
+def test_blanks_of_texts_are_left_alone() -> None:
+    text = "a: |\n  x\n  \xa0y\nb: 'x\n  \xa0y'\nc:\n  \xa0x: y\n"
+    assert [f.code for f in document.read("f.yaml", text.encode()).findings] == ["yaml-blank"], "of the key alone"
+    text = text.replace("c:\n  \xa0x: y\n", "")
+    assert document.read("f.yaml", text.encode()).findings == []
+    (told,) = document.read("f.yaml", f"{text}d: @e\n".encode()).findings
+    assert (told.code, str(told.position)) == ("yaml-syntax", "f.yaml:6:4")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_a_file_of_another_encoding_is_told_which(encoding: str) -> None:
+    (finding,) = document.read("f.yaml", "a: 1\n".encode(encoding)).findings
+    assert (finding.code, str(finding.position)) == ("not-utf8", "f.yaml:1:1")
+    assert finding.message == f"not UTF-8: the file says that it is {encoding.upper()}"
 
 
 def test_not_utf8_names_the_byte() -> None:

@@ -71,8 +71,71 @@ def test_the_example_of_the_design_loads() -> None:
     assert (len(rules.revision), rules.default_language) == (16, "en")
 
 
+def test_what_has_warnings_alone_is_kept() -> None:
+    """A message or a window with a warning in an expression is the same as without it."""
+    rules = load(
+        """\
+        events: {deposit: {amount: {type: number, unit: EUR}, fee: {type: number, unit: USD}}}
+        purposes: {service: {consent: not_required}}
+        windows: {large: {count: deposit, over: 7 days, where: event.amount > event.fee}}
+        messages:
+          thanks:
+            purpose: service
+            on: [deposit]
+            when: windows.large > 0 && event.amount + event.fee in [event.amount + event.fee]
+            channels: [sms]
+            variants: {plain: {en: "Thank you."}}
+        """
+    )
+    assert {f.code for f in rules.warnings} == {"unit-mismatch"}
+    assert list(rules.windows) == ["large"]
+    assert rules.messages["thanks"].when is not None
+
+
+EVENTS = "events:\n  deposit: {amount: number}\n"
+SPOKEN = """\
+purposes: {service: {consent: not_required}}
+messages: {hi: {purpose: service, channels: [sms], variants: {plain: {en: "Hi."}}}}
+"""
+EMPTIED = [  # files, and the warnings about what is empty
+    ((BASE, "caps:\n\nwindows: # none\n"), ["empty-section b.yaml:1:1", "empty-section b.yaml:3:1"]),
+    ((BASE, "tests:\ndefaults:\nmessages:\n"), [
+        "empty-section b.yaml:1:1", "empty-section b.yaml:2:1", "empty-section b.yaml:3:1",
+    ]),
+    ((BASE, "caps: []\nwindows: {}\n"), []),
+    ((BASE, "", "# comments alone\n"), ["empty-file b.yaml:1:1", "empty-file c.yaml:1:1"]),
+    (("",), ["empty-file a.yaml:1:1", "no-messages a.yaml:1:1"]),
+    ((EVENTS,), ["no-messages a.yaml:1:1"]),
+    ((EVENTS, "messages:\n"), ["no-messages b.yaml:1:1"]),
+    ((EVENTS, "messages: {}\n"), ["no-messages a.yaml:1:1"]),
+    ((SPOKEN,), ["no-events a.yaml:1:1"]),
+    ((SPOKEN, EVENTS), []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("texts", "expected"), EMPTIED)
+def test_what_is_empty_is_told_and_stops_nothing(texts: tuple[str, ...], expected: list[str]) -> None:
+    told = load(*texts).warnings
+    assert [
+        f"{f.code} {f.position}" for f in told if f.code.startswith(("empty-", "no-messages", "no-events"))
+    ] == expected
+
+
+def test_an_emptied_section_shows_its_key() -> None:
+    (told,) = [f for f in load(BASE, "gaps:\n").warnings if f.code == "empty-section"]
+    assert render(told) == (
+        "b.yaml:1:1: warning[empty-section]: nothing is written below 'gaps'\n"
+        "  1 | gaps:\n"
+        "    | ^^^^\n"
+        "    = hint: remove the key, or bring back what stood below it"
+    )
+
+
 WHEN = "when: features.carbon_page_visits_30d > 0"
 TEXT = '{en: "You can invest from your account."}'
+
+NAMED = "  - {name: a day, at_most: 2, per: [customer], in: 30 days}\n"
+SUPPRESSED = "  - {name: taken, after: converted, for: 30 days, per: [message]}\n"
 
 # What was written, what is written instead, and (code, line:column) of every finding.
 MISTAKES = [
@@ -108,12 +171,18 @@ MISTAKES = [
     (TEXT, "{en: no}", ["unquoted-word 42:21"]),
     (TEXT, "{en: 2026-01-01}", ["unquoted-date 42:21"]),
     (TEXT, "{en: 5}", ["unquoted-number 42:21"]),
-    (TEXT, "{en: }", ["missing-value 42:20"]),
+    (TEXT, "{en: }", ["missing-value 42:17"]),
+    (TEXT, "{}", ["missing-value 42:7"]),
     (TEXT, "{english: x}", ["bad-language 42:17"]),
     (TEXT, '"You can invest"', ["wrong-shape 42:16"]),
     (TEXT, "{en: {sms: x, pigeon: y}}", ["missing-key 42:21", "unknown-key 42:30"]),
     ("share: 0.05", "share: 5", ["bad-share 61:18"]),
     ('salt: "2026-H2"', "salt: 2026", ["unquoted-number 61:30"]),
+    ('holdout: {share: 0.05, salt: "2026-H2"}', "holdout:\n\n# none", ["missing-value 61:1"]),
+    ("  green_fund_intro:\n", "  empty:\n  green_fund_intro:\n", ["missing-value 31:3"]),
+    ("  green_fund_intro:\n", "  a: {like: empty}\n  empty:\n  green_fund_intro:\n", ["missing-value 32:3"]),
+    ("  - {at_least: 4 hours", "  -\n  - {at_least: 4 hours", ["missing-value 57:4"]),
+    ("region: text", "region:", ["missing-value 13:3"]),
     ("at_most: 3", "at_most: many", ["bad-value 54:15"]),
     ("in: 7 days", "in: 7 fortnights", ["bad-value 54:39"]),
     ("in: calendar day", "in: calendar year", ["bad-value 55:46"]),
@@ -121,6 +190,13 @@ MISTAKES = [
     ("per: [customer, topic], ", "", ["missing-key 55:5"]),
     ("per: [customer, topic]", "per: [topic]", ["bad-value 55:23"]),
     ("at_least: 4 hours", "at_least: 4", ["bad-value 57:16"]),
+    ("caps:\n", f"caps:\n{2 * NAMED}", ["duplicate-name 55:12"]),
+    ("caps:\n", f"caps:\n{NAMED}  - {{name: a day, volume: 9, in: calendar day}}\n", ["duplicate-name 55:12"]),
+    ("gaps:\n", "gaps:\n" + 2 * "  - {name: rest, at_least: 1 hour, per: [customer]}\n", ["duplicate-name 58:12"]),
+    ("gaps:\n", "suppress:\n" + 2 * SUPPRESSED + "gaps:\n", ["duplicate-name 58:12"]),
+    ("product: green_fund  ", "was: [green_fund_intro]\n    product: green_fund  ", ["duplicate-name 32:11"]),
+    ("  green_fund_intro:\n", "  b: {like: green_fund_intro, was: [a, green_fund_intro]}\n  green_fund_intro:\n",
+     ["duplicate-name 31:40"]),
     ('from: "20:00"', 'from: "25:00"', ["bad-value 52:17"]),
     ("zone: customer", "zone: Europe/Berln", ["unknown-zone 52:45"]),
     ("quiet_hours: night,", "quiet_hours: nigth,", ["unknown-quiet-hours 47:47"]),
@@ -171,6 +247,37 @@ def test_mistakes(old: str, new: str, expected: list[str]) -> None:
     found = findings(changed(old, new))
     told = [f"{f.code} {f.position.line}:{f.position.column}" for f in found]
     assert told == expected, "\n".join(render(f) for f in found)
+
+
+def test_spans_say_how_long_they_may_be() -> None:
+    limits = """
+caps:
+  - {at_most: 1, per: [customer], in: 0 days}
+  - {at_most: 1, per: [customer], in: 401 days}
+  - {at_most: 1, per: [customer], in: 4000 days}
+  - {at_most: 1, per: [customer], in: 400 days}
+gaps:
+  - {at_least: 0 days, per: [customer]}
+suppress:
+  - {after: converted, per: [product], for: 0 days}
+windows:
+  w: {count: deposit, over: 0 days}
+"""
+    assert [(f.position.line, f.expected) for f in findings(BASE, limits) if f.position.path == "b.yaml"] == [
+        (3, "more than nothing and at most 400 days"),
+        (4, "at most 400 days"),
+        (5, "more than nothing and at most 400 days"),
+        (8, "more than nothing and at most ten years"),
+        (10, "more than nothing and at most 400 days"),
+        (12, "more than nothing and at most 24 months"),
+    ]
+
+
+def test_names_that_no_expression_says_may_have_more_in_them() -> None:
+    rules = load(BASE, "messages:\n  1of-fer.b: {like: green_fund_intro, value: 3}\n")
+    assert "1of-fer.b" in rules.messages
+    told = findings(BASE, "features:\n  1of: bool\n  of-fer: bool\n")
+    assert [(f.code, f.expected) for f in told] == 2 * [("bad-name", "letters, digits and _, no digit first")]
 
 
 RENDERED = [

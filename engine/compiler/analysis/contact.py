@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 from engine.compiler.analysis.report import Report
-from engine.compiler.model import Cap, Gap, Message, RuleSet, Suppression, VolumeCap
+from engine.compiler.model import Cap, Gap, Message, Position, RuleSet, Suppression, VolumeCap
 
 KEPT_S_MIN = 90 * 86_400  # outcomes are credited to touches, and the record keeps these at least this long
 _WITHIN = {("day", "day"), ("day", "week"), ("day", "month"), ("week", "week"), ("month", "month")}
@@ -13,8 +13,9 @@ _LONGEST_S = {"day": 25 * 3600, "week": 169 * 3600, "month": 745 * 3600}  # with
 
 
 def report_contact(ruleset: RuleSet, report: Report) -> None:
-    """Warnings no-timezone, cap-never-passes, limit-never-holds, shadowed-cap, floor-too-large and more."""
+    """Warnings no-timezone, undeclared-channel, cap-never-passes, limit-never-holds, shadowed-cap and more."""
     _zones(ruleset, report)
+    _channels(ruleset, report)
     _caps(ruleset, report)
     _topics(ruleset, report)
     spans = [cap.over.span_s for cap in ruleset.caps if cap.over is not None]
@@ -54,6 +55,19 @@ def _zones(ruleset: RuleSet, report: Report) -> None:
                 f"'{hours.name}' are hours of the customer's own day, and no feature 'timezone' says which that is",
                 expected="`features: {timezone: {type: text, default: Europe/Madrid}}`, or a zone in `zone:`",
             )  # fmt: skip
+
+
+def _channels(ruleset: RuleSet, report: Report) -> None:
+    """Where channels are declared, others may be slips; each is told where it stands first."""
+    first: dict[str, Position] = {}
+    for message in ruleset.messages.values() if ruleset.channels else ():
+        for choice in message.channels:
+            first.setdefault(choice.channel, choice.position)
+    for name in first.keys() - ruleset.channels.keys():
+        report.add(
+            "undeclared-channel", first[name], f"the channel '{name}' is not declared",
+            hint=f"declare it: `channels: {{{name}: {{}}}}`",
+        )  # fmt: skip
 
 
 def _purposes(ruleset: RuleSet, limit: Cap | Gap | Suppression | VolumeCap) -> frozenset[str]:

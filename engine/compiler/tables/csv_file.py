@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from engine.compiler.characters import not_utf8
 from engine.compiler.model import Position
 from engine.compiler.source import Finding
 from engine.compiler.tables.grid import FILE_BYTES_MAX, Cell, Grid, Read, Row, limited, refused, trimmed
@@ -36,7 +37,7 @@ def read_csv(path: str, content: bytes) -> Read:
         before = content[: error.start]
         line = before.count(b"\n") + 1
         column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8", "replace")) + 1
-        message = f"not UTF-8: the byte 0x{content[error.start]:02X}"
+        message = not_utf8(content, error.start)
         hint = "save it as 'CSV UTF-8', or keep the table as XLSX"
         return Read(None, [Finding("not-utf8", Position(path, line, column), 1, message, hint=hint)])
     pieces = _records(text, _separator(text))

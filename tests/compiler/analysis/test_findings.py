@@ -82,6 +82,42 @@ def test_the_base_says_nothing() -> None:
     assert findings("facts: {}\n") == ()
 
 
+def test_channels_that_are_not_declared_are_told_once() -> None:
+    two = message("").replace("[sms]", "[pigeon, {drone: features.active}]")
+    two += message("").replace("[sms]", "[pigeon]").replace("messages:\n  hello:", "  bye:").replace("Hello", "Bye")
+    assert told(two) == ["undeclared-channel 5:16+6", "undeclared-channel 5:25+5"]
+    assert findings(two)[0].hint == "declare it: `channels: {pigeon: {}}`"
+    assert told(two + "channels: {pigeon: {}, drone: {}}\n") == []
+    none = BASE.replace("  sms: {when: has(features.phone)}\n  push: {when: features.active}\n", "")
+    assert "undeclared-channel" not in " ".join(told(two, none))
+
+
+AMOUNTS = [  # the unit of an amount, a slot, what is told, and its hint
+    ("EUR", "{event.paid:money}", [], ""),
+    ("Euros", "{event.paid:money}", ["unit-no-currency 6:36+16"], "write `unit: EUR` in the schema"),
+    ('"€"', "{event.paid * 2.0:money}", ["unit-no-currency 6:36+22"], "write `unit: EUR` in the schema"),
+    ("eur", "{event.paid : money}", ["unit-no-currency 6:36+18"], "write `unit: EUR` in the schema"),
+    ("points", "{event.paid:money}", ["unit-no-currency 6:36+16"], "mend the unit in the schema, or write `:number`"),
+    ("points", "{event.paid:number}", [], ""),
+    ("points", "{event.plain:money}", [], ""),
+]
+
+
+@pytest.mark.parametrize(("unit", "slot", "expected", "hint"), AMOUNTS)
+def test_an_amount_is_said_in_a_currency(unit: str, slot: str, expected: list[str], hint: str) -> None:
+    events = f"events: {{payment: {{paid: {{type: number, unit: {unit}}}, plain: number}}}}\n"
+    more = message("").replace("[deposit]", "[payment]").replace("Hello.", f"Paid: {slot}") + events
+    assert told(more) == expected
+    assert [f.hint for f in findings(more)] == ([hint] if hint else [])
+
+
+def test_a_declared_slot_is_said_in_a_currency_too() -> None:
+    more = message("slots: {sum: {is: event.amount, as: money}}").replace("Hello.", "{sum} arrived.")
+    assert [f.code for f in findings(more, BASE.replace("amount: number", "amount: {type: number, unit: Euro}"))] == [
+        "unit-no-currency"
+    ]
+
+
 CONDITIONS = [  # a condition of a message on deposits, and what is said of it
     ("true", []),
     ("false", []),
@@ -281,9 +317,9 @@ def test_the_shipped_rules_give_no_warnings(path: str) -> None:
     assert ruleset.load(ruleset.read_directory(ROOT / path)).warnings == ()
 
 
-def test_the_example_of_the_design_has_windows_to_spare() -> None:
+def test_the_example_of_the_design_has_windows_to_spare_and_a_channel_without_condition() -> None:
     files = {"a.yaml": (ROOT / "tests/compiler/base_rules.yaml").read_bytes()}
-    assert {f.code for f in ruleset.load(files).warnings} <= {"unused-window"}
+    assert {f.code for f in ruleset.load(files).warnings} <= {"unused-window", "undeclared-channel"}
 
 
 def test_outcomes_are_remembered_as_long_as_analysis_believes() -> None:

@@ -77,6 +77,7 @@ def test_csv_cells_know_where_they_stand() -> None:
     ("content", "expected"),
     [
         (b"a,out: b\n\xe9,x\n", "not-utf8 2:1 not UTF-8: the byte 0xE9"),
+        (b"\xff\xfea\0,\0", "not-utf8 1:1 not UTF-8: the file says that it is UTF-16"),
         (b'a,out: b\n"x,y\n', "table-csv 2:1 a quote that is not closed, or text behind a closing quote"),
         (b'a,out: b\nx,"y" z\n', "table-csv 2:3 a quote that is not closed, or text behind a closing quote"),
         (b"a,out: b\nx,\x01\n", "table-character 2:3 cell B2: the character U+0001 is not allowed in a table"),
