@@ -221,24 +221,25 @@ class Naive:
 
     def outcome(self, p: Person, sent: Sent, kind: str, now_ms: int) -> tuple[bool, list[str], str]:
         """(repeated, events cancelled, cap or gap exceeded)."""
-        repeated, exceeded, purpose = kind in sent.outcomes, "", self.message(sent.message)["purpose"]
+        purpose = self.message(sent.message)["purpose"]
+        granted, at_ms = p.consents.get(purpose, (False, 0))
+        anew = kind == "OPTED_OUT" and granted and p.stops.get(purpose, -1) < at_ms <= now_ms
+        repeated, was, exceeded = kind in sent.outcomes and not anew, sent.released, ""
+        ahead = [s for s in p.sent if s.at_ms > now_ms and self.message(s.message)["purpose"] == purpose]
         if not repeated:
-            sent.outcomes.add(kind)
-            if kind == "NOT_DELIVERED" and "DELIVERED" not in sent.outcomes:
-                sent.released = True
-            if kind == "DELIVERED" and sent.released:
+            if kind != "NOT_DELIVERED":
                 sent.released = False
-                exceeded = self.limit(p, sent, [s for s in p.sent if s is not sent and not s.released])[1]
+            elif not sent.outcomes - {"NOT_DELIVERED"}:
+                sent.released = True
+            sent.outcomes.add(kind)
             if kind == "OPTED_OUT":
                 p.stops[purpose] = now_ms
-        ahead = [s for s in p.sent if s.at_ms > now_ms and self.message(s.message)["purpose"] == purpose]
-        if kind != "OPTED_OUT":
-            return repeated, [], exceeded
-        if not repeated:
-            for s in ahead:
-                if not s.released:
-                    s.released = s.cancelled = True
-        return repeated, [s.event for s in ahead if s.cancelled], exceeded
+                for s in ahead:
+                    if not s.released:
+                        s.released = s.cancelled = True
+            if was and not sent.released:
+                exceeded = self.limit(p, sent, [s for s in p.sent if s is not sent and not s.released])[1]
+        return repeated, [s.event for s in ahead if s.cancelled] if kind == "OPTED_OUT" else [], exceeded
 
     def confirm(self, p: Person, sent: Sent, now_ms: int) -> str:
         """The reason why something may not be sent any more, or ""."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import msgpack
 import pyarrow as pa
 import pytest
@@ -74,13 +76,10 @@ def test_tables_of_damaged_entries(blobs: list[bytes]) -> None:
 
 @given(st.lists(BLOBS | DAMAGED, max_size=8))
 def test_what_concerns_learning(blobs: list[bytes]) -> None:
-    expected = []
-    for blob in blobs:
-        try:
-            expected.append(part_of(decode(blob)))
-        except CorruptBlob:
-            expected.append(None)
-    assert parts_of(blobs) == expected
+    """As the twin has it; of an entry that is damaged where learning does not look, columns may learn all the same."""
+    for blob, found in zip(blobs, parts_of(blobs), strict=True):
+        with suppress(CorruptBlob):
+            assert found == part_of(decode(blob))
 
 
 def _packed(entry: Entry, place: int, value: object) -> bytes:
