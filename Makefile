@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: install install-dev serve test lint proto docs fuzz conformance bench bench-peers lock clean
+.PHONY: install install-dev serve test lint proto docs explore fuzz conformance bench bench-peers lock clean
 
 install: .venv/.runtime
 install-dev: .venv/.dev
@@ -42,6 +42,10 @@ proto: install-dev
 docs: install-dev
 	cp docs/findings.md engine/compiler/findings.md
 	$(BIN)/tact schema > docs/rules.schema.json
+
+# Property tests with cases that nobody has seen.
+explore: install-dev
+	$(BIN)/python -m pytest -n 3 --hypothesis-profile=explore
 
 # A hundred thousand damaged rule sets on all cores: about ten minutes. `--only N` shows one again.
 fuzz: install-dev

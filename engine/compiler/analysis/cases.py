@@ -16,6 +16,7 @@ from engine.compiler.nodes import Const, Fact, Node, Op, Ref, Type
 
 _COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 _ARITHMETIC = ("add", "sub", "mul", "neg")
+_LAZY = ("and", "or", "fails")  # they may have a value where a part of them has none
 _MACROS = ("all", "exists", "exists_one", "filter", "map")
 NOTHING: frozenset[str] = frozenset()
 _TRUE, _FALSE = between(1, 1), between(0, 0)
@@ -347,6 +348,8 @@ class Cases(Joining):
             return self._chosen(term, lambda value: self.within(value, values))
         if isinstance(term, Op) and term.op == "fail":
             return NEVER
+        if isinstance(term, Op) and (term.op in _LAZY or (term.op == "has" and isinstance(term.args[0], Ref))):
+            return self.either([self.holds(term, value) for value in (True, False) if values.has(value)])
         allowed = self._allowed(term).meet(values)
         if allowed.empty:
             self.clash = self._key(term)
