@@ -72,6 +72,8 @@ class OutcomeKind(IntEnum):
     COMPLAINED = 9
 
 
+ARRIVED = frozenset(OutcomeKind) - {OutcomeKind.NOT_DELIVERED}  # whatever is reported besides that implies it
+ARRIVED_BITS = sum(1 << kind for kind in ARRIVED)
 # what may be reported without a decision, and by what its message is found
 BY_PRODUCT = frozenset((OutcomeKind.CONVERTED, OutcomeKind.DECLINED, OutcomeKind.COMPLAINED))
 BY_CHANNEL = frozenset((OutcomeKind.OPENED, OutcomeKind.CLICKED, OutcomeKind.REPLIED))

@@ -17,7 +17,7 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from engine.compiler.model import Policy
-from engine.decision import Outcome, OutcomeKind
+from engine.decision import ARRIVED, Outcome, OutcomeKind
 from engine.learning.enrolment import Assignment
 from engine.learning.linear import REWARD_UNIT, moments_of
 from engine.learning.policies import learnt_message, scaled_reward
@@ -33,7 +33,6 @@ Key = bytes  # of a decision's slot
 _TEXTS = ("policy", "message", "variant", "segment", "terms")
 _BITS = {"outcome": 8, "assignment": 8, "slot": 16, "send_at_ms": 64, "attribution_s": 64}  # as in the archive
 _KINDS = frozenset(map(int, OutcomeKind))  # a later version may know others
-ARRIVED = frozenset(OutcomeKind) - {OutcomeKind.NOT_DELIVERED}
 
 
 @dataclass(slots=True)

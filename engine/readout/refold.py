@@ -10,10 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.compiler.model import Policy
-from engine.decision import Outcome, OutcomeKind
+from engine.decision import ARRIVED_BITS, Outcome, OutcomeKind
 from engine.identity import BUCKETS
 from engine.learning.enrolment import Assignment
-from engine.learning.fold import ARRIVED
 from engine.learning.linear import REWARD_UNIT, X_UNIT
 from engine.learning.policies import scaled_reward
 from engine.learning.posteriors import ArmKey, ArmState
@@ -160,7 +159,7 @@ class Refold:
         once = np.unique(mixed(t.decision, t.place.astype(np.uint64), t.bucket.astype(np.uint64)), return_index=True)[1]
         t = t.of(once[(t.place[once] <= upto[t.bucket[once]]) & (t.closes_ms[once] <= closed_ms)])
         kinds = self._kinds(t)
-        came = kinds & sum(1 << int(k) for k in ARRIVED) != 0
+        came = kinds & ARRIVED_BITS != 0
         t, kinds = t.of(came), kinds[came]
         reward = self._rewards(t.book, kinds)
         width = np.array([max(1, b.terms.hours) for b in self._books] or [1])[t.book]

@@ -17,9 +17,8 @@ import numpy as np
 
 from engine.compiler.model import Policy
 from engine.compiler.sections_learning import LINEAR
-from engine.decision import SHARE_UNIT, Outcome, OutcomeKind
+from engine.decision import ARRIVED_BITS, SHARE_UNIT, Outcome, OutcomeKind
 from engine.learning.enrolment import Assignment, assigned_shares
-from engine.learning.fold import ARRIVED
 from engine.learning.linear import REWARD_UNIT, moments_of
 from engine.learning.policies import learnt_message, scaled_reward
 from engine.learning.posteriors import ArmKey, ArmState, Posteriors
@@ -231,9 +230,8 @@ class StateBook:
         folded[order] = np.maximum.accumulate(lifted) - bucket[order] * _BUCKET
         kinds = self._kinds(key, at, closes)
         steps: dict[ArmKey, _Steps] = {}
-        arrived = sum(1 << int(k) for k in ARRIVED)
         for code, name in enumerate(self._arms):
-            mine = np.flatnonzero((arm == code) & (kinds & arrived != 0))
+            mine = np.flatnonzero((arm == code) & (kinds & ARRIVED_BITS != 0))
             mine = mine[np.argsort(folded[mine], kind="stable")]
             policy = self.policies[name.policy]
             width = policy.learning.bucket_h

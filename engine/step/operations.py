@@ -13,6 +13,7 @@ from engine.contact.caps import Proposal, stopped_by_limits
 from engine.contact.consent import EVERYTHING, merge_contact, stopped_by_consent
 from engine.contact.suppression import stopped_by_outcomes
 from engine.decision import (
+    ARRIVED,
     DecideRequest,
     Decision,
     Details,
@@ -32,7 +33,7 @@ from engine.step.inputs import stored, text_feature
 from engine.step.reasons import sentence
 from engine.step.take import AHEAD_MS_MAX, ANSWER_LIFE_MS, Subject, World
 
-ARRIVED_FLAGS = sum(TouchFlag.outcome(kind) for kind in OutcomeKind if kind is not OutcomeKind.NOT_DELIVERED)
+ARRIVED_FLAGS = sum(map(TouchFlag.outcome, ARRIVED))
 ANSWERS_KEPT = 32
 ANSWER_KEPT_MS = ANSWER_LIFE_MS + AHEAD_MS_MAX  # an event may lie that far ahead when it is answered
 TOMBSTONE_MS = 60_000
